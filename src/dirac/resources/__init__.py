@@ -1,0 +1,1 @@
+"""What is driven outside: computing elements, storage, catalogues, identity providers."""

@@ -1,0 +1,1 @@
+"""The composition root: settings become applications, workers and admin commands."""
