@@ -3,7 +3,9 @@
 ::
 
     DiracError
-    ├── InvalidInputError        what was sent cannot be understood or accepted   (400, 422)
+    ├── InvalidInputError        what was sent cannot be understood or accepted   (400)
+    │   ├── InvalidShapeError    ... because a field is missing or of a wrong type (422)
+    │   ├── UnsupportedMediaTypeError ... because of its content type             (415)
     │   └── TooLargeError        ... because of its size                          (413)
     ├── UnauthenticatedError     we do not know who is asking                     (401)
     ├── NotAllowedError          we know, and they may not                        (403)
@@ -61,6 +63,18 @@ class InvalidInputError(DiracError):
     code = "invalid_input"
 
 
+class InvalidShapeError(InvalidInputError):
+    """A field is missing, unknown, out of range or of a wrong type."""
+
+    code = "invalid_shape"
+
+
+class UnsupportedMediaTypeError(InvalidInputError):
+    """The content type is not one that is understood here."""
+
+    code = "unsupported_media_type"
+
+
 class TooLargeError(InvalidInputError):
     """What was sent is larger than is accepted."""
 
@@ -113,6 +127,8 @@ BY_CODE: dict[str, type[DiracError]] = {
     cls.code: cls
     for cls in (
         InvalidInputError,
+        InvalidShapeError,
+        UnsupportedMediaTypeError,
         TooLargeError,
         UnauthenticatedError,
         NotAllowedError,

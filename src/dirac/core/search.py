@@ -5,7 +5,7 @@ The shapes and operators are those of DiracX 0.7. A list of conditions means *an
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,8 @@ MAX_PAGE = 10_000
 
 _VALUE_LENGTH = 4096
 
+Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One condition on one parameter.
@@ -27,8 +29,8 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     parameter: str
     operator: ScalarOperator | VectorOperator
-    value: str | int | None = None
-    values: list[str] | list[int] | None = None
+    value: str | Integer | None = None
+    values: list[str | Integer] | None = None
 
     def fault(self) -> str | None:
         """Say what is wrong with the condition by itself, None if nothing is."""

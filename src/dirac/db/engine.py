@@ -1,0 +1,207 @@
+"""Engines for SQLite, MariaDB and PostgreSQL behind one class, and what differs between them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import orjson
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from dirac.core.entropy import Entropy, SystemEntropy
+from dirac.core.errors import InvalidInputError, UnavailableError
+from dirac.core.time import Clock, SystemClock
+from dirac.db.transaction import Transaction
+
+U = TypeVar("U")
+Dialect = Literal["sqlite", "mariadb", "postgresql"]
+
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "mariadb": "mariadb+asyncmy",
+    "mysql": "mariadb+asyncmy",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
+_WRITES = "dirac_writes"
+_BUSY_MILLISECONDS = 30_000
+
+
+def parse_url(url: str) -> URL:
+    """Read a database URL and choose the driver for it.
+
+    Raises:
+        InvalidInputError: It is no URL, or names a database that is not supported.
+    """
+    try:
+        parsed = make_url(url)
+    except Exception as error:
+        raise InvalidInputError(
+            "the database URL cannot be read", hint="Example: sqlite:///dirac.db"
+        ) from error
+    driver = _DRIVERS.get(parsed.get_backend_name())
+    if driver is None:
+        raise InvalidInputError(
+            f"no support for databases of kind {parsed.get_backend_name()!r}",
+            hint="Use sqlite:///FILE, mariadb://USER@HOST/NAME or postgresql://USER@HOST/NAME",
+        )
+    return parsed.set(drivername=driver)
+
+
+class Database:
+    """The one database of an installation.
+
+    Args:
+        url: Where it is.
+        clock: Time of the units of work.
+        entropy: Source of the identifiers that are made here.
+        pool_size: Connections kept open.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        pool_size: int = 10,
+    ) -> None:
+        parsed = parse_url(url)
+        self.url = parsed
+        self.dialect: Dialect = parsed.get_backend_name()  # type: ignore[assignment]  # by parse_url
+        self.clock = clock or SystemClock()
+        self.entropy = entropy or SystemEntropy()
+        self.engine = _make_engine(parsed, pool_size)
+        self.committed: list[Callable[[Transaction], None]] = []
+        # SQLite has one writer at a time: waiting here is fair and idle, waiting there is neither.
+        self._writer: AbstractAsyncContextManager[Any] = (
+            asyncio.Lock() if self.dialect == "sqlite" else nullcontext()
+        )
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Transaction]:
+        """Begin a transaction that may change things; commits on leaving, rolls back on an error."""
+        async with self._writer, self._transaction(writes=True) as transaction:
+            yield transaction
+        for listener in self.committed:
+            listener(transaction)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        """Begin a transaction that only looks."""
+        async with self._transaction(writes=False) as transaction:
+            yield transaction
+
+    @asynccontextmanager
+    async def _transaction(self, *, writes: bool) -> AsyncIterator[Transaction]:
+        try:
+            async with self.engine.connect() as connection:
+                await connection.execution_options(**{_WRITES: writes})
+                async with connection.begin():
+                    transaction = Transaction(connection, self.dialect, self.clock.now(), self.entropy)
+                    yield transaction
+                    await transaction.flush()
+        except (OperationalError, InterfaceError) as error:
+            raise _unavailable(error) from error
+        except DBAPIError as error:
+            if error.connection_invalidated or _is_conflict(error):
+                raise _unavailable(error) from error
+            raise
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+class DatabaseUnits(Generic[U]):
+    """Units of work of one system: a transaction dressed with the system's stores.
+
+    Args:
+        database: Where the transactions are.
+        dress: Makes the system's unit from a transaction.
+    """
+
+    def __init__(self, database: Database, dress: Callable[[Transaction], U]) -> None:
+        self._database = database
+        self._dress = dress
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[U]:
+        """Begin a unit that may change things."""
+        async with self._database.write() as transaction:
+            yield self._dress(transaction)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[U]:
+        """Begin a unit that only looks."""
+        async with self._database.read() as transaction:
+            yield self._dress(transaction)
+
+
+def _unavailable(error: DBAPIError) -> UnavailableError:
+    return UnavailableError(
+        f"the database did not carry this out: {type(error.orig).__name__}",
+        hint="Nothing was changed; try again",
+        retry_after=1.0,
+    )
+
+
+def _is_conflict(error: DBAPIError) -> bool:
+    """Tell whether the engine gave this transaction up for another one (deadlock, serialisation)."""
+    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    return state in ("40001", "40P01", "55P03", "57P01")
+
+
+def _make_engine(url: URL, pool_size: int) -> AsyncEngine:
+    options: dict[str, Any] = {
+        "json_serializer": lambda value: orjson.dumps(value).decode(),
+        "json_deserializer": orjson.loads,
+    }
+    if url.get_backend_name() == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            options["poolclass"] = StaticPool
+        else:
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+            options["pool_size"] = pool_size
+        engine = create_async_engine(url, **options)
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return engine
+    return create_async_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        **options,
+    )
+
+
+def _regexp(pattern: str, value: object) -> bool:
+    return value is not None and re.search(pattern, str(value)) is not None
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """Make a new SQLite connection behave as the other engines do, and survive a loss of power."""
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA case_sensitive_like = ON")
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+    cursor.close()
+    connection.create_function("regexp", 2, _regexp, deterministic=True)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once: one that is asked for later fails instead of waiting."""
+    writes = connection.get_execution_options().get(_WRITES, True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,1 @@
+"""Configuration: one typed, versioned tree for the whole installation."""

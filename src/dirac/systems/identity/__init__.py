@@ -1,0 +1,1 @@
+"""Identity: users, groups, properties, tokens, pilots' secrets."""

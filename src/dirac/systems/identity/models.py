@@ -1,0 +1,126 @@
+"""Who somebody is and what they may do: values shared by client and server."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Kind: TypeAlias = Literal["user", "pilot", "job", "service"]
+
+
+class Property(StrEnum):
+    """What a group may do; the names are DIRAC's."""
+
+    NORMAL_USER = "NormalUser"
+    JOB_ADMINISTRATOR = "JobAdministrator"
+    SERVICE_ADMINISTRATOR = "ServiceAdministrator"
+    OPERATOR = "Operator"
+    CS_ADMINISTRATOR = "CSAdministrator"
+    PROXY_MANAGEMENT = "ProxyManagement"
+    GENERIC_PILOT = "GenericPilot"
+    JOB_SHARING = "JobSharing"
+    TRUSTED_HOST = "TrustedHost"
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """The bearer of an access token: always a pair of VO and subject, never a name alone.
+
+    Attributes:
+        vo: The virtual organisation; empty for the installation's own services.
+        sub: Subject within the VO, as its identity provider has it.
+        username: For people to read; not unique, never compared.
+        group: The group the token was issued for.
+        properties: What the group may do, plus what was asked for and granted.
+        kind: A person, a pilot, one run of one job, or a service of the installation.
+        token_id: Identifier (``jti``) of the token.
+        expires: End of the token's life.
+        stamp: The pilot's stamp, for tokens of pilots and jobs.
+        job_id: The one job that a job's token is for.
+        attempt: The one run of that job; effects of a token of an older run are refused.
+    """
+
+    vo: str
+    sub: str
+    username: str
+    group: str
+    properties: frozenset[str]
+    kind: Kind
+    token_id: str
+    expires: datetime
+    stamp: str = ""
+    job_id: int | None = None
+    attempt: int | None = None
+
+    @property
+    def subject(self) -> str:
+        """``vo:sub``, the form in tokens and in the history."""
+        return f"{self.vo}:{self.sub}"
+
+
+class TokenResponse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Answer of the token endpoint (RFC 6749, section 5.1)."""
+
+    access_token: str
+    expires_in: int
+    token_type: str = "Bearer"  # noqa: S105 - the name of a type
+    refresh_token: str | None = None
+
+
+class DeviceFlow(msgspec.Struct, frozen=True):
+    """Answer of the device authorisation endpoint (RFC 8628, section 3.2)."""
+
+    user_code: str
+    device_code: str
+    verification_uri_complete: str
+    verification_uri: str
+    expires_in: int
+    interval: int = 2
+
+
+class UserInfo(msgspec.Struct, frozen=True):
+    """The claims of an access token."""
+
+    sub: str
+    vo: str
+    dirac_group: str
+    policies: dict[str, object]
+    properties: list[str]
+    preferred_username: str
+
+
+class PilotLogin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a pilot presents once: the secret that was made for its stamp."""
+
+    pilot_stamp: str
+    pilot_secret: str
+    vo: str
+
+
+class RegisteredGroup(msgspec.Struct, frozen=True):
+    """A group of a VO, as the configuration declares it."""
+
+    name: str
+    properties: tuple[str, ...]
+
+
+class RegisteredUser(msgspec.Struct, frozen=True):
+    """A user of a VO, as the configuration declares it."""
+
+    username: str
+    sub: str
+    groups: tuple[str, ...]
+    suspended: bool = False
+
+
+class RegisteredVO(msgspec.Struct, frozen=True):
+    """A virtual organisation, as the configuration declares it."""
+
+    name: str
+    default_group: str
+    groups: tuple[RegisteredGroup, ...]
+    users: tuple[RegisteredUser, ...]
+    support: dict[str, str | None] = {}
+    identity_provider: str = "password"

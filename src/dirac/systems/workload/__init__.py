@@ -1,0 +1,1 @@
+"""Workload: jobs, from submission to their outputs, and the pilots that run them."""

@@ -1,0 +1,279 @@
+"""Jobs, pilots and sandboxes: values shared by client and server, with their names on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+JobID: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Stamp: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+Short: TypeAlias = Annotated[str, Meta(max_length=255)]
+SandboxType: TypeAlias = Literal["input", "output"]
+
+
+class JobStatus(StrEnum):
+    """The states of a job."""
+
+    SUBMITTING = "Submitting"
+    RECEIVED = "Received"
+    CHECKING = "Checking"
+    SCOUTING = "Scouting"
+    STAGING = "Staging"
+    WAITING = "Waiting"
+    MATCHED = "Matched"
+    RUNNING = "Running"
+    STALLED = "Stalled"
+    COMPLETING = "Completing"
+    DONE = "Done"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    DELETED = "Deleted"
+    KILLED = "Killed"
+    RESCHEDULED = "Rescheduled"
+
+
+class PilotStatus(StrEnum):
+    """The states of a pilot."""
+
+    SUBMITTED = "Submitted"
+    WAITING = "Waiting"
+    RUNNING = "Running"
+    DONE = "Done"
+    FAILED = "Failed"
+    DELETED = "Deleted"
+    ABORTED = "Aborted"
+    UNKNOWN = "Unknown"
+
+
+class InsertedJob(msgspec.Struct, frozen=True):
+    """A job that was accepted."""
+
+    JobID: int
+    Status: str
+    MinorStatus: str
+    TimeStamp: datetime
+
+
+class JobStatusUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What happened to a job at one moment; absent fields stay as they are."""
+
+    Status: JobStatus | None = None
+    MinorStatus: Short | None = None
+    ApplicationStatus: Short | None = None
+    Source: Annotated[str, Meta(max_length=32)] = "Unknown"
+
+
+class StatusChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a status update left of a job."""
+
+    Status: str | None = None
+    MinorStatus: str | None = None
+    ApplicationStatus: str | None = None
+    HeartBeatTime: datetime | None = None
+    StartExecTime: datetime | None = None
+    EndExecTime: datetime | None = None
+    LastUpdateTime: datetime | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The answer to a bulk operation: per job what became of it, or why nothing did.
+
+    Values of `failed` are ``{"detail": text}``.
+    """
+
+    success: dict[int, StatusChange]
+    failed: dict[int, dict[str, str]]
+
+
+class HeartbeatData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A sign of life of a job: what it uses, and the end of its standard output.
+
+    Units: memory in kB, disk in MB, times in seconds.
+    """
+
+    LoadAverage: float | None = None
+    MemoryUsed: float | None = None
+    Vsize: float | None = None
+    AvailableDiskSpace: float | None = None
+    CPUConsumed: float | None = None
+    WallClockTime: float | None = None
+    StandardOutput: Annotated[str, Meta(max_length=65536)] | None = None
+
+
+class JobCommand(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An order for a running job."""
+
+    job_id: int
+    command: str
+    arguments: str | None = None
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """One line of a job's life-cycle log."""
+
+    Status: str
+    MinorStatus: str
+    ApplicationStatus: str
+    StatusTime: datetime
+    Source: str
+    Attempt: int | None = None
+    Note: str | None = None
+
+
+class SandboxInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An archive to be uploaded."""
+
+    checksum: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+    size: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    format: Literal["tar.bz2", "tar.zst", "tar.gz"]
+    checksum_algorithm: Literal["sha256"] = "sha256"
+
+
+class SandboxUpload(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where and how to upload a sandbox; without `url` it is there already."""
+
+    pfn: str
+    url: str | None = None
+    fields: dict[str, str] = {}
+
+
+class SandboxDownload(msgspec.Struct, frozen=True):
+    """Where a sandbox can be had, for so many seconds."""
+
+    url: str
+    expires_in: int
+
+
+class Resource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What a pilot offers.
+
+    Units: memory in MB, CPU time in normalised seconds.
+    """
+
+    site: Short
+    ce: Short = ""
+    queue: Short = ""
+    processors: Annotated[int, Meta(ge=1, le=1024)] = 1
+    max_ram: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    cpu_time: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 86400
+    platforms: Annotated[list[Short], Meta(max_length=100)] = []
+    tags: Annotated[list[Short], Meta(max_length=1000)] = []
+    required_tags: Annotated[list[Short], Meta(max_length=100)] = []
+    whole_node: bool = False
+
+
+class MatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A pilot's request for work.
+
+    Attributes:
+        resource: What it offers.
+        wait: Seconds the server may hold the request when there is nothing at once.
+        request_id: The same for repetitions of one request: they get the same job again.
+    """
+
+    resource: Resource
+    request_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    wait: Annotated[float, Meta(ge=0, le=30)] = 0
+
+
+class MatchedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that was given to a pilot, with all that is needed to run it.
+
+    Attributes:
+        token: Access token for this one run of this one job.
+        lease_seconds: The run counts as lost after so long without a heartbeat.
+        heartbeat_seconds: How often a heartbeat is expected.
+    """
+
+    job_id: int
+    attempt: int
+    jdl: str
+    owner: str
+    owner_group: str
+    vo: str
+    token: str
+    token_expires_in: int
+    lease_seconds: int
+    heartbeat_seconds: int
+
+
+class MatchAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job, or why there is none."""
+
+    job: MatchedJob | None = None
+    reasons: dict[str, int] = {}
+
+
+class RequirementEffect(msgspec.Struct, frozen=True):
+    """What one requirement of a job removes.
+
+    Attributes:
+        requirement: Its name, as in the JDL.
+        wanted: What the job asks for.
+        removes: How many queues fail on it.
+        removes_alone: How many fail on nothing but it.
+        examples: A few of these queues, with what they offer.
+    """
+
+    requirement: str
+    wanted: str
+    removes: int
+    removes_alone: int
+    examples: list[str]
+
+
+class Suggestion(msgspec.Struct, frozen=True):
+    """A change of a job's description that would make queues fit."""
+
+    change: dict[str, str]
+    queues: int
+    text: str
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a job does or does not run."""
+
+    job_id: int
+    status: str
+    minor_status: str
+    text: str
+    queues: int
+    fitting: int
+    requirements: list[RequirementEffect]
+    suggestion: Suggestion | None = None
+    waiting_before: int | None = None
+
+
+class PilotRegistration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A pilot to be registered."""
+
+    pilot_stamp: Stamp
+    vo: Annotated[str, Meta(max_length=64)]
+    grid_type: Annotated[str, Meta(max_length=32)] = "DIRAC"
+    grid_site: Annotated[str, Meta(max_length=128)] = "Unknown"
+    destination_site: Annotated[str, Meta(max_length=128)] = "NotAssigned"
+    pilot_reference: Short | None = None
+    pilot_status: PilotStatus = PilotStatus.SUBMITTED
+
+
+class PilotMetadata(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """What may change of a pilot; absent fields stay as they are."""
+
+    Status: PilotStatus | None = None
+    StatusReason: Short | None = None
+    BenchMark: float | None = None
+    DestinationSite: Annotated[str, Meta(max_length=128)] | None = None
+    Queue: Annotated[str, Meta(max_length=128)] | None = None
+    GridSite: Annotated[str, Meta(max_length=128)] | None = None
+    GridType: Annotated[str, Meta(max_length=32)] | None = None
+    AccountingSent: bool | None = None
+    CurrentJobID: JobID | None = None
+
+
+Row: TypeAlias = dict[str, Any]

@@ -1,0 +1,154 @@
+"""The tables of the workload system."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Float, Index, Integer, String, Table
+
+from dirac.db.tables import new_metadata
+from dirac.db.types import BigId, Json, LongText, UtcDateTime
+
+metadata = new_metadata()
+
+jobs = Table(
+    "workload_job",
+    metadata,
+    Column("job_id", BigId, primary_key=True),
+    Column("vo", String(64), nullable=False),
+    Column("owner_sub", String(255), nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("owner_group", String(64), nullable=False),
+    Column("class_id", Integer, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("minor_status", String(255), nullable=False),
+    Column("application_status", String(255), nullable=False),
+    Column("site", String(128), nullable=False),
+    Column("job_name", String(255), nullable=False),
+    Column("job_group", String(255), nullable=False),
+    Column("job_type", String(64), nullable=False),
+    Column("user_priority", Integer, nullable=False),
+    # The number of the present run, 0 before the first; what carries an older one is refused.
+    Column("attempt", Integer, nullable=False),
+    Column("reschedule_counter", Integer, nullable=False),
+    Column("submission_time", UtcDateTime, nullable=False),
+    Column("last_update_time", UtcDateTime, nullable=False),
+    Column("reschedule_time", UtcDateTime),
+    Column("start_exec_time", UtcDateTime),
+    Column("end_exec_time", UtcDateTime),
+    Column("heartbeat_time", UtcDateTime),
+    Column("verified_flag", Boolean, nullable=False),
+    Column("accounted_flag", Boolean, nullable=False),
+    # A claim looks for one waiting job of a class; status first would make all claims meet (DESIGN 4).
+    Index(None, "class_id", "status", "job_id"),
+    Index(None, "vo", "owner_sub", "job_id"),
+    Index(None, "vo", "status", "job_id"),
+    sqlite_autoincrement=True,
+)
+
+descriptions = Table(
+    "workload_description",
+    metadata,
+    Column("job_id", BigId, primary_key=True, autoincrement=False),
+    Column("jdl", LongText, nullable=False),
+)
+
+classes = Table(
+    "workload_class",
+    metadata,
+    Column("class_id", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("vo", String(64), nullable=False),
+    Column("owner_group", String(64), nullable=False),
+    Column("requirements", Json, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+attempts = Table(
+    "workload_attempt",
+    metadata,
+    Column("job_id", BigId, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("pilot_stamp", String(32), nullable=False),
+    # Repetitions of the pilot's request find the run that the first one made.
+    Column("request_id", String(64), nullable=False),
+    Column("claimed", UtcDateTime, nullable=False),
+    # None once the run is over.
+    Column("lease_until", UtcDateTime),
+    Column("ended", UtcDateTime),
+    Column("outcome", String(64)),
+    Column("dynamic", Json),
+    Column("peek", LongText),
+    Index(None, "pilot_stamp", "request_id"),
+    Index(None, "lease_until"),
+)
+
+parameters = Table(
+    "workload_parameter",
+    metadata,
+    Column("job_id", BigId, primary_key=True, autoincrement=False),
+    Column("name", String(128), primary_key=True),
+    Column("value", LongText, nullable=False),
+)
+
+commands = Table(
+    "workload_command",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("job_id", BigId, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("command", String(32), nullable=False),
+    Column("arguments", String(255)),
+    Column("created", UtcDateTime, nullable=False),
+    Column("sent", UtcDateTime),
+    Index(None, "job_id", "sent"),
+    sqlite_autoincrement=True,
+)
+
+pilots = Table(
+    "workload_pilot",
+    metadata,
+    Column("pilot_id", BigId, primary_key=True),
+    Column("pilot_stamp", String(32), nullable=False, unique=True),
+    Column("vo", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("status_reason", String(255), nullable=False),
+    Column("grid_type", String(32), nullable=False),
+    Column("grid_site", String(128), nullable=False),
+    Column("destination_site", String(128), nullable=False),
+    Column("queue", String(128), nullable=False),
+    Column("pilot_reference", String(255), nullable=False),
+    Column("bench_mark", Float),
+    Column("current_job_id", BigId),
+    Column("accounting_sent", Boolean, nullable=False),
+    Column("submission_time", UtcDateTime, nullable=False),
+    Column("last_update_time", UtcDateTime, nullable=False),
+    Index(None, "vo", "status", "pilot_id"),
+    Index(None, "destination_site", "queue", "status"),
+    sqlite_autoincrement=True,
+)
+
+sandboxes = Table(
+    "workload_sandbox",
+    metadata,
+    Column("sandbox_id", BigId, primary_key=True),
+    Column("pfn", String(512), nullable=False, unique=True),
+    Column("vo", String(64), nullable=False),
+    Column("owner_sub", String(255), nullable=False),
+    Column("owner_group", String(64), nullable=False),
+    Column("size", BigId, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    # Set when the store was seen to have it; before, a download would fail.
+    Column("stored", UtcDateTime),
+    Column("last_access", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+assignments = Table(
+    "workload_sandbox_assignment",
+    metadata,
+    Column("job_id", BigId, primary_key=True, autoincrement=False),
+    Column("type", String(8), primary_key=True),
+    Column("sandbox_id", BigId, primary_key=True, autoincrement=False),
+    # The run that wrote an output; outputs of older runs are not shown.
+    Column("attempt", Integer),
+    Index(None, "sandbox_id"),
+)

@@ -1,0 +1,154 @@
+"""The base of every HTTP application: errors, limits, request ids, refusal of unguarded routes."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dirac.core.errors import DiracError, InternalError, InvalidInputError, InvalidShapeError, TooLargeError
+from dirac.core.logging import request_id
+from dirac.transport.openapi import describe
+from dirac.transport.routing import MAX_BODY, Allowed, Open, Provided, dependencies
+from dirac.transport.wire import ErrorBody, encode, error_body, status_of
+
+log = logging.getLogger(__name__)
+
+Authenticate = Callable[[str], Awaitable[Any]]
+_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+
+
+class Guard:
+    """The outermost layer: a request id for the logs, limits on what comes in, headers on what goes out."""
+
+    def __init__(self, app: ASGIApp, unlimited: frozenset[str] = frozenset()) -> None:
+        self._app = app
+        self._unlimited = unlimited
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        identifier = secrets.token_hex(8)
+        token = request_id.set(identifier)
+        stamped = [*_HEADERS, (b"x-request-id", identifier.encode())]
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *stamped]
+            await send(message)
+
+        try:
+            if b"%00" in scope["query_string"] or "\x00" in scope["path"]:
+                answer = respond(InvalidInputError("the address holds a NUL character"))
+                await answer(scope, receive, sending)
+            else:
+                await self._app(scope, self._counting(scope, receive), sending)
+        finally:
+            request_id.reset(token)
+
+    def _counting(self, scope: Scope, receive: Receive) -> Receive:
+        if scope["path"] in self._unlimited:
+            return receive
+        seen = 0
+
+        async def counting() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > MAX_BODY:
+                raise TooLargeError(f"the body is larger than {MAX_BODY} bytes")
+            return message
+
+        return counting
+
+
+def respond(error: DiracError) -> Response:
+    """Make the response for an error."""
+    headers = {"Cache-Control": "no-store"}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    status = status_of(error)
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(encode(error_body(error)), status, headers, "application/json")
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, DiracError):
+        return respond(error)
+    if isinstance(error, RequestValidationError):
+        faults = [(".".join(str(part) for part in fault["loc"]), fault["msg"]) for fault in error.errors()]
+        return respond(InvalidShapeError("; ".join(f"{where}: {message}" for where, message in faults)))
+    if isinstance(error, HTTPException):
+        body = ErrorBody(detail=str(error.detail), error="http")
+        return Response(encode(body), error.status_code, error.headers, "application/json")
+    log.error("defect in %s %s", request.method, request.url.path, exc_info=error)
+    return respond(InternalError("a defect on the server's side; it was logged", where=request_id.get()))
+
+
+def create_app(
+    routers: Iterable[APIRouter],
+    *,
+    provided: Mapping[type, Any],
+    authenticate: Authenticate,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    version: str,
+    unlimited: frozenset[str] = frozenset(),
+) -> FastAPI:
+    """Put an application together.
+
+    Args:
+        routers: The systems' routes.
+        provided: What the routes may ask for, by type.
+        authenticate: Turns an access token into an identity, or raises `UnauthenticatedError`.
+        lifespan: What runs while the application runs.
+        version: Shown in the API's description.
+        unlimited: Paths that enforce a size limit of their own.
+
+    Raises:
+        RuntimeError: A route has no policy, or asks for something that is not provided.
+    """
+    app = FastAPI(
+        title="DIRAC",
+        version=version,
+        lifespan=lifespan,
+        docs_url="/api/docs",
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.state.provided = dict(provided)
+    app.state.authenticate = authenticate
+    for router in routers:
+        app.router.routes.extend(router.routes)  # prefix and tags are in the routes already
+    check_routes(app)
+    for kind in (DiracError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _on_error)
+    app.add_middleware(Guard, unlimited=unlimited)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    return app
+
+
+def check_routes(app: FastAPI) -> None:
+    """Refuse to start with a route that nobody guards, or that would fail when it is called."""
+    for route in app.routes:
+        if not isinstance(route, APIRoute):
+            continue
+        needs = list(dependencies(route.dependant))
+        if not any(isinstance(need, Allowed | Open) for need in needs):
+            raise RuntimeError(
+                f"{route.methods} {route.path} has no policy; declare allowed() or open_to_all()"
+            )
+        for need in needs:
+            if isinstance(need, Provided) and need.kind not in app.state.provided:
+                raise RuntimeError(f"{route.path} asks for {need.kind.__name__}, which nobody provides")
