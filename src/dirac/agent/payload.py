@@ -77,7 +77,7 @@ class Payload:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - the agent has one thread
+                preexec_fn=die_with_parent,
             )
         self._started = time.monotonic()
         return self._process.pid

@@ -1,0 +1,86 @@
+"""The same cases on every database: a migrated, empty one for each test.
+
+Migrating takes longer than most tests, so each engine is migrated once and emptied between the tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from tests.services.fixtures import DATABASES
+
+from dirac.db.engine import Database
+from dirac.db.schema import migrate
+from dirac.server.schema import LOCATIONS, all_tables
+from dirac.testing.time import FakeClock
+
+
+async def _migrate(url: str) -> None:
+    database = Database(url)
+    await migrate(database, LOCATIONS)
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("template") / "template.db"
+    asyncio.run(_migrate(f"sqlite+aiosqlite:///{file}"))
+    return file
+
+
+@pytest.fixture(scope="session")
+def _mariadb_migrated(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue("mariadb_server").create_database()
+    asyncio.run(_migrate(url))
+    return url
+
+
+@pytest.fixture(scope="session")
+def _postgresql_migrated(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue("postgresql_server").create_database()
+    asyncio.run(_migrate(url))
+    return url
+
+
+@pytest.fixture(params=DATABASES)
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a migrated database without rows, on each engine in turn."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("_sqlite_template"), tmp_path / "test.db")
+        yield f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+        return
+    url: str = request.getfixturevalue(f"_{request.param}_migrated")
+    yield url
+    asyncio.run(_empty(url))
+
+
+async def _empty(url: str) -> None:
+    database = Database(url)
+    names = [table.name for table in all_tables()]
+    async with database.engine.begin() as connection:
+        if database.dialect == "postgresql":
+            await connection.execute(text(f"TRUNCATE {', '.join(names)} RESTART IDENTITY"))
+        else:
+            for name in names:
+                await connection.execute(text(f"DELETE FROM {name}"))
+    await database.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that stands still until it is moved."""
+    return FakeClock(datetime(2026, 11, 20, 12, 0, tzinfo=UTC))
+
+
+@pytest.fixture
+async def database(migrated_url: str, clock: FakeClock) -> AsyncIterator[Database]:
+    """A migrated database without rows, on each engine in turn."""
+    database = Database(migrated_url, clock=clock)
+    yield database
+    await database.close()

@@ -1,0 +1,93 @@
+"""One transaction: all or nothing, on every engine."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import func, select
+
+from dirac.core.errors import ConflictError
+from dirac.core.unit import Event
+from dirac.db.engine import Database
+from dirac.db.history import history
+from dirac.db.tables import events, tasks
+
+
+def _event(database: Database, subject: str) -> Event:
+    return Event(
+        kind="test.thing.made",
+        vo="astro",
+        subject_kind="thing",
+        subject_id=subject,
+        time=database.clock.now(),
+        actor="astro:alice",
+        data={"size": 3, "name": "δ"},
+    )
+
+
+async def _count(database: Database, table: object) -> int:
+    async with database.read() as tx:
+        return (await tx.execute(select(func.count()).select_from(table))).scalar_one()
+
+
+async def test_what_is_recorded_is_found_in_order(database: Database) -> None:
+    recorded = [_event(database, "1"), _event(database, "2"), _event(database, "1")]
+    async with database.write() as tx:
+        for event in recorded:
+            tx.record(event)
+    async with database.read() as tx:
+        assert await history(tx, "thing", ["1"]) == [recorded[0], recorded[2]]
+
+
+async def test_an_error_leaves_neither_event_nor_task(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with database.write() as tx:
+            tx.record(_event(database, "1"))
+            tx.enqueue("test.work")
+            await tx.remember("scope", "key", "digest", "answer")
+            raise ZeroDivisionError
+    assert await _count(database, events) == 0
+    assert await _count(database, tasks) == 0
+    async with database.read() as tx:
+        assert await tx.recall("scope", "key", "digest") is None
+
+
+async def test_work_with_a_key_is_not_added_while_it_has_not_begun(database: Database) -> None:
+    for _ in range(3):
+        async with database.write() as tx:
+            tx.enqueue("test.work", key="the one")
+            tx.enqueue("test.work", key="the one")
+    assert await _count(database, tasks) == 1
+
+
+async def test_an_idempotency_key_gives_the_same_answer_again(database: Database) -> None:
+    async with database.write() as tx:
+        await tx.remember("submit astro:alice", "k1", "d1", '{"a": 1}')
+    async with database.read() as tx:
+        assert await tx.recall("submit astro:alice", "k1", "d1") == '{"a": 1}'
+        assert await tx.recall("submit bio:alice", "k1", "d1") is None
+        with pytest.raises(ConflictError, match="k1"):
+            await tx.recall("submit astro:alice", "k1", "another")
+
+
+async def test_of_two_concurrent_uses_of_a_key_one_wins(database: Database) -> None:
+    async def use(digest: str) -> str:
+        try:
+            async with database.write() as tx:
+                await tx.remember("scope", "key", digest, digest)
+        except ConflictError:
+            return "refused"
+        return "kept"
+
+    outcomes = await asyncio.gather(*(use(f"d{i}") for i in range(8)))
+    assert sorted(outcomes) == ["kept"] + ["refused"] * 7
+
+
+async def test_concurrent_writers_lose_nothing(database: Database) -> None:
+    async def write(number: int) -> None:
+        async with database.write() as tx:
+            tx.record(_event(database, str(number)))
+
+    await asyncio.gather(*(write(number) for number in range(40)))
+    assert await _count(database, events) == 40
