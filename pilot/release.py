@@ -115,8 +115,8 @@ def diracosrc(home: Path, bin_dir: Path) -> bytes:
     """Return the bash file that gives an environment, for the directory `home`."""
     environment = bin_dir.parent
     if environment.is_relative_to(home):
-        inner = shlex.quote(str(environment.relative_to(home)))
-        place = f'"$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)"/{inner}'
+        place = '"$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"'
+        place += "".join(f"/{shlex.quote(part)}" for part in environment.relative_to(home).parts)
     else:
         place = shlex.quote(str(environment))
     bin_name = shlex.quote(bin_dir.name)

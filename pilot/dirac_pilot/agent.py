@@ -46,23 +46,23 @@ class Signals(object):
         """
         self._grace = grace
         signal.signal(signal.SIGALRM, self._alarm)
-        signal.alarm(limit)
+        signal.setitimer(signal.ITIMER_REAL, limit)
         self._child = child  # last: from here on a signal goes to it
         for signum in self._missed:
             self._handle(signum, None)
 
     def ignore(self):
         """Let signals do nothing: the pilot is about to end anyway."""
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _handle(self, signum, _frame):
         if self._child is not None:
-            self._say("signal %d: passed on to the agent, which has %d s" % (signum, self._grace))
+            self._say("signal %d: passed on to the agent, which has %g s" % (signum, self._grace))
             if not self._stopping:
                 self._stopping = True
-                signal.alarm(max(1, self._grace))
+                signal.setitimer(signal.ITIMER_REAL, max(0.001, self._grace))
             self._send(signum)
         elif self._holding:
             self._missed.append(signum)

@@ -51,7 +51,7 @@ def exchange_secret(settings, secret, environ, say, sleep=time.sleep, choose=ran
             reason = str(error)
         wait = max(wait, choose(delay / 2, delay))
         if monotonic() + wait >= end:
-            raise PilotError("no token within %d s, %d tries; last: %s" % (settings["exchange_seconds"], tries, reason))
+            raise PilotError("no token within %g s, %d tries; last: %s" % (settings["exchange_seconds"], tries, reason))
         say("%s; trying again in %.1f s" % (reason, wait))
         sleep(wait)
         delay = min(LONGEST_DELAY, 2 * delay)

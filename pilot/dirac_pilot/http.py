@@ -96,8 +96,10 @@ def trust(environ):
     """Return a TLS context that believes the authorities of the node and of `X509_CERT_DIR`."""
     if not hasattr(ssl, "create_default_context"):
         raise PilotError("this Python cannot verify certificates: 2.7.9 or later is needed")
-    context = ssl.create_default_context()  # knows SSL_CERT_FILE and SSL_CERT_DIR by itself
     directory = environ.get("X509_CERT_DIR")
-    if directory and os.path.isdir(directory):
-        context.load_verify_locations(capath=directory)
+    if not directory or not os.path.isdir(directory):
+        return ssl.create_default_context()  # knows SSL_CERT_FILE and SSL_CERT_DIR by itself
+    # Before the node's own: of two authorities of one name the first one is believed.
+    context = ssl.create_default_context(capath=directory)
+    context.load_default_certs()
     return context

@@ -4,7 +4,6 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import sys
-import traceback
 
 from .agent import Signals
 from .compat import monotonic
@@ -84,6 +83,8 @@ def run_steps(pilot):
             return 128 + error.signum
         except Exception as error:  # a defect must show up in the report as well
             if not isinstance(error, PilotError) or pilot.settings["debug"]:
+                import traceback  # costs 20 ms, which a run that goes well does not pay
+
                 pilot.report.say(traceback.format_exc())
             words = str(error) if isinstance(error, PilotError) else "%s: %s" % (type(error).__name__, error)
             pilot.report.step(name, monotonic() - begin, reason=words)

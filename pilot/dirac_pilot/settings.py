@@ -43,12 +43,12 @@ OPTIONS = (
     Option("allow_http", "", "", "flag", False, "allow a server without TLS"),
     Option("platform", "", "", "text", None, "platform to offer, instead of the one found"),
     Option("max_ram_mb", "", "", "int", None, "memory to offer in MB, instead of the amount found"),
-    Option("check_seconds", "", "", "int", 30, "time limit of CheckWorkerNode"),
-    Option("lookup_seconds", "", "", "int", 60, "time limit of FindEnvironment, for each location"),
-    Option("exchange_seconds", "", "", "int", 300, "time limit of ExchangeSecret"),
-    Option("capture_seconds", "", "", "int", 120, "time limit of CaptureEnvironment"),
-    Option("agent_seconds", "", "", "int", 0, "time after which the agent is asked to stop; 0 for none"),
-    Option("grace_seconds", "", "", "int", 60, "time the agent has to stop once asked"),
+    Option("check_seconds", "", "", "seconds", 30, "time limit of CheckWorkerNode"),
+    Option("lookup_seconds", "", "", "seconds", 60, "time limit of FindEnvironment, for each location"),
+    Option("exchange_seconds", "", "", "seconds", 300, "time limit of ExchangeSecret"),
+    Option("capture_seconds", "", "", "seconds", 120, "time limit of CaptureEnvironment"),
+    Option("agent_seconds", "", "", "seconds", 0, "time after which the agent is asked to stop; 0 for none"),
+    Option("grace_seconds", "", "", "seconds", 60, "time the agent has to stop once asked"),
 )
 REQUIRED = ("site", "ce", "vo", "pilot_stamp", "url")
 FROM_ENVIRONMENT = {"vo": "DIRAC_PILOT_VO", "pilot_stamp": "DIRAC_PILOT_STAMP"}
@@ -161,6 +161,9 @@ def convert(option, value, where):
             return int(value)
         if isinstance(value, INTEGER_TYPES) and not isinstance(value, bool) and value >= 0:
             return value
+    if option.kind == "seconds" and isinstance(value, (float,) + INTEGER_TYPES) and not isinstance(value, bool):
+        if 0 <= value < float("inf"):
+            return value
     if option.kind == "list":
         items = value.split(",") if is_text else value
         if isinstance(items, list) and all(isinstance(item, TEXT_TYPES) for item in items):
@@ -169,6 +172,7 @@ def convert(option, value, where):
         "text": "a text",
         "flag": "true or false",
         "int": "a whole number, 0 or more",
+        "seconds": "a number, 0 or more",
         "list": "a list of texts, or one text with commas",
     }[option.kind]
     raise UsageError("%s: %r is not %s" % (where, value, wanted))
