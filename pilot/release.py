@@ -38,7 +38,7 @@ class _Changes:
         self.paths: list[str] = []
 
     def directory(self, path: Path) -> None:
-        if path.is_dir():
+        if path.is_dir() or str(path) in self.paths:
             return
         self.directory(path.parent)
         self.paths.append(str(path))

@@ -7,6 +7,7 @@ import glob
 import http.server
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -25,8 +26,9 @@ SECRET = "one-time-4f1d2c9b7a6e5038"
 ACCESS = "access-9c0b1a2d3e4f5061"
 REFRESH = "refresh-77aa66bb55cc44dd"
 HOW_TO_MEND = (
-    "The pilot must be tested with Python 2.7 and with at least one of 3.6 or later. Install them, for instance "
-    "with `pyenv install 2.7.18`, or name them in DIRAC_TEST_PYTHONS (paths or glob patterns, separated by ':')."
+    "The pilot must be tested with Python 2.7 and with at least one of 3.6 or later. Install them, for "
+    "instance with `pyenv install 2.7.18`, or name them in DIRAC_TEST_PYTHONS (paths or glob patterns, "
+    "separated by ':')."
 )
 PATIENCE = 15.0
 
@@ -48,7 +50,7 @@ def interpreters() -> dict[tuple[int, int], str]:
             if not folder.endswith("/shims"):
                 patterns += [f"{folder}/python2.7", f"{folder}/python3.[0-9]", f"{folder}/python3.[0-9][0-9]"]
     found: dict[tuple[int, int], str] = {}
-    for path in sorted({path for pattern in patterns for path in glob.glob(pattern)}):
+    for path in sorted({path for pattern in patterns for path in glob.glob(pattern)}):  # noqa: PTH207
         answer = subprocess.run(
             [path, "-c", "import sys; print('%d %d' % sys.version_info[:2])"], capture_output=True, text=True
         )
@@ -59,16 +61,20 @@ def interpreters() -> dict[tuple[int, int], str]:
     return found
 
 
+def label(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`python`: 2.7 and the newest 3; `other_python`: all the others."""
     versions = sorted(interpreters())
     newest = versions[-1] if versions and versions[-1][0] == 3 else (3, 0)
     full = [(2, 7), newest]
     if "python" in metafunc.fixturenames:
-        metafunc.parametrize("python", full, indirect=True, ids=["2.7", "3.%d" % newest[1]])
+        metafunc.parametrize("python", full, indirect=True, ids=[label(one) for one in full])
     if "other_python" in metafunc.fixturenames:
         others = [version for version in versions if version not in full] or [newest]
-        metafunc.parametrize("other_python", others, indirect=True, ids=["%d.%d" % one for one in others])
+        metafunc.parametrize("other_python", others, indirect=True, ids=[label(one) for one in others])
 
 
 @pytest.fixture
@@ -291,7 +297,11 @@ class Pilot:
 
     def wait(self) -> int:
         assert self.process
-        code = self.process.wait(PATIENCE)
+        # Popen.wait(timeout) sleeps up to 50 ms at a time
+        descriptor = os.pidfd_open(self.process.pid)
+        select.select([descriptor], [], [], PATIENCE)
+        os.close(descriptor)
+        code = self.process.wait(0.1)
         self.assert_nothing_leaked()
         return code
 

@@ -176,10 +176,9 @@ class TestEnvironment:
         (home / "diracosrc").write_text(f"source {original}\n{text}\n")
         return f"--CVMFS_locations={root}"
 
-    def test_everything_bash_exports_reaches_the_agent(
-        self, pilot: Any, release: Path, tmp_path: Path
-    ) -> None:
-        text = "export LINES_OF='a\n b=c\n'\nf() { echo hi; }\nexport -f f\nexport ODD=$'\\xff\\x01'\necho chatter"
+    def test_all_that_bash_exports_reaches_the_agent(self, pilot: Any, release: Path, tmp_path: Path) -> None:
+        text = "export LINES_OF='a\n b=c\n'\nf() { echo hi; }\nexport -f f\n"
+        text += "export ODD=$'\\xff\\x01'\necho chatter"
         pilot.environ = {"PYTHONPATH": "/somewhere/else"}
         assert pilot.run(self.source(tmp_path / "x", release, text)) == 0
         entries = pilot.seen["environ"].split("\0")
@@ -193,7 +192,8 @@ class TestEnvironment:
     def test_children_do_not_ignore_broken_pipes_as_python_does(
         self, pilot: Any, release: Path, tmp_path: Path
     ) -> None:
-        text = 'while read -r name value; do [ "$name" = SigIgn: ] && export IGNORED=$value; done < /proc/self/status; true'
+        text = 'while read -r name value; do [ "$name" != SigIgn: ] || export IGNORED=$value; done'
+        text += " < /proc/self/status"
         assert pilot.run(self.source(tmp_path / "x", release, text)) == 0
         (mask,) = [entry[8:] for entry in pilot.seen["environ"].split("\0") if entry.startswith("IGNORED=")]
         assert int(mask, 16) & (1 << (signal.SIGPIPE - 1)) == 0

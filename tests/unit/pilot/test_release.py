@@ -101,9 +101,7 @@ def test_versions_that_cannot_be(tmp_path: Path, environment: Path, version: str
     assert not (tmp_path / "cvmfs").exists()
 
 
-def test_what_stands_in_the_way_is_named_before_anything_is_changed(
-    tmp_path: Path, environment: Path
-) -> None:
+def test_what_stands_in_the_way_is_named_before_a_change(tmp_path: Path, environment: Path) -> None:
     with pytest.raises(build.BuildError, match="not an executable file"):
         release.make_release(tmp_path / "cvmfs", "1", tmp_path)
     assert not (tmp_path / "cvmfs").exists()

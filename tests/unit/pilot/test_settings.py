@@ -58,7 +58,7 @@ def test_a_key_for_other_pilots_is_ignored_aloud(tmp_path: Path) -> None:
         (["stray"], "unexpected argument 'stray'"),
         (
             ["--wnVO=", "-n", ""],
-            "site is missing: set it with -n, --name or 'site' in pilot.json; vo is missing",
+            "set it with -n, --name or 'site' in pilot.json; vo is missing",
         ),
         (["-u", "http://dirac.example.org"], "the secret would travel in the clear"),
         (["-u", "dirac.example.org"], "must look like https://"),
