@@ -69,15 +69,15 @@ def test_a_server_that_comes_up_late(pilot: Any, silent_server: Any) -> None:
 
 
 def test_a_slow_server(pilot: Any, server: Any, tools: Any) -> None:
-    server.script = [tools.reply(200, tools.good.body, after=0.3)]
+    server.script = [tools.reply(200, tools.good.body, after=0.2)]
     assert pilot.run() == 0
 
 
 def test_a_server_that_never_answers(pilot: Any, server: Any, tools: Any) -> None:
     server.script = [tools.reply(200, tools.good.body, after=60)]
-    pilot.settings["exchange_seconds"] = 0.4
+    pilot.settings["exchange_seconds"] = 0.3
     assert pilot.run() == 12
-    assert "no token within 0.4 s" in pilot.last["reason"]
+    assert "no token within 0.3 s" in pilot.last["reason"]
 
 
 @pytest.fixture(scope="module")

@@ -155,11 +155,11 @@ class TestEnvironment:
         home.mkdir(parents=True)
         (home / "diracosrc").write_text("")
         os.mkfifo(home / "sha256sums")  # whoever opens it sleeps, as on a dead mount
-        pilot.settings["lookup_seconds"] = 0.3
+        pilot.settings["lookup_seconds"] = 0.5
         assert pilot.run(f"--CVMFS_locations={tmp_path / 'dead'},{release}") == 0
         passed_over = pilot.report["steps"][1]["facts"]["passed_over"]
         assert len(passed_over) == 1
-        assert "did not end within 0.3 s" in passed_over[0]
+        assert "did not end within 0.5 s" in passed_over[0]
 
     def test_wrong_check_sums(self, pilot: Any, server: Any, release: Path, tmp_path: Path) -> None:
         home = self.home(tmp_path / "copy")
@@ -202,11 +202,20 @@ class TestEnvironment:
         assert pilot.run(self.source(tmp_path / "x", release, "return 5")) == 13
         assert "failed with exit code 5" in pilot.last["reason"]
 
-    def test_sourcing_hangs(self, pilot: Any, release: Path, tmp_path: Path, tools: Any) -> None:
-        pilot.settings["capture_seconds"] = 0.3
+    def test_sourcing_hangs(self, pilot: Any, release: Path, tmp_path: Path) -> None:
+        pilot.settings["capture_seconds"] = 0.2
+        assert pilot.run(self.source(tmp_path / "x", release, "sleep 60")) == 13
+        assert "did not end within 0.2 s" in pilot.last["reason"]
+
+    def test_a_signal_ends_the_sourcing_with_all_its_processes(
+        self, pilot: Any, release: Path, tmp_path: Path, tools: Any
+    ) -> None:
         note = tmp_path / "pids"
-        assert pilot.run(self.source(tmp_path / "x", release, f"sleep 60 & echo $$ $! > {note}; wait")) == 13
-        assert "did not end within 0.3 s" in pilot.last["reason"]
+        pilot.start(self.source(tmp_path / "x", release, f"sleep 60 & echo $$ $! > {note}; wait"))
+        tools.wait_until(lambda: note.exists() and len(note.read_text().split()) == 2, "the sourcing")
+        pilot.process.send_signal(signal.SIGTERM)
+        assert pilot.wait() == 143
+        assert pilot.last["step"] == "CaptureEnvironment"
         for pid in note.read_text().split():
             tools.wait_until(lambda pid=pid: not tools.alive(int(pid)), f"the end of process {pid}")
 

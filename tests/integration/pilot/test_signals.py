@@ -30,8 +30,8 @@ def test_an_agent_that_does_not_stop_is_killed(pilot: Any, tools: Any) -> None:
 
 
 def test_the_time_of_the_slot_ends(pilot: Any) -> None:
-    pilot.settings["agent_seconds"] = 0.5
-    assert pilot.run(mode="obey") == 7
+    pilot.settings["agent_seconds"] = 0.2
+    assert pilot.run(mode="obey") in (7, 143)  # the latter if it was not ready for signals yet
     assert "the time of this slot is over" in pilot.out
 
 
