@@ -86,29 +86,36 @@ def make_release(
         OSError: If the target cannot be written.
     """
     root, bin_dir = target_root.absolute(), venv_bin_dir.absolute()
-    check_version(version)
-    if not os.access(bin_dir / AGENT, os.X_OK):
-        raise BuildError(f"{bin_dir / AGENT} is not an executable file: install the distribution there first")
     base = root / "dirac"
-    if (base / "pro").exists() and not (base / "pro").is_symlink():
-        raise BuildError(f"{base / 'pro'} is not a symbolic link: move it away")
+    _validate(base, version, bin_dir)
     changes = _Changes(check=check)
     home = base / version / f"{os.uname().sysname}-{os.uname().machine}"
     source = {"diracosrc": diracosrc(home, bin_dir)}
     changes.directory(home)
     changes.file(home / "diracosrc", source["diracosrc"])
     changes.file(home / "sha256sums", sums_bytes(source, "sha256"))
-    changes.directory(base / "pilot")
-    content = {"cvmfs_locations": [str(root)], **(settings or {})}
-    files = {
-        PILOT_FILE: pilot_bytes(version),
-        "pilot.json": (json.dumps(content, indent=1, sort_keys=True) + "\n").encode("ascii"),
-    }
-    for name in sorted(files):
-        changes.file(base / "pilot" / name, files[name])
-    changes.file(base / "pilot" / SUMS_FILE, sums_bytes(files, "sha512"))
+    _put_pilot(changes, base / "pilot", version, {"cvmfs_locations": [str(root)], **(settings or {})})
     changes.link(base / "pro", version)  # last: now everything it leads to is there
     return changes.paths
+
+
+def _validate(base: Path, version: str, bin_dir: Path) -> None:
+    check_version(version)
+    if not os.access(bin_dir / AGENT, os.X_OK):
+        raise BuildError(f"{bin_dir / AGENT} is not an executable file: install the distribution there first")
+    if (base / "pro").exists() and not (base / "pro").is_symlink():
+        raise BuildError(f"{base / 'pro'} is not a symbolic link: move it away")
+
+
+def _put_pilot(changes: _Changes, folder: Path, version: str, settings: Mapping[str, object]) -> None:
+    changes.directory(folder)
+    files = {
+        PILOT_FILE: pilot_bytes(version),
+        "pilot.json": (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode("ascii"),
+    }
+    for name in sorted(files):
+        changes.file(folder / name, files[name])
+    changes.file(folder / SUMS_FILE, sums_bytes(files, "sha512"))
 
 
 def diracosrc(home: Path, bin_dir: Path) -> bytes:

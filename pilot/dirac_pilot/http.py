@@ -50,18 +50,23 @@ def post_json(url, body, timeout, environ, headers=()):
         if len(content) < min(LARGEST, int(received.get("content-length", 0))):
             raise Unreachable("%s broke off its answer" % parts.netloc)
     except (EnvironmentError, HTTPException, ssl.CertificateError) as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error) or isinstance(error, ssl.CertificateError):
-            raise PilotError(
-                "the certificate of %s is not trusted: %s; its authority must be in the directory $X509_CERT_DIR "
-                "or in the file $SSL_CERT_FILE" % (parts.netloc, error)
-            )
-        raise Unreachable("%s does not answer: %s" % (parts.netloc, error or type(error).__name__))
+        raise explain(error, parts.netloc)
     finally:
         connection.close()
     try:
         return response.status, received, native(json.loads(content.decode("utf-8")))
     except ValueError:
         return response.status, received, None
+
+
+def explain(error, host):
+    """Return the exception to raise for what went wrong below HTTP."""
+    if isinstance(error, ssl.CertificateError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return PilotError(
+            "the certificate of %s is not trusted: %s; its authority must be in the directory $X509_CERT_DIR "
+            "or in the file $SSL_CERT_FILE" % (host, error)
+        )
+    return Unreachable("%s does not answer: %s" % (host, str(error) or type(error).__name__))
 
 
 def connect(parts, timeout, environ):
