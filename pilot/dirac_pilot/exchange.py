@@ -13,7 +13,7 @@ from .deadline import call_with_deadline
 from .errors import PilotError, TimedOut
 from .http import Unreachable, post_json
 
-FIRST_DELAY = 0.2
+FIRST_DELAY = 0.1
 LONGEST_DELAY = 30.0
 LONGEST_TRY = 30.0
 
