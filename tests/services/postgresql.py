@@ -7,6 +7,7 @@ import pwd
 import re
 import secrets
 import signal
+import struct
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,9 +15,11 @@ from urllib.parse import urlsplit
 import asyncpg  # type: ignore[import-untyped]
 
 from .packages import PackageSet, Programs, first_version
-from .server import LOOPBACK, Administrator, Server, copy_for_all, reachable_by_all
+from .server import LOOPBACK, Administrator, Server, copy_for_all, greeting, reachable_by_all
 
 _UNPRIVILEGED = "nobody"
+# Frontend/backend protocol 3.0, "SSLRequest": any server answers it, ours with "no".
+_SSL_REQUEST, _NO_SSL = struct.pack("!ii", 8, 80877103), b"N"
 
 
 def _binaries(root: Path) -> Path | None:
@@ -53,6 +56,7 @@ _SETTINGS = {
     "max_connections": "200",
     "dynamic_shared_memory_type": "mmap",  # in the data directory, so that it is removed with it
     "jit": "off",
+    "ssl": "off",
     "timezone": "GMT",
     "log_timezone": "GMT",
     "listen_addresses": LOOPBACK,
@@ -96,7 +100,11 @@ class PostgreSQL(Server):
     async def _execute(self, statement: str) -> list[tuple[Any, ...]]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(
-                host=LOOPBACK, port=self.port, user=self.user, password=self.password, database="postgres"
+                host=LOOPBACK,
+                port=self.port,
+                user=self.user,
+                password=self.password,
+                database="postgres",
             )
         return [tuple(row) for row in await self._connection.fetch(statement)]
 
@@ -145,9 +153,11 @@ class PostgreSQL(Server):
         return binaries / name
 
     def _answers(self) -> bool:
+        if greeting(self.port, _SSL_REQUEST) != _NO_SSL:
+            return False
         try:
             return self.execute("SELECT 1") == [(1,)]
-        except (OSError, asyncpg.CannotConnectNowError):
+        except asyncpg.CannotConnectNowError:  # it recovers from a crash
             return False
 
     def _disconnect(self) -> None:

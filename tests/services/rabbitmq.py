@@ -6,14 +6,14 @@ The broker is started without its shell scripts: they name absolute paths, and s
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 
 from .packages import PackageSet, Programs, first_version
-from .server import LOOPBACK, Server
+from .server import LOOPBACK, Server, greeting
 
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
-_METHOD_FRAME = 1
+_EPMD_NAMES = b"\x00\x01n"  # Erlang distribution protocol, NAMES_REQ
+_METHOD_FRAME = b"\x01"
 
 _CONFIG = """\
 listeners.tcp.1 = {address}:{port}
@@ -94,7 +94,7 @@ class RabbitMQ(Server):
         env = self._environment()
         # Erlang's name service in the foreground: started on demand it would be a daemon.
         self._run(_runtime(self._erlang) / "epmd", env=env)
-        self._wait_for("listen", lambda: _listens(self.ports["names"]))
+        self._wait_for("listen", lambda: greeting(self.ports["names"], _EPMD_NAMES) != b"")
         self._run(
             _runtime(self._erlang) / "erlexec",
             *("-noinput", "-boot", str(self._erlang / "bin/start_sasl"), "-s", "rabbit", "boot"),
@@ -158,17 +158,4 @@ class RabbitMQ(Server):
 
     def _answers(self) -> bool:
         """Whether the broker opens a conversation; it listens after all else is ready."""
-        try:
-            with socket.create_connection((LOOPBACK, self.port), timeout=5) as connection:
-                connection.sendall(_PROTOCOL_HEADER)
-                return connection.recv(1) == bytes([_METHOD_FRAME])
-        except OSError:
-            return False
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port), timeout=5).close()
-    except OSError:
-        return False
-    return True
+        return greeting(self.port, _PROTOCOL_HEADER) == _METHOD_FRAME
