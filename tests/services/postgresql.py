@@ -84,7 +84,8 @@ class PostgreSQL(Server):
             Its URL for SQLAlchemy with the asyncpg driver.
         """
         name = f"test_{secrets.token_hex(6)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        # Where no disk is waited for, copying files is a third cheaper than logging every page.
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY FILE_COPY")
         return f"postgresql+asyncpg://{self.user}:{self.password}@{LOOPBACK}:{self.port}/{name}"
 
     def drop_database(self, url: str) -> None:
