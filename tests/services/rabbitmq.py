@@ -1,6 +1,6 @@
 """A private RabbitMQ.
 
-The broker is started without its shell scripts: they name absolute paths, and start helpers that get lost.
+The broker is started without its shell scripts: they name absolute paths, and start processes that get lost.
 """
 
 from __future__ import annotations
