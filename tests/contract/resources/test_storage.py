@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import hmac
 import json
 import os
 import socket
@@ -12,8 +13,10 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -39,7 +42,13 @@ from dirac.resources.storage.directory import (
     Grant,
 )
 from dirac.resources.storage.s3 import S3Store
-from dirac.resources.storage.testing import ObjectStoreContract, new_object, presign, put
+from dirac.resources.storage.testing import (
+    ObjectStoreContract,
+    PermissionsContract,
+    new_object,
+    presign,
+    put,
+)
 
 CODES = {InvalidInputError: 422, TooLargeError: 413, NotAllowedError: 403, NotFoundError: 404}
 
@@ -76,7 +85,7 @@ def routes(store: DirectoryStore) -> Starlette:
     )
 
 
-class TestDirectory(ObjectStoreContract):
+class TestDirectory(PermissionsContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[DirectoryStore]:
         listener = listening_socket()
@@ -210,6 +219,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class TestS3(ObjectStoreContract):
+    """The server here looks at no signature and no policy, so the tests look at what was signed."""
+
     @pytest.fixture
     async def store(self, endpoint: str) -> AsyncIterator[S3Store]:
         store = S3Store.from_settings(settings(endpoint))
@@ -225,6 +236,18 @@ class TestS3(ObjectStoreContract):
         assert {"x-amz-checksum-sha256": checksum} in conditions
         assert {"key": key} in conditions
         assert upload.fields["x-amz-checksum-sha256"] == checksum
+        assert upload.fields["x-amz-signature"] == signature_of(upload.fields["policy"], upload.fields)
+
+    async def test_the_policy_of_an_upload_and_the_url_of_a_download_expire(self, store: ObjectStore) -> None:
+        before = datetime.now(UTC).replace(microsecond=0)
+        key, content = new_object()
+        upload = await presign(store, key, content, expires_in=300)
+        url = await store.presign_download(key, expires_in=300)
+        after = datetime.now(UTC)
+        expiration = json.loads(base64.b64decode(upload.fields["policy"]))["expiration"]
+        minutes = timedelta(seconds=300)
+        assert before + minutes <= datetime.fromisoformat(expiration) <= after + minutes
+        assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["300"]
 
     async def test_a_missing_bucket_is_made_in_its_region(self, endpoint: str) -> None:
         store = S3Store.from_settings(settings(endpoint, bucket="elsewhere", region="eu-west-1"))
@@ -265,6 +288,14 @@ class TestS3(ObjectStoreContract):
 def settings(endpoint: str, **changes: Any) -> dict[str, Any]:
     fields = {"access_key_id": "tester", "secret_access_key": "proof", "endpoint_url": endpoint}
     return {"bucket": "sandboxes", **fields, **changes}
+
+
+def signature_of(policy: str, fields: dict[str, str]) -> str:
+    """Sign a policy as the S3 documentation says (Signature Version 4, POST policy)."""
+    key = b"AWS4proof"
+    for part in fields["x-amz-credential"].split("/")[1:]:
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return hmac.new(key, policy.encode(), hashlib.sha256).hexdigest()
 
 
 def answers(url: str) -> bool:
