@@ -2,6 +2,8 @@
 
 An upload is a POST policy (Signature Version 4) that fixes the key, the size and, by
 ``x-amz-checksum-sha256``, the content; the service checks them, and the bytes never pass through the server.
+Ceph's gateway (18.2 was tried) checks all but the content: there the reader of an object has to compare its
+SHA-256 with the one in the key, as every client of sandboxes does anyway.
 """
 
 from __future__ import annotations

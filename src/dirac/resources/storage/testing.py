@@ -136,7 +136,7 @@ class PermissionsContract(ObjectStoreContract):
     """Promises about what a signed URL does not allow.
 
     They are kept by the service behind the store, so they are apart from the rest: some services made for
-    tests accept everything.
+    tests accept everything, and not all real ones check the content of an upload.
     """
 
     @pytest.mark.parametrize("change", ["content", "longer", "shorter"])
