@@ -210,7 +210,7 @@ class LocalComputingElement(ComputingElement):
             *(str(spool.directory) for spool in spools),
         ]
         try:
-            subprocess.run(  # noqa: S603 - our own program
+            subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

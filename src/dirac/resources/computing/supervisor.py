@@ -134,7 +134,7 @@ def _start(directory: Path, spec: dict[str, object]) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     with (directory / STDOUT).open("wb") as stdout, (directory / STDERR).open("wb") as stderr:
-        process = subprocess.Popen(  # noqa: S603 - running programs is what this is for
+        process = subprocess.Popen(
             spec["command"],  # type: ignore[call-overload]
             stdin=subprocess.DEVNULL,
             stdout=stdout,
