@@ -122,24 +122,26 @@ def _check_depth(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                mark = event.start_mark
-                raise _NoYamlError(mark.line + 1, mark.column + 1, f"more than {MAX_DEPTH} levels of nesting")
+                line, column = _place(event.start_mark)
+                raise _NoYamlError(line, column, f"more than {MAX_DEPTH} levels of nesting")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
 
 def _no_yaml(text: str, error: yaml.MarkedYAMLError) -> _NoYamlError:
     mark = error.problem_mark or error.context_mark
-    if mark is None:
-        return _NoYamlError(1, 1, f"this is no valid YAML: {error.problem}")
     problem = f"this is no valid YAML: {error.problem}"
-    if text[mark.index : mark.index + 1] == "\t":
+    if mark is not None and text[mark.index : mark.index + 1] == "\t":
         problem = "a tab; YAML is indented with spaces only"
     elif "mapping values are not allowed" in str(error.problem):
         problem += "; look at the indentation, and quote text that has a colon and a space in it"
     elif "another document" in str(error.problem):
         problem = "a second document; a configuration is one document, without a line of ---"
-    return _NoYamlError(mark.line + 1, mark.column + 1, problem)
+    return _NoYamlError(*_place(mark), problem)
+
+
+def _place(mark: Any) -> Position:
+    return Position(1, 1) if mark is None else Position(mark.line + 1, mark.column + 1)
 
 
 def _error(file: str, faults: list[Fault]) -> InvalidInputError:

@@ -54,7 +54,8 @@ class Fault(NamedTuple):
     @property
     def message(self) -> str:
         """The text with the place in the tree."""
-        return f"{'/'.join(self.path)}: {self.text}" if self.path else self.text
+        place = _UNFIT.sub("?", "/".join(self.path)).replace("\n", "?")
+        return f"{place}: {self.text}" if place else self.text
 
 
 class _Bad:
@@ -102,7 +103,9 @@ class Shaper:
         self._left -= _VALUE_COST + (len(node.value) if isinstance(node, ScalarNode) else 0)
         if self._left < 0:
             raise _TooMuchError
-        self.positions.setdefault(path, Position(node.start_mark.line + 1, node.start_mark.column + 1))
+        if path not in self.positions or (isinstance(node, ScalarNode) and not _is_null(node)):
+            # Of a section the name is what one looks for, of an option the value.
+            self.positions[path] = Position(node.start_mark.line + 1, node.start_mark.column + 1)
         if node.tag.removeprefix(_TAG) not in _KNOWN:
             return self._fault(node, path, f"the tag {_quoted(node.tag)} is not accepted; remove it")
         kind, extra = _parts(kind)
@@ -306,7 +309,7 @@ def _is_null(node: Node) -> bool:
 
 def _quoted(text: str) -> str:
     short = text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."
-    return f"`{_UNFIT.sub('?', short)}`"
+    return f"`{_UNFIT.sub('?', short).replace(chr(10), ' ')}`"
 
 
 def _found(node: Node) -> str:
@@ -316,4 +319,4 @@ def _found(node: Node) -> str:
         return "a list"
     if _is_null(node):
         return "no value"
-    return _quoted(str(node.value).replace("\n", " "))
+    return _quoted(str(node.value))

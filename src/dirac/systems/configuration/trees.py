@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -14,23 +15,28 @@ from dirac.systems.configuration.models import Change, Tree, VirtualOrganisation
 from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
 
 
+@cache
+def _options(cls: type[Struct]) -> tuple[tuple[str, Any], ...]:
+    """Return name and default of the options of a section."""
+    return tuple(
+        (field.name, field.default if field.default_factory is NODEFAULT else field.default_factory())
+        for field in structs.fields(cls)
+    )
+
+
 def plain(value: Any) -> Any:
     """Return a value as JSON has it; options that have their default are left out."""
     if isinstance(value, Struct):
         return {
-            field.encode_name: plain(option)
-            for field in structs.fields(value)
-            if (option := getattr(value, field.name)) != _default(field)
+            name: plain(option)
+            for name, default in _options(type(value))
+            if (option := getattr(value, name)) != default
         }
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value.value if isinstance(value, Enum) else value
-
-
-def _default(field: structs.FieldInfo) -> Any:
-    return field.default if field.default_factory is NODEFAULT else field.default_factory()
 
 
 def normal_form(tree: Tree) -> bytes:
@@ -54,7 +60,7 @@ def diff(old: Tree, new: Tree) -> list[Change]:
 
 def _differences(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[Change]:
     if isinstance(old, Struct) and isinstance(new, Struct):
-        for name in sorted(field.name for field in structs.fields(new)):
+        for name in sorted(name for name, _ in _options(type(new))):
             yield from _differences(getattr(old, name), getattr(new, name), (*path, name))
     elif isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
@@ -65,7 +71,7 @@ def _differences(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[Change]:
     else:
         before, after = plain(old), plain(new)
         # As JSON, because to Python 1, 1.0 and True are the same.
-        if msgspec.json.encode(before) != msgspec.json.encode(after):
+        if msgspec.json.encode(before, order="sorted") != msgspec.json.encode(after, order="sorted"):
             yield Change("/".join(path), before, after)
 
 
