@@ -103,6 +103,7 @@ class Configuration:
             base = await unit.versions.snapshot() or _EMPTY
         changes = diff(base.tree, tree)
         if not changes:
+            await self._adopt(base)
             return Applied(base.version, [])
         if request.expected_version not in (None, base.version):
             raise ConflictError(
@@ -112,9 +113,7 @@ class Configuration:
         if request.dry_run:
             return Applied(base.version + 1, changes)
         snapshot = await self._write(identity, request, base, tree, changes)
-        async with self._loading:  # one who is reading an older version finishes first
-            self._keep(snapshot)
-            self._good_until = self._clock.monotonic() + CHECK_SECONDS
+        await self._adopt(snapshot)
         return Applied(snapshot.version, changes)
 
     async def rollback(self, identity: Identity, number: int, comment: str = "") -> Applied:
@@ -183,6 +182,13 @@ class Configuration:
             body = msgspec.json.encode(served(tree, self._issuer), order="sorted")
             serving = self._served[audience] = Serving(body, digest(body), snapshot)
         return serving
+
+    async def _adopt(self, snapshot: Snapshot) -> None:
+        """Go on with what an application has just found or made."""
+        async with self._loading:  # one who is reading an older version finishes first
+            if snapshot.version >= self._snapshot.version:
+                self._keep(snapshot)
+                self._good_until = self._clock.monotonic() + CHECK_SECONDS
 
     def _keep(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot

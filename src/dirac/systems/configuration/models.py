@@ -208,7 +208,7 @@ class Content(msgspec.Struct, frozen=True):
     Attributes:
         version: Its number.
         text: YAML as it was given; for those who may not see all of it, YAML of what they may see.
-        tree: The same as a tree, options that have their default left out.
+        tree: The same as a tree.
     """
 
     version: int

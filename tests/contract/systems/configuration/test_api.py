@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from tests.contract.systems.configuration.sample import TEXT
 
 from dirac.core.errors import UnauthenticatedError
 from dirac.systems.configuration.api import routers
@@ -17,8 +18,6 @@ from dirac.systems.configuration.models import Tree
 from dirac.systems.identity.models import Identity, Property
 from dirac.testing.time import FakeClock
 from dirac.transport.server import create_app
-
-from .test_configuration import TEXT
 
 
 @asynccontextmanager
@@ -126,7 +125,11 @@ async def test_an_application_is_answered_with_its_changes(client: httpx.AsyncCl
     back = await client.post("/api/config/rollback", json={"version": 1}, headers=_as("service"))
     assert back.json()["version"] == 3
     tree = (await client.get("/api/config/tree?version=3", headers=_as("astro"))).json()
-    assert (tree["version"], tree["tree"]) == (3, {"pilot": {"max_jobs": 2}})
+    assert (tree["version"], tree["text"], tree["tree"]["pilot"]["max_jobs"]) == (
+        3,
+        "pilot:\n  max_jobs: 2\n",
+        2,
+    )
 
 
 async def test_faults_are_answered_with_their_places(client: httpx.AsyncClient) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from tests.contract.systems.configuration.sample import TEXT
 
 from dirac.core.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError, UnavailableError
 from dirac.core.unit import Event
@@ -22,23 +23,6 @@ from dirac.testing.faults import FailNth
 from dirac.testing.time import FakeClock
 
 Make = Callable[..., Configuration]
-
-TEXT = """\
-virtual_organisations:
-  astro:
-    default_group: user
-    groups: {user: {}}
-    users: {alice: {groups: [user]}}
-  bio:
-    default_group: user
-    groups: {user: {}}
-sites:
-  LCG.Both.ch:
-    virtual_organisations: [astro, bio]
-    computing_elements: {ce: {type: local, settings: {host: here}}}
-  LCG.Bio.ch:
-    virtual_organisations: [bio]
-"""
 
 
 async def _state(database: Database) -> tuple[int, list[Event], list[Event]]:
@@ -113,7 +97,7 @@ async def test_a_fault_changes_nothing_and_all_are_told(
     assert [line.split(": ")[0] for line in caught.value.message.splitlines()[1:]] == [
         "site.yaml:3:20",
         "site.yaml:5:30",
-        "site.yaml:12:40",
+        "site.yaml:12:44",
         "site.yaml:15:1",
     ]
     assert await _state(database) == (0, [], [])
