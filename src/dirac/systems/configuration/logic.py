@@ -212,7 +212,7 @@ class Configuration:
                     f"another configuration became version {number} meanwhile; this one was not applied",
                     hint="Look at what changed, then apply again: dirac config diff",
                 )
-            await self._registry.replace(unit, registered(tree))
+            await self._registry.replace(unit, registered(tree), actor=version.author)
             unit.record(_applied(version, changes))
         return Snapshot(version=number, digest=name, time=version.time, tree=tree)
 

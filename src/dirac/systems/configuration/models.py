@@ -29,7 +29,15 @@ Name = Annotated[
         },
     ),
 ]
-Subject = Annotated[str, Meta(min_length=1, max_length=255)]
+Subject = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=255,
+        pattern=r"^(?!pilot:|job:).+$",
+        extra={"accepts": "a subject of at most 255 characters that does not begin with pilot: or job:"},
+    ),
+]
 SiteName = Annotated[
     str,
     Meta(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from dirac.core.unit import UnitOfWork
 from dirac.systems.configuration.models import Snapshot, Version
@@ -46,6 +46,6 @@ class ConfigurationUnit(UnitOfWork, Protocol):
 class Registry(Protocol):
     """The identity system's list of communities and their members."""
 
-    async def replace(self, unit: ConfigurationUnit, vos: Sequence[RegisteredVO]) -> None:
-        """Make this the list, in the caller's transaction."""
+    async def replace(self, unit: Any, vos: Sequence[RegisteredVO], *, actor: str) -> None:
+        """Make this the list, in the caller's unit, which carries what the identity system needs there."""
         ...

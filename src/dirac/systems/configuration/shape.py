@@ -112,7 +112,7 @@ class Shaper:
         if isinstance(kind, inspect.UnionType):
             if _is_null(node):
                 return None
-            kind = next(part for part in kind.types if not isinstance(part, inspect.NoneType))
+            kind, extra = _parts(next(part for part in kind.types if not isinstance(part, inspect.NoneType)))
         if isinstance(kind, inspect.AnyType):
             return self._free(node, path)
         if isinstance(kind, inspect.StructType):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
-
 import msgspec
 from sqlalchemy import Column, Integer, String, Table, select
 
 from dirac.core.errors import InternalError
-from dirac.core.unit import Event
 from dirac.db.tables import new_metadata
 from dirac.db.transaction import Transaction
 from dirac.db.types import LongText, UtcDateTime
+from dirac.db.unit import SystemUnit
 from dirac.systems.configuration.models import Snapshot, Tree, Version
 
 metadata = new_metadata()
@@ -88,38 +84,15 @@ class VersionStore:
         return await self._tx.insert_missing(versions, [row]) == 1
 
 
-class ConfigurationUnit:
+class ConfigurationUnit(SystemUnit):
     """A transaction, dressed with what the configuration needs; implements `ports.ConfigurationUnit`.
 
-    Attributes:
-        transaction: The bare one, for the identity system's registry to dress for itself.
-        versions: The accepted configurations.
+    Args:
+        tx: The transaction.
+        registry: The identity system's store of the same transaction, for its `Registry.replace`.
     """
 
-    def __init__(self, tx: Transaction) -> None:
-        self.transaction = tx
+    def __init__(self, tx: Transaction, registry: object = None) -> None:
+        super().__init__(tx)
         self.versions = VersionStore(tx)
-
-    @property
-    def now(self) -> datetime:
-        """The time at which the unit began."""
-        return self.transaction.now
-
-    def record(self, event: Event) -> None:
-        """Append an event to the history."""
-        self.transaction.record(event)
-
-    def enqueue(
-        self,
-        task: str,
-        args: Mapping[str, Any] | None = None,
-        *,
-        key: str | None = None,
-        delay: float = 0.0,
-    ) -> None:
-        """Ask for background work."""
-        self.transaction.enqueue(task, args, key=key, delay=delay)
-
-    def complete(self, entry: str) -> None:
-        """Mark a background task's entry as done."""
-        self.transaction.complete(entry)
+        self.registry = registry

@@ -24,7 +24,7 @@ MakeIdentity = Callable[..., Identity]
 class RecordingRegistry:
     """Leaves an event in the transaction, as the real one leaves rows."""
 
-    async def replace(self, unit: Unit, vos: Sequence[RegisteredVO]) -> None:
+    async def replace(self, unit: Unit, vos: Sequence[RegisteredVO], *, actor: str) -> None:
         unit.record(
             Event(
                 kind="test.registry.replaced",
@@ -32,7 +32,7 @@ class RecordingRegistry:
                 subject_kind="test",
                 subject_id="registry",
                 time=unit.now,
-                actor="test",
+                actor=actor,
                 data={"vos": [vo.name for vo in vos]},
             )
         )

@@ -63,7 +63,7 @@ async def test_an_application_is_a_version_with_its_event(
     assert (event.kind, event.subject_id, event.actor) == ("configuration.version.applied", "1", ":alice")
     assert event.data["digest"] == version.digest
     assert event.data["paths"] == [change.path for change in applied.changes]
-    assert registry.data == {"vos": ["astro", "bio"]}
+    assert (registry.actor, registry.data) == (":alice", {"vos": ["astro", "bio"]})
 
 
 async def test_what_is_current_already_makes_no_version(
