@@ -13,9 +13,9 @@ For all n, let the n-th operation of a use case fail, then look at what is there
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
@@ -51,42 +51,40 @@ class FailNth:
             lost: Carry the operation out, and lose the answer: a commit then has happened.
         """
         self.count, self.fired = 0, False
-
-        def before_statement(*_args: Any) -> None:
-            if self._is_due(n) and not lost:
-                self.fired = True
-                raise _broken()
-
-        def after_statement(*_args: Any) -> None:
-            if lost and self.count == n and not self.fired:
-                self.fired = True
-                raise _broken()
-
-        def before_commit(connection: Connection) -> None:
-            if not self._is_due(n):
-                return
-            self.fired = True
-            if lost:
-                connection.dialect.do_commit(connection.connection)
-            raise _broken()
-
-        listeners = (
-            ("before_cursor_execute", before_statement),
-            ("after_cursor_execute", after_statement),
-            ("commit", before_commit),
-        )
-        for name, listener in listeners:
+        listeners = self._listeners(n, lost)
+        for name, listener in listeners.items():
             event.listen(self._engine, name, listener)
         try:
             yield
         finally:
-            for name, listener in listeners:
+            for name, listener in listeners.items():
                 event.remove(self._engine, name, listener)
+
+    def _listeners(self, n: int, lost: bool) -> dict[str, Callable[..., None]]:
+        def before_statement(*_args: Any) -> None:
+            if self._is_due(n) and not lost:
+                self._break()
+
+        def after_statement(*_args: Any) -> None:
+            if lost and self.count == n and not self.fired:
+                self._break()
+
+        def before_commit(connection: Connection) -> None:
+            if self._is_due(n):
+                if lost:
+                    connection.dialect.do_commit(connection.connection)
+                self._break()
+
+        return {
+            "before_cursor_execute": before_statement,
+            "after_cursor_execute": after_statement,
+            "commit": before_commit,
+        }
 
     def _is_due(self, n: int) -> bool:
         self.count += 1
         return self.count == n
 
-
-def _broken() -> OperationalError:
-    return OperationalError("an injected fault", None, InjectedError("the connection broke"))
+    def _break(self) -> NoReturn:
+        self.fired = True
+        raise OperationalError("an injected fault", None, InjectedError("the connection broke"))
