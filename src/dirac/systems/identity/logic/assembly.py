@@ -12,6 +12,7 @@ from dirac.resources.identity.base import IdentityProvider
 from dirac.systems.identity.logic.authorizations import Authorizations
 from dirac.systems.identity.logic.cleaning import Cleaning
 from dirac.systems.identity.logic.devices import Devices
+from dirac.systems.identity.logic.discovery import Discovery
 from dirac.systems.identity.logic.keys import KeyRing
 from dirac.systems.identity.logic.passwords import Passwords, Providers
 from dirac.systems.identity.logic.pilots import PilotSecrets
@@ -58,6 +59,7 @@ class IdentitySystem:
     ) -> None:
         self.settings = settings
         self.registry = Registry(units)
+        self.discovery = Discovery(self.registry, clock, settings)
         self.keys = KeyRing(units, clock, entropy, settings)
         self.tokens = Tokens(self.keys, clock, entropy, settings)
         self.passwords = Passwords(units, settings, providers)
