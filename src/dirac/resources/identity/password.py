@@ -18,16 +18,20 @@ class PasswordProvider:
     """Implements `dirac.resources.identity.base.IdentityProvider`.
 
     What is kept is ``scrypt$cost$block$lanes$salt$digest``, so that costs can grow without breaking old ones.
+
+    Args:
+        cost: Factor of time and memory of new digests, a power of 2.
     """
 
-    def __init__(self) -> None:
-        self._nobody = f"scrypt${_COST}${_BLOCK}${_LANES}${_encoded(bytes(_SALT))}${_encoded(bytes(_DIGEST))}"
+    def __init__(self, cost: int = _COST) -> None:
+        self._cost = cost
+        self._nobody = f"scrypt${cost}${_BLOCK}${_LANES}${_encoded(bytes(_SALT))}${_encoded(bytes(_DIGEST))}"
 
     def keep(self, secret: str) -> str:
         """Return the digest of a password, with a new salt."""
         salt = secrets.token_bytes(_SALT)
-        made = _derive(secret, salt, _COST, _BLOCK, _LANES, _DIGEST)
-        return f"scrypt${_COST}${_BLOCK}${_LANES}${_encoded(salt)}${_encoded(made)}"
+        made = _derive(secret, salt, self._cost, _BLOCK, _LANES, _DIGEST)
+        return f"scrypt${self._cost}${_BLOCK}${_LANES}${_encoded(salt)}${_encoded(made)}"
 
     def matches(self, kept: str | None, secret: str) -> bool:
         """Tell whether this is the password of that digest, in constant time."""

@@ -67,7 +67,7 @@ class TokenResponse(msgspec.Struct, frozen=True, omit_defaults=True):
 
     access_token: str
     expires_in: int
-    token_type: str = "Bearer"  # noqa: S105 - the name of a type
+    token_type: str  # not a default: those are omitted, and this must not be
     refresh_token: str | None = None
 
 

@@ -86,7 +86,7 @@ async def confirm_device_flow(
 
 
 @router.get("/device/complete", dependencies=_open)
-async def finish_device_flow(request: Request, code: str = "", state: str = "") -> Response:  # noqa: ARG001
+async def finish_device_flow(request: Request, code: str = "", state: str = "") -> Response:
     """Take the answer of an outside identity provider: with the built-in one, none is expected."""
     return fault(
         request,

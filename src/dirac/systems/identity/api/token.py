@@ -49,7 +49,7 @@ async def get_oidc_token(
 async def revoke_refresh_token_by_refresh_token(
     sessions: Annotated[Sessions, provided(Sessions)],
     token: _Text = None,
-    token_type_hint: _Text = None,  # noqa: ARG001 - tokens say themselves what they are
+    token_type_hint: _Text = None,
     client_id: Annotated[str, Form()] = "myDIRACClientID",
 ) -> str:
     """End the session of a refresh token (RFC 7009)."""

@@ -11,7 +11,7 @@ from dirac.core.errors import UnauthenticatedError
 from dirac.core.unit import Event, Units
 from dirac.systems.identity.logic.keys import subkey
 from dirac.systems.identity.logic.oauth import digest
-from dirac.systems.identity.logic.tokens import Tokens
+from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import PilotLogin, TokenResponse
 from dirac.systems.identity.ports import PilotSecretRecord, Seconds, Unit
 from dirac.systems.identity.settings import IdentitySettings
@@ -75,7 +75,7 @@ class PilotSecrets:
         seconds = self._settings.pilot_token_seconds if self._life is None else await self._life()
         seconds = min(seconds, self._settings.longest_token_seconds)
         token = await self._tokens.pilot_token(stamp=record.stamp, vo=record.vo, seconds=seconds)
-        return TokenResponse(access_token=token, expires_in=seconds)
+        return TokenResponse(token, seconds, BEARER)
 
     def _fits(self, record: PilotSecretRecord, login: PilotLogin) -> bool:
         same = hmac.compare_digest(digest(login.pilot_secret), record.secret_digest)

@@ -18,7 +18,7 @@ from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import Grant, grant
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, known_client, plain
-from dirac.systems.identity.logic.tokens import Tokens
+from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import Identity, Property, SessionToken, TokenResponse
 from dirac.systems.identity.ports import RefreshRecord, Scope, Unit
 from dirac.systems.identity.settings import IdentitySettings
@@ -79,7 +79,7 @@ class Sessions:
         """Make the pair of tokens of a session."""
         token, seconds = await self._tokens.user_token(session.grant)
         refresh = await self._tokens.refresh_token(session.record)
-        return TokenResponse(access_token=token, expires_in=seconds, refresh_token=refresh)
+        return TokenResponse(token, seconds, BEARER, refresh)
 
     async def refresh(self, token: str | None, client_id: str | None) -> TokenResponse:
         """Continue a session.

@@ -21,6 +21,7 @@ from dirac.systems.identity.ports import RefreshRecord
 from dirac.systems.identity.settings import IdentitySettings
 
 ALGORITHM = "EdDSA"
+BEARER = "Bearer"
 SERVICE_SUB = "installation"
 
 _ACCEPTED = (ALGORITHM, "Ed25519")
