@@ -30,9 +30,8 @@ def install(name: str) -> None:
     """Make sure that the programs are here."""
     wanted, _ = SETS[name]
     programs = obtain(wanted, say)
-    say(
-        f"{wanted.title} {programs.version}: {'installed on this machine' if programs.installed else programs.root}"
-    )
+    place = "installed on this machine" if programs.installed else programs.root
+    say(f"{wanted.title} {programs.version}: {place}")
 
 
 def check(name: str) -> None:

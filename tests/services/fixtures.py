@@ -1,4 +1,7 @@
-"""The private servers as pytest fixtures: each starts when the first test asks for it and ends with the session."""
+"""The private servers as pytest fixtures.
+
+Each starts when the first test asks for it and ends with the session.
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,14 @@ class Guard:
 
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
         """Carry out one command."""
-        handler = {"start": self.start, "poll": self.poll, "stop": self.stop, "kill": self.kill}[
-            command.pop("do")
-        ]
+        handlers: dict[str, Callable[..., dict[str, Any]]] = {
+            "start": self.start,
+            "poll": self.poll,
+            "stop": self.stop,
+            "kill": self.kill,
+        }
         try:
-            return handler(**command)
+            return handlers[command.pop("do")](**command)
         except OSError as error:
             return {"error": str(error)}
 
@@ -60,22 +64,21 @@ class Guard:
         gid: int | None,
         end_signal: int,
     ) -> dict[str, Any]:
-        """Start a process in the directory, output appended to `log`; `end_signal` is what ends it orderly."""
+        """Start a process in the directory; its output is appended to `log`, `end_signal` ends it orderly."""
 
         def die_with_guard() -> None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, end_signal)
 
-        source = Path(stdin).open("rb") if stdin else None
-        with Path(log).open("ab") as output, source or contextlib.nullcontext():
-            process = subprocess.Popen(  # noqa: S603 - our own command lines
+        with Path(log).open("ab") as output, Path(stdin or os.devnull).open("rb") as source:
+            process = subprocess.Popen(
                 argv,
                 env=env,
                 cwd=self.directory,
-                stdin=source or subprocess.DEVNULL,
+                stdin=source,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=die_with_guard,  # noqa: PLW1509 - we have one thread
+                preexec_fn=die_with_guard,  # safe: we have one thread
                 user=uid,
                 group=gid,
                 extra_groups=None if uid is None else [],
@@ -145,7 +148,7 @@ def descendants() -> list[int]:
     return found
 
 
-def lines_from_owner() -> Any:
+def lines_from_owner() -> Iterator[bytes]:
     """Yield commands until the owner closes the pipe or is no longer our parent.
 
     The second case matters when a fork of the owner holds the pipe open beyond the owner's death.
@@ -163,7 +166,7 @@ def lines_from_owner() -> Any:
 
 def main() -> None:
     """Serve the owner, then clean up."""
-    # Ctrl-C and a closed terminal reach the owner, which ends us by closing the pipe; SIGTERM ends us orderly.
+    # Ctrl-C and a closed terminal concern the owner, which ends us by closing the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())

@@ -23,7 +23,9 @@ def _program(root: Path) -> Iterator[Path]:
 
 def _probe(programs: Programs) -> str | None:
     program = next(_program(programs.root), None)
-    return program and first_version([program, "--no-defaults", "--version"], programs.environment())
+    if program is None:
+        return None
+    return first_version([program, "--no-defaults", "--version"], programs.environment())
 
 
 PACKAGES = PackageSet(
@@ -119,7 +121,7 @@ class MariaDB(Server):
         return [*command, "--user=root"] if os.geteuid() == 0 else command
 
     def _system_tables(self) -> Path:
-        """Write the input of the bootstrap: the server's own scripts, then no accounts but the internal one."""
+        """Write the input of the bootstrap: the server's own scripts, and no account left but its own."""
         share = self.programs.root / "usr/share"
         text = ["CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n"]
         for name in ("system_tables", "performance_tables", "system_tables_data", "add_gis_sp_bootstrap"):

@@ -1,4 +1,4 @@
-"""Gets the programs of a server without root: those installed on this machine, or the distribution's own packages.
+"""Gets the programs of a server without root: those installed here, or the distribution's own packages.
 
 Packages are fetched by apt with state and cache of its own (so it needs no privilege and touches nothing of
 the system's), checked by apt against the system's keys, and unpacked under ``.test/services``. What is there
@@ -60,7 +60,7 @@ class Programs:
     """The programs of one server.
 
     Attributes:
-        root: What stands for ``/``: the file system's root, or the directory that packages were unpacked into.
+        root: What stands for ``/``: the real one, or the directory that packages were unpacked into.
         version: As the server prints it, for instance ``10.11.19``.
     """
 
@@ -112,7 +112,7 @@ class PackageSet:
 
 
 def store() -> Path:
-    """Return the directory for what was fetched: per distribution, as a checkout may be shared by machines."""
+    """Return the directory for what was fetched; per distribution, as machines may share a checkout."""
     base = Path(os.environ.get("DIRAC_TEST_SERVICES_DIR") or _CHECKOUT / ".test" / "services")
     release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
     label = f"{release.get('ID', 'linux')}-{release.get('VERSION_ID', 'rolling')}-{platform.machine()}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 
 from .packages import PackageSet, Programs, first_version
 from .server import LOOPBACK, Administrator, Server, copy_for_all, reachable_by_all
@@ -28,7 +28,9 @@ def _binaries(root: Path) -> Path | None:
 
 def _probe(programs: Programs) -> str | None:
     binaries = _binaries(programs.root)
-    return binaries and first_version([binaries / "postgres", "--version"], programs.environment())
+    if binaries is None:
+        return None
+    return first_version([binaries / "postgres", "--version"], programs.environment())
 
 
 PACKAGES = PackageSet(

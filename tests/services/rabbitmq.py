@@ -1,6 +1,6 @@
 """A private RabbitMQ.
 
-The broker is started without its shell scripts: they name absolute paths and start helpers that we would lose.
+The broker is started without its shell scripts: they name absolute paths, and start helpers that get lost.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class RabbitMQ(Server):
 
     def _launch(self) -> None:
         env = self._environment()
-        # Erlang's name service, in the foreground: started on demand it would be a daemon on a public address.
-        self._run(_runtime(self._erlang) / "epmd", **env)
+        # Erlang's name service in the foreground: started on demand it would be a daemon.
+        self._run(_runtime(self._erlang) / "epmd", env=env)
         self._wait_for("listen", lambda: _listens(self.ports["names"]))
         self._run(
             _runtime(self._erlang) / "erlexec",
@@ -102,7 +102,7 @@ class RabbitMQ(Server):
             *("-syslog", "logger", "[]", "-syslog", "syslog_error_logger", "false"),
             *("-kernel", "prevent_overlapping_partitions", "false"),
             *("-kernel", "inet_dist_use_interface", "{127,0,0,1}"),
-            **env,
+            env=env,
         )
 
     def _environment(self) -> dict[str, str]:
@@ -137,7 +137,7 @@ class RabbitMQ(Server):
     def _libraries(self) -> Path:
         """Link together the applications that the broker itself needs.
 
-        With all the plugins that come with it, switched off or not, it takes more than twice the time to start.
+        With all the plugins that come with it, switched off, it takes more than twice the time to start.
         """
         directory = self.directory / "libraries"
         directory.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -27,7 +27,7 @@ from .packages import Programs
 
 LOOPBACK = "127.0.0.1"
 _PREFIX = "dirac-test-"
-_MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the directory in it
+_MEMORY_DISK = Path("/dev/shm")
 _MEMORY_NEEDED = 1 << 30  # bytes that must be free there to prefer it to the disk
 _START_PATIENCE = 90.0  # seconds; a loaded machine is slow, not broken
 _START_TRIES = 3  # another process may take a free port before the server does
@@ -142,12 +142,18 @@ class Server:
     def _disconnect(self) -> None:
         """Close our own connections."""
 
-    def _run(self, *argv: str | Path, stdin: Path | None = None, uid: int | None = None, **env: str) -> int:
+    def _run(
+        self,
+        *argv: str | Path,
+        stdin: Path | None = None,
+        uid: int | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> int:
         """Start a process; return its id."""
         answer = self._guard.ask(
             "start",
             argv=[str(argument) for argument in argv],
-            env={**self.programs.environment(), "HOME": str(self.directory), **env},
+            env={**self.programs.environment(), "HOME": str(self.directory), **(env or {})},
             log=str(self.log),
             stdin=str(stdin) if stdin else None,
             uid=uid,
@@ -159,10 +165,10 @@ class Server:
         return pid
 
     def _run_to_end(
-        self, what: str, *argv: str | Path, stdin: Path | None = None, uid: int | None = None, **env: str
+        self, what: str, *argv: str | Path, stdin: Path | None = None, uid: int | None = None
     ) -> None:
         """Run a process that ends by itself, and demand success."""
-        pid = self._run(*argv, stdin=stdin, uid=uid, **env)
+        pid = self._run(*argv, stdin=stdin, uid=uid)
         self._pids.remove(pid)
         for _ in poll(_START_PATIENCE):
             if (code := self._guard.ask("poll", pid=pid)["returncode"]) is not None:
@@ -183,7 +189,8 @@ class Server:
 
     def _failure(self, what: str) -> UnavailableError:
         return UnavailableError(
-            f"{self.title} {self.programs.version} from {self.programs.root} {what}. The end of its log:\n{self.log_tail()}\n",
+            f"{self.title} {self.programs.version} from {self.programs.root} {what}. "
+            f"The end of its log:\n{self.log_tail()}\n",
             hint="Mend what the log says; remove .test/services to fetch the programs again",
         )
 
