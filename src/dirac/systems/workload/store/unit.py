@@ -9,7 +9,10 @@ from typing import Any
 from dirac.core.unit import Event
 from dirac.db.history import history
 from dirac.db.transaction import Transaction
+from dirac.systems.workload.ports_running import PilotSecretRepository
 from dirac.systems.workload.store.jobs import JobStore
+from dirac.systems.workload.store.pilots import PilotStore
+from dirac.systems.workload.store.runs import RunStore
 from dirac.systems.workload.store.sandboxes import SandboxStore
 
 
@@ -18,12 +21,24 @@ class WorkloadUnit:
 
     Args:
         tx: The transaction.
+        pilot_secrets: The identity system's store of pilots' secrets, in the same transaction; whatever
+            starts no pilots can do without.
     """
 
-    def __init__(self, tx: Transaction) -> None:
+    def __init__(self, tx: Transaction, pilot_secrets: PilotSecretRepository | None = None) -> None:
         self._tx = tx
+        self._pilot_secrets = pilot_secrets
         self.jobs = JobStore(tx)
         self.sandboxes = SandboxStore(tx)
+        self.runs = RunStore(tx)
+        self.pilots = PilotStore(tx)
+
+    @property
+    def pilot_secrets(self) -> PilotSecretRepository:
+        """What pilots log in with."""
+        if self._pilot_secrets is None:
+            raise RuntimeError("this unit was made without a store of pilots' secrets")
+        return self._pilot_secrets
 
     @property
     def now(self) -> datetime:
