@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -14,7 +15,7 @@ from dirac.core.unit import Event, Units
 from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.fitting import Dimension, offer_of
-from dirac.systems.workload.logic.waiting import Classes, Signals, WaitingJobs
+from dirac.systems.workload.logic.waiting import Classes, Look, Signals, WaitingJobs
 from dirac.systems.workload.models import (
     JobStatus,
     MatchAnswer,
@@ -35,6 +36,8 @@ from dirac.systems.workload.ports_running import (
 from dirac.systems.workload.states import NO_APPLICATION_STATUS, PILOT_LIFE, Line, line_event
 
 _LOOK_AGAIN = 1.0
+_RACES = 5
+_CLAIMS = 4
 _SPENT = "this request was answered before, and that run is over"
 _UNKNOWN_SITE = ("", "Unknown", "NotAssigned")
 
@@ -66,7 +69,9 @@ class Matching:
         self._signals = signals
         self._clock = clock
         self._classes = classes or Classes(clock)
-        self._waiting = WaitingJobs(units, self._classes)
+        self._waiting = WaitingJobs(units, self._classes, clock)
+        # Many may be woken for one job: few of them ask the database, the others see that it is gone.
+        self._claims = asyncio.Semaphore(_CLAIMS)
 
     async def match(self, identity: Identity, request: MatchRequest) -> MatchAnswer:
         """Return a job for a pilot, or why there is none.
@@ -85,21 +90,26 @@ class Matching:
             return await self._again(repeated, identity, tree)
         resource = _registered(request.resource, pilot, tree)
         offer = offer_of(resource, frozenset({identity.vo}))
-        deadline = self._clock.monotonic() + request.wait
+        since = self._clock.monotonic()
+        deadline, races = since + request.wait, 0
         while True:
             wake = self._signals.subscribe()
-            fronts = await self._waiting.fronts(identity.vo)
+            look = await self._waiting.look(identity.vo, since=since)
             unfit = self._classes.fit(identity.vo, offer)
-            fitting = [front for front in fronts if front.class_id not in unfit]
-            claimed = await self._claim(identity, request.request_id, resource.site, fitting, pilot, tree)
+            had = bool(look.left(unfit))
+            claimed = await self._claim(identity, request.request_id, resource.site, look, unfit, pilot, tree)
             if claimed is not None:
                 return MatchAnswer(job=await self._handed_out(claimed, identity, tree))
-            if fitting:
-                continue  # others were faster; there may be more
             left = deadline - self._clock.monotonic()
-            if left <= 0:
-                return MatchAnswer(reasons=_counted(fronts, unfit))
-            await self._signals.wait(wake, min(left, _LOOK_AGAIN))
+            if had and races < _RACES:
+                races, pause = races + 1, 0.01  # others were faster; behind their jobs there may be more
+            elif left > 0:
+                pause = min(left, _LOOK_AGAIN)
+            else:
+                return MatchAnswer(reasons=_counted(look.fronts, unfit))
+            await self._signals.wait(wake, pause)
+            # Woken: what is new came after this. Not woken: a look that others have just had will do.
+            since = self._clock.monotonic() - (0 if wake.is_set() or had else _LOOK_AGAIN / 2)
 
     async def _pilot(self, unit: RunUnit, identity: Identity) -> PilotRow | None:
         found = await unit.pilots.find(Visibility(), [identity.stamp], lock=False)
@@ -123,17 +133,34 @@ class Matching:
         identity: Identity,
         request_id: str,
         site: str,
+        look: Look,
+        unfit: Container[int],
+        pilot: PilotRow | None,
+        tree: Tree,
+    ) -> Claimed | None:
+        if not look.left(unfit):
+            return None
+        async with self._claims:
+            if not (fronts := look.left(unfit)):
+                return None
+            return await self._claim_one(identity, request_id, site, look, fronts, pilot, tree)
+
+    async def _claim_one(
+        self,
+        identity: Identity,
+        request_id: str,
+        site: str,
+        look: Look,
         fronts: Sequence[Front],
         pilot: PilotRow | None,
         tree: Tree,
     ) -> Claimed | None:
-        if not fronts:
-            return None
         async with self._units.write() as unit:
             lease = unit.now + timedelta(seconds=tree.workload.lease_seconds)
             for front in fronts:
                 if await unit.runs.claim(front, identity.stamp, request_id, site, lease) is not None:
                     break
+                look.exhausted.add(front)
             else:
                 return None
             claimed = await unit.runs.claimed(identity.stamp, request_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 
@@ -117,43 +117,51 @@ class Classes:
         return fit.reasons
 
 
+class Look(msgspec.Struct):
+    """What one look at the database showed.
+
+    Attributes:
+        begun: When, by the clock's `monotonic`.
+        fronts: Classes with waiting jobs, in the order of service.
+        exhausted: Those of which somebody found no more jobs since.
+    """
+
+    begun: float
+    fronts: Sequence[Front]
+    exhausted: set[Front] = msgspec.field(default_factory=set)
+
+    def left(self, unfit: Container[int]) -> list[Front]:
+        """Return the fronts that may still have jobs, without those of some classes."""
+        return [front for front in self.fronts if front.class_id not in unfit and front not in self.exhausted]
+
+
 class WaitingJobs:
-    """The classes that have waiting jobs, looked up at most once at a time for everybody who asks.
+    """The classes that have waiting jobs, looked up once for everybody who asks at the same time.
 
     Args:
         units: Transactions of the workload system.
         classes: The classes in memory.
+        clock: The time.
     """
 
-    def __init__(self, units: Units[RunUnit], classes: Classes) -> None:
+    def __init__(self, units: Units[RunUnit], classes: Classes, clock: Clock) -> None:
         self._units = units
         self._classes = classes
-        self._running: dict[str, asyncio.Task[Sequence[Front]]] = {}
-        self._next: dict[str, asyncio.Task[Sequence[Front]]] = {}
+        self._clock = clock
+        self._last: dict[str, Look] = {}
+        self._looking: dict[str, asyncio.Lock] = {}
 
-    async def fronts(self, vo: str) -> Sequence[Front]:
-        """Return the fronts of a VO by a look that begins now or later, in the order of service."""
-        running = self._running.get(vo)
-        if running is None or running.done():
-            task = self._running[vo] = asyncio.create_task(self._look(vo))
-        else:
-            # That look began before we asked and may have missed what we are looking for.
-            waiting = self._next.get(vo)
-            if waiting is None or waiting.done():
-                waiting = self._next[vo] = asyncio.create_task(self._after(vo, running))
-            task = waiting
-        return await asyncio.shield(task)
-
-    async def _after(self, vo: str, running: asyncio.Task[Sequence[Front]]) -> Sequence[Front]:
-        await asyncio.wait([running])
-        task = asyncio.current_task()
-        if task is not None:
-            self._running[vo] = task
-        self._next.pop(vo, None)
-        return await self._look(vo)
-
-    async def _look(self, vo: str) -> Sequence[Front]:
-        async with self._units.read() as unit:
-            await self._classes.refresh(unit)
-            found = await unit.runs.fronts(vo)
-        return sorted(found, key=lambda front: (-front.priority, front.job_id))
+    async def look(self, vo: str, *, since: float) -> Look:
+        """Return a look at a VO's waiting jobs that began at `since` or later (clock's `monotonic`)."""
+        async with self._looking.setdefault(vo, asyncio.Lock()):
+            # While we waited for the lock, somebody may have begun a look that is young enough for us too.
+            last = self._last.get(vo)
+            if last is not None and last.begun >= since:
+                return last
+            begun = self._clock.monotonic()
+            async with self._units.read() as unit:
+                await self._classes.refresh(unit)
+                found = await unit.runs.fronts(vo)
+            fronts = sorted(found, key=lambda front: (-front.priority, front.job_id))
+            look = self._last[vo] = Look(begun=begun, fronts=fronts)
+            return look
