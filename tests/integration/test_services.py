@@ -7,6 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+<<<<<<< HEAD
+=======
+import types
+>>>>>>> main
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +21,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.services import mariadb, packages, postgresql, rabbitmq
+<<<<<<< HEAD
 from tests.services.server import Server, poll
+=======
+from tests.services.server import Server, free_ports, poll
+>>>>>>> main
 
 from dirac.core.errors import UnavailableError
 
@@ -180,7 +188,11 @@ CLASSES = {"mariadb": "MariaDB", "postgresql": "PostgreSQL", "rabbitmq": "Rabbit
 @pytest.mark.parametrize("end", ["orderly", "SIGKILL"])
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_nothing_is_left_however_the_session_ends(name: str, end: str) -> None:
+<<<<<<< HEAD
     env = {**os.environ, "PYTHONPATH": f"{CHECKOUT / 'src'}:{CHECKOUT}"}
+=======
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+>>>>>>> main
     script = SESSION.format(name=name, cls=CLASSES[name])
     with subprocess.Popen(
         [sys.executable, "-c", script],
@@ -222,6 +234,24 @@ def test_a_failing_start_shows_the_log(tmp_path: Path) -> None:
     assert not server.directory.exists()
 
 
+<<<<<<< HEAD
+=======
+@pytest.mark.parametrize("module", [mariadb, postgresql])
+def test_a_port_that_is_taken_meanwhile_is_replaced(
+    module: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        taken = stranger.getsockname()[1]
+        offers = iter([[taken], free_ports(1)])
+        monkeypatch.setattr("tests.services.server.free_ports", lambda count: next(offers))
+        with getattr(module, CLASSES[module.__name__.rpartition(".")[2]])(
+            packages.obtain(module.PACKAGES)
+        ) as server:
+            assert server.port != taken
+            assert server.execute("SELECT 1")
+
+
+>>>>>>> main
 def test_an_abandoned_directory_is_cleared_by_the_next_server() -> None:
     programs = packages.obtain(mariadb.PACKAGES)
     first = mariadb.MariaDB(programs)
@@ -247,3 +277,21 @@ def test_what_cannot_be_had_is_said_with_the_cure(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DIRAC_TEST_MARIADB_ROOT", "/nowhere")
     with pytest.raises(UnavailableError, match="DIRAC_TEST_MARIADB_ROOT: no MariaDB"):
         packages.obtain(mariadb.PACKAGES)
+<<<<<<< HEAD
+=======
+
+
+def test_a_failed_fetch_says_why_and_leaves_nothing_half_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DIRAC_TEST_SERVICES_DIR", str(tmp_path))
+    monkeypatch.setenv("DIRAC_TEST_SERVICES", "private")
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{free_ports(1)[0]}")  # no network
+    interrupted = packages.store() / ".new-interrupted"
+    (interrupted / "root").mkdir(parents=True)
+    with pytest.raises(UnavailableError, match=r"MariaDB 10\.11 or newer: ") as raised:
+        packages.obtain(mariadb.PACKAGES)
+    assert "DIRAC_TEST_MARIADB_ROOT" in str(raised.value.hint)
+    assert not [path.name for path in packages.store().iterdir() if path.name not in ("apt", "lock")]
+>>>>>>> main

@@ -209,6 +209,11 @@ class _Fetch:
         self.report = report
         self.state = base / "apt"
         self.conf = self.state / "apt.conf"
+<<<<<<< HEAD
+=======
+        self.updated = self.state / "updated"
+        self.complaint = ""
+>>>>>>> main
 
     def run(self) -> Programs:
         self.report(f"{self.wanted.title}: reading the package lists")
@@ -219,6 +224,12 @@ class _Fetch:
         try:
             self._download(packages, work)
             return self._unpack(work)
+<<<<<<< HEAD
+=======
+        except UnavailableError:
+            self.updated.unlink(missing_ok=True)  # the lists may name what the archive no longer has
+            raise
+>>>>>>> main
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -228,6 +239,7 @@ class _Fetch:
         self.conf.write_text(_APT_CONF.format(state=self.state))
 
     def _update(self) -> None:
+<<<<<<< HEAD
         stamp = self.state / "updated"
         if stamp.exists() and time.time() - stamp.stat().st_mtime < _LISTS_FRESH:
             return
@@ -235,6 +247,18 @@ class _Fetch:
         # what matters comes from `_resolve`. All unreachable is an error of apt's as well.
         self._apt("apt-get", "update")
         stamp.touch()
+=======
+        if self.updated.exists() and time.time() - self.updated.stat().st_mtime < _LISTS_FRESH:
+            return
+        try:
+            self._apt("apt-get", "update", "-o", "APT::Update::Error-Mode=any")
+        except UnavailableError as error:
+            # One bad source among many does no harm when another has the packages: go on, and if that
+            # fails, this is what people need to know.
+            self.complaint = f"Before that, {error.message.partition(': ')[2]}"
+        else:
+            self.updated.touch()
+>>>>>>> main
 
     def _resolve(self) -> list[str]:
         """Return the packages to unpack, as ``name=version``."""
@@ -296,5 +320,10 @@ class _Fetch:
             ) from None
         if done.returncode:
             said = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-8:])
+<<<<<<< HEAD
             raise _unavailable(self.wanted, f"`{shlex.join(argv)}` failed and said:\n{said}\n")
+=======
+            reason = f"`{shlex.join(argv)}` failed and said:\n{said}\n{self.complaint}"
+            raise _unavailable(self.wanted, reason)
+>>>>>>> main
         return done.stdout

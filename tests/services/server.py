@@ -26,6 +26,7 @@ from dirac.core.errors import InternalError, UnavailableError
 from .packages import Programs
 
 LOOPBACK = "127.0.0.1"
+_GREETING_PATIENCE = 1.0  # seconds; a stranger on our port must not hold us up
 _PREFIX = "dirac-test-"
 _MEMORY_DISK = Path("/dev/shm")
 _MEMORY_NEEDED = 1 << 30  # bytes that must be free there to prefer it to the disk
@@ -252,6 +253,16 @@ def poll(patience: float, interval: float = 0.01) -> Iterator[None]:
     while time.monotonic() < deadline:
         yield
         time.sleep(interval)
+
+
+def greeting(port: int, hello: bytes) -> bytes:
+    """Send `hello` to a port and return the first byte of the answer, nothing when there is none."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=_GREETING_PATIENCE) as connection:
+            connection.sendall(hello)
+            return connection.recv(1)
+    except OSError:
+        return b""
 
 
 def free_ports(count: int) -> list[int]:

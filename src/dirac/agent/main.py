@@ -45,7 +45,7 @@ def main() -> None:
     try:
         code = asyncio.run(_run(read_settings(Path(sys.argv[1]))))
     except DiracError as error:
-        print(f"dirac-agent: {error}", file=sys.stderr)  # noqa: T201 - the pilot shows it
+        print(f"dirac-agent: {error}", file=sys.stderr)
         code = 1
     sys.exit(code)
 

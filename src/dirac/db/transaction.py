@@ -48,6 +48,10 @@ class Transaction:
         """Run one statement; a list of parameters makes it a bulk one."""
         return cast("CursorResult[Any]", await self._connection.execute(statement, parameters))
 
+    async def ping(self) -> None:
+        """Ask the database for a sign of life."""
+        await self.execute(select(1))
+
     async def insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
         """Insert those rows whose unique keys are not there yet; return how many that were."""
         if not rows:

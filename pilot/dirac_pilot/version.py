@@ -1,0 +1,3 @@
+"""The version of this pilot; the build replaces it."""
+
+VERSION = "0+source"

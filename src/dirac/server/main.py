@@ -1,0 +1,186 @@
+"""``dirac-server``: what an operator, or Ansible for them, does with a server on its own host."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dirac.core.errors import DiracError, InvalidInputError
+from dirac.core.logging import configure
+from dirac.server import control
+from dirac.server.settings import Settings, load
+
+app = typer.Typer(
+    help="Run and look after a DIRAC server.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[
+    Path, typer.Option("--settings", "-s", envvar="DIRAC_SERVER_SETTINGS", help="The settings file.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_TOKEN_LIFE = 30 * 86400
+_DEFAULT = Path("dirac.toml")
+
+
+def _say(facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        print("\n".join(f"{name}: {value}" for name, value in facts.items()))
+
+
+@app.command()
+def run(settings: File = _DEFAULT) -> None:
+    """Run the server in the foreground."""
+    from dirac.server.serve import run as serve
+
+    loaded = load(settings)
+    configure(loaded.log_level)
+    serve(loaded)
+
+
+@app.command()
+def up(settings: File = _DEFAULT, as_json: Json = False) -> None:
+    """Make keys, migrate the database, and start the server; restart it if its settings or code changed.
+
+    Safe to repeat: what is as it should be stays untouched.
+    """
+    loaded = load(settings)
+    made = control.make_master_key(loaded)
+    found = control.running(loaded)
+    if found is not None and found.origin == control.origin(loaded) and control.ready(loaded):
+        _say({"changed": made, "state": "was running", "pid": found.pid}, as_json=as_json)
+        return
+    control.stop(loaded)
+    migrated = _migrate(loaded)
+    seconds = control.start(loaded, settings)
+    _say(
+        {"changed": True, "state": "started", "migrated": migrated, "ready_after_seconds": round(seconds, 2)},
+        as_json=as_json,
+    )
+
+
+@app.command()
+def stop(settings: File = _DEFAULT, as_json: Json = False) -> None:
+    """Stop the server, letting what it does come to an end."""
+    _say({"changed": control.stop(load(settings))}, as_json=as_json)
+
+
+@app.command()
+def status(settings: File = _DEFAULT, as_json: Json = False) -> None:
+    """Say whether the server runs and answers; the exit code is 0 if it does."""
+    loaded = load(settings)
+    found = control.running(loaded)
+    answers = found is not None and control.ready(loaded)
+    facts = {"running": found is not None, "ready": answers, "url": loaded.http.url}
+    _say(facts | ({"pid": found.pid} if found else {}), as_json=as_json)
+    raise typer.Exit(0 if answers else 1)
+
+
+@app.command()
+def migrate(settings: File = _DEFAULT, as_json: Json = False) -> None:
+    """Bring the database to this version."""
+    _say({"changed": _migrate(load(settings))}, as_json=as_json)
+
+
+@app.command()
+def token(
+    out: Annotated[Path, typer.Option(help="File to write it to, readable by its owner only.")],
+    settings: File = _DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Make an operator's token, with which the configuration can be applied.
+
+    A token that is there and valid is kept.
+    """
+    from dirac.server.composition import operator_token
+
+    loaded = load(settings)
+    old = out.read_text().strip() if out.exists() else None
+    fresh = asyncio.run(operator_token(loaded, old, seconds=_TOKEN_LIFE))
+    if fresh is not None:
+        control.write_secret(out, fresh)
+    _say({"changed": fresh is not None}, as_json=as_json)
+
+
+@app.command()
+def accounts(
+    passwords: Annotated[Path, typer.Option(help="JSON file of the passwords, made here for new accounts.")],
+    settings: File = _DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Make accounts of the built-in identity provider; reads `{"vo": ["user", ...]}` from standard input.
+
+    An account that is in the file keeps its password.
+    """
+    from dirac.server.composition import set_passwords
+
+    wanted: dict[str, list[str]] = json.load(sys.stdin)
+    known: dict[str, dict[str, str]] = json.loads(passwords.read_text()) if passwords.exists() else {}
+    new = {
+        vo: {user: secrets.token_urlsafe(12) for user in users if user not in known.get(vo, {})}
+        for vo, users in wanted.items()
+    }
+    new = {vo: users for vo, users in new.items() if users}
+    if new:
+        asyncio.run(set_passwords(load(settings), new))
+        for vo, users in new.items():
+            known.setdefault(vo, {}).update(users)
+        control.write_secret(passwords, json.dumps(known, indent=2))
+    _say({"changed": bool(new)}, as_json=as_json)
+
+
+@app.command()
+def worker(settings: File = _DEFAULT) -> None:
+    """Carry out background work from the broker (runner `celery`)."""
+    from dirac.server.celery import make_celery, work
+    from dirac.server.composition import build
+    from dirac.server.worker import Executor
+
+    loaded = load(settings)
+    configure(loaded.log_level)
+    installation = build(loaded)
+
+    async def begin() -> Any:
+        await installation.begin()
+        return Executor(installation.outbox, installation.tasks, installation.provide).execute
+
+    work(make_celery(loaded.broker_url()), loaded.worker.concurrency, begin, installation.close)
+
+
+@app.command()
+def openapi(settings: File = _DEFAULT) -> None:
+    """Print the description of the API (OpenAPI)."""
+    from dirac.server.composition import build
+    from dirac.server.serve import make_app
+
+    print(json.dumps(make_app(build(load(settings))).openapi(), indent=1))
+
+
+def _migrate(settings: Settings) -> bool:
+    from dirac.server.composition import migrate_database
+
+    return asyncio.run(migrate_database(settings))
+
+
+def main() -> None:
+    """Run the command; exit codes are 0 good, 1 an error, 2 wrong usage."""
+    try:
+        app()
+    except DiracError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InvalidInputError) else 1)
+
+
+if __name__ == "__main__":
+    main()
