@@ -91,7 +91,9 @@ class Searchable:
                 f"the conditions hold {count} values; at most {MAX_VALUES} are accepted in all",
                 hint="Split the request",
             )
-        return and_(true(), *(self._condition(each, f"search[{i}]", dialect) for i, each in enumerate(conditions)))
+        return and_(
+            true(), *(self._condition(each, f"search[{i}]", dialect) for i, each in enumerate(conditions))
+        )
 
     async def search(
         self, tx: Transaction, params: SearchParams, *, page: int, per_page: int, visible: Compiled
@@ -167,7 +169,9 @@ class Searchable:
         if column is None:
             known = self.names + (sorted(self._pseudo) if where.startswith("search") else [])
             raise InvalidInputError(
-                f"there is no parameter {name[:80]!r} here", where=where, hint=f"Known are: {', '.join(known)}"
+                f"there is no parameter {name[:80]!r} here",
+                where=where,
+                hint=f"Known are: {', '.join(known)}",
             )
         return column
 

@@ -135,7 +135,8 @@ def check_regex(pattern: str) -> str:
         raise InvalidInputError(f"{pattern[:80]!r} is no regular expression: {error}") from None
     if "(?" in pattern:
         raise InvalidInputError(
-            f"{pattern[:80]!r} uses an extension '(?...)'", hint="Use what POSIX has: ( ) | [ ] * + ? { } ^ $ ."
+            f"{pattern[:80]!r} uses an extension '(?...)'",
+            hint="Use what POSIX has: ( ) | [ ] * + ? { } ^ $ .",
         )
     if fault := _explosive(pattern):
         raise InvalidInputError(f"{pattern[:80]!r} {fault}", hint="Use a simpler expression, or 'like'")
