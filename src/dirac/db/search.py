@@ -182,7 +182,7 @@ class Searchable:
         }
 
     def _order(self, params: SearchParams, names: Sequence[str], dialect: str) -> list[ColumnElement[Any]]:
-        wanted = {}
+        wanted: dict[str, Sort] = {}
         for sort in params.sort:
             self._column(sort.parameter, "sort")
             if params.distinct and sort.parameter not in names:
@@ -281,19 +281,15 @@ def _compile(column: Column[Any], condition: Condition, dialect: str) -> Compile
 
 
 def _compare(column: ColumnElement[Any], operator: str, values: list[Any]) -> Compiled:
-    match operator:
-        case "eq":
-            return column == values[0]
-        case "neq":
-            return column != values[0]
-        case "gt":
-            return column > values[0]
-        case "lt":
-            return column < values[0]
-        case "in":
-            return column.in_(values)
-        case _:
-            return column.not_in(values)
+    compared: dict[str, Callable[[], Compiled]] = {
+        "eq": lambda: column == values[0],
+        "neq": lambda: column != values[0],
+        "gt": lambda: column > values[0],
+        "lt": lambda: column < values[0],
+        "in": lambda: column.in_(values),
+        "not in": lambda: column.not_in(values),
+    }
+    return compared[operator]()
 
 
 def _compare_text(column: Column[Any], operator: str, values: list[str], dialect: str) -> Compiled:

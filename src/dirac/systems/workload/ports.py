@@ -5,7 +5,7 @@ The values that go through these doors are here as well; what goes over the wire
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -261,4 +261,26 @@ class Rules(Protocol):
 
     async def workload(self) -> Workload:
         """Return the section in force."""
+        ...
+
+
+class ObjectDoor(Protocol):
+    """The HTTP side of an object store that this server keeps itself; a signature opens it."""
+
+    async def receive(self, fields: Mapping[str, str], content: AsyncIterator[bytes]) -> None:
+        """Store an object that somebody uploads with a ticket.
+
+        Raises:
+            NotAllowedError: The fields are not signed, or not any more.
+            InvalidInputError: These are other bytes than those that were signed for.
+        """
+        ...
+
+    async def send(self, query: Mapping[str, str]) -> tuple[int, AsyncIterator[bytes]]:
+        """Return size and content of an object, for the query of an address from `download_url`.
+
+        Raises:
+            NotAllowedError: The query is not signed, or not any more.
+            NotFoundError: There is no such object.
+        """
         ...

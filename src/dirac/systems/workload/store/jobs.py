@@ -14,6 +14,8 @@ from dirac.systems.workload.policy import Visibility
 from dirac.systems.workload.ports import JobHead, NewClass, NewJob, Owner, StoredPeek
 from dirac.systems.workload.store.tables import attempts, classes, descriptions, jobs, parameters
 
+# Rows of one statement: the engines allow about 32 000 values in it.
+_BATCH = 5000
 _c = jobs.c
 _NO_APPLICATION_STATUS = "Unknown"
 
@@ -90,7 +92,8 @@ class JobStore:
             }
             for one in missing
         ]
-        await self._tx.insert_missing(classes, rows)
+        for start in range(0, len(rows), _BATCH):
+            await self._tx.insert_missing(classes, rows[start : start + _BATCH])
         return known | await self._class_ids([one.digest for one in missing])
 
     async def _class_ids(self, digests: Sequence[str]) -> dict[str, int]:

@@ -13,6 +13,8 @@ from dirac.systems.workload.models import SandboxType
 from dirac.systems.workload.ports import Assignment, Owner, SandboxRecord
 from dirac.systems.workload.store.tables import assignments, jobs, sandboxes
 
+# Rows of one statement: the engines allow about 32 000 values in it.
+_BATCH = 5000
 _c = sandboxes.c
 _COLUMNS = [_c[name] for name in SandboxRecord.__struct_fields__]
 
@@ -66,7 +68,8 @@ class SandboxStore:
             {"job_id": one.job_id, "type": one.type, "sandbox_id": one.sandbox_id, "attempt": one.attempt}
             for one in links
         ]
-        await self._tx.insert_missing(assignments, rows)
+        for start in range(0, len(rows), _BATCH):
+            await self._tx.insert_missing(assignments, rows[start : start + _BATCH])
         await self._touch(_c.sandbox_id.in_(sorted({one.sandbox_id for one in links})))
         for attempt in sorted({one.attempt for one in links if one.attempt is not None}):
             of_attempt = [one for one in links if one.attempt == attempt]
@@ -126,7 +129,7 @@ class SandboxStore:
             .where(and_(state, _c.last_access < since, free))
             .order_by(_c.sandbox_id)
             .limit(limit)
-            .with_for_update(skip_locked=True, of=sandboxes)
+            .with_for_update(skip_locked=True)
         )
         return (await self._tx.execute(statement)).all()
 
