@@ -69,8 +69,8 @@ class PilotSecrets(Protocol):
         """Return the secret of a pilot, the same each time."""
         ...
 
-    def digest(self, secret: str) -> str:
-        """Return what is stored of a secret."""
+    def digest(self, stamp: str) -> str:
+        """Return what is stored of the secret of a pilot."""
         ...
 
 
@@ -316,6 +316,14 @@ class PilotRepository(Protocol):
 
     async def loads(self) -> dict[tuple[str, str, str, str], QueueLoad]:
         """Return the pilots that have not ended, counted by VO, site, computing element and queue."""
+        ...
+
+    async def aborted(self, since: datetime) -> dict[tuple[str, str, str], int]:
+        """Count the pilots that were given up before they ran, by site, computing element and queue."""
+        ...
+
+    async def ended(self, since: datetime, until: datetime) -> list[PilotRow]:
+        """Return the pilots that changed last between these moments, and have ended."""
         ...
 
     async def plan_lock(self) -> None:

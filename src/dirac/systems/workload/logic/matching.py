@@ -11,10 +11,11 @@ import msgspec
 
 from dirac.core.errors import ConflictError, NotAllowedError
 from dirac.core.time import Clock
-from dirac.core.unit import Event, Units
+from dirac.core.unit import Units
 from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.fitting import Dimension, offer_of
+from dirac.systems.workload.logic.pilots import pilot_event
 from dirac.systems.workload.logic.waiting import Classes, Look, Signals, WaitingJobs
 from dirac.systems.workload.models import (
     JobStatus,
@@ -180,9 +181,7 @@ class Matching:
             facts = event.data | {"Site": site, "PilotStamp": identity.stamp}
             unit.record(msgspec.structs.replace(event, data=facts))
             if pilot is not None and pilot.status != PilotStatus.RUNNING:
-                unit.record(
-                    pilot_event(pilot, PilotStatus.RUNNING, unit, identity.subject, "it asked for work")
-                )
+                unit.record(pilot_event(pilot, unit, identity.subject, Status=PilotStatus.RUNNING.value))
         return claimed
 
     async def _handed_out(self, claimed: Claimed, identity: Identity, tree: Tree) -> MatchedJob:
@@ -211,19 +210,6 @@ class Matching:
             lease_seconds=rules.lease_seconds,
             heartbeat_seconds=rules.heartbeat_seconds,
         )
-
-
-def pilot_event(pilot: PilotRow, status: PilotStatus, unit: RunUnit, actor: str, reason: str) -> Event:
-    """Return the event of a pilot's new state."""
-    return Event(
-        kind="workload.pilot.status",
-        vo=pilot.vo,
-        subject_kind="pilot",
-        subject_id=pilot.pilot_stamp,
-        time=unit.now,
-        actor=actor,
-        data={"Status": str(status), "StatusReason": reason},
-    )
 
 
 def find_queue(tree: Tree, site: str, ce: str, queue: str) -> Queue | None:

@@ -134,9 +134,9 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
-        "ix_workload_pilot_destination_site_queue_status",
+        "ix_workload_pilot_status_last_update_time",
         "workload_pilot",
-        ["destination_site", "queue", "status"],
+        ["status", "last_update_time"],
         unique=False,
     )
     op.create_index(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -132,6 +133,25 @@ class PilotStore:
             load = loads.get(where, QueueLoad())
             loads[where] = msgspec.structs.replace(load, **{kind: getattr(load, kind) + row.number})
         return loads
+
+    async def aborted(self, since: datetime) -> dict[tuple[str, str, str], int]:
+        """Count the pilots that were given up before they ran, by site, computing element and queue."""
+        place = (_c.grid_site, _c.destination_site, _c.queue)
+        rows = await self._tx.execute(
+            select(*place, func.count().label("number"))
+            .where(_c.status == PilotStatus.ABORTED.value, _c.last_update_time >= since)
+            .group_by(*place)
+        )
+        return {(row.grid_site, row.destination_site, row.queue): row.number for row in rows}
+
+    async def ended(self, since: datetime, until: datetime) -> list[PilotRow]:
+        """Return the pilots that changed last between these moments, and have ended."""
+        rows = await self._tx.execute(
+            select(*(_c[name] for name in PilotRow.__struct_fields__))
+            .where(_c.status.not_in(_ALIVE), _c.last_update_time >= since, _c.last_update_time < until)
+            .order_by(_c.pilot_id)
+        )
+        return [PilotRow(**row._mapping) for row in rows]
 
     async def plan_lock(self) -> None:
         """Wait until nobody else plans pilots; until the end of the transaction nobody else does.

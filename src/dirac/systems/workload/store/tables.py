@@ -124,7 +124,7 @@ pilots = Table(
     Column("submission_time", UtcDateTime, nullable=False),
     Column("last_update_time", UtcDateTime, nullable=False),
     Index(None, "vo", "status", "pilot_id"),
-    Index(None, "destination_site", "queue", "status"),
+    Index(None, "status", "last_update_time"),
     sqlite_autoincrement=True,
 )
 
