@@ -167,14 +167,18 @@ def _missing_tags(tags: tuple[str, ...], offer: Offer) -> list[Reason]:
         reasons.append(Reason(Dimension.PROCESSORS, max(numbers, default=2), offer.processors))
     if "WholeNode" in missing:
         reasons.append(Reason(Dimension.WHOLE_NODE, "true", "false"))
-    plain = tuple(tag for tag in missing if tag not in _DERIVED and not _PROCESSORS(tag))
-    if plain:
+    if plain := tuple(tag for tag in missing if not is_derived(tag)):
         reasons.append(Reason(Dimension.TAGS, plain, _plain(offer.tags)))
     return reasons
 
 
+def is_derived(tag: str) -> bool:
+    """Tell whether a tag stands for processors or a whole node, for which there are names of their own."""
+    return tag in _DERIVED or _PROCESSORS(tag) is not None
+
+
 def _plain(tags: frozenset[str]) -> tuple[str, ...]:
-    return tuple(sorted(tag for tag in tags if tag not in _DERIVED and not _PROCESSORS(tag)))
+    return tuple(sorted(tag for tag in tags if not is_derived(tag)))
 
 
 def _sorted(values: frozenset[str]) -> tuple[str, ...]:

@@ -68,10 +68,10 @@ def _visible(visible: Visibility) -> ColumnElement[bool]:
 
 
 async def occupy_pilot(tx: Transaction, stamp: str, job_id: int) -> None:
-    """Note that a pilot has a job now, and therefore runs."""
+    """Note that a pilot has a job now, and therefore runs; one that ended meanwhile stays so."""
     await tx.execute(
         update(pilots)
-        .where(_c.pilot_stamp == stamp)
+        .where(_c.pilot_stamp == stamp, _c.status.in_(_ALIVE))
         .values(current_job_id=job_id, status=_RUNNING, last_update_time=tx.now)
     )
 
