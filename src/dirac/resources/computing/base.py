@@ -87,14 +87,21 @@ class PilotJob(msgspec.Struct, frozen=True):
         if self.processors < 1:
             return f"{self.processors} processors; a pilot needs at least 1"
         for name in self.files:
-            if not name or name in (".", "..") or "/" in name or "\0" in name or len(name.encode()) > 200:
-                return f"file name {name!r} is not a plain name of at most 200 bytes"
+            if not name or name in (".", "..") or "/" in name or _is_unusable(name) or len(name) > 200:
+                return f"file name {name!r} is not a plain name of at most 200 characters"
         for name, value in self.environment.items():
-            if not name or "=" in name or "\0" in name + value:
+            if not name or "=" in name or _is_unusable(name + value):
                 return f"environment variable {name!r} cannot be set"
-        if any("\0" in text for text in (self.executable, *self.arguments)):
-            return "a null character in the executable or an argument"
+        if any(_is_unusable(text) for text in (self.executable, *self.arguments)):
+            return "the executable or an argument has a character that no program can be given"
         return None
+
+
+def _is_unusable(text: str) -> bool:
+    try:
+        return b"\0" in text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return True
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -194,8 +201,8 @@ class ComputingElement(ABC):
     Several instances, also in several processes, may work on the same element at the same time.
 
     Raises:
-        UnavailableError: (any call) The element does not answer; nothing can be said about any pilot. What was
-            asked may have happened or not; repeat it later.
+        UnavailableError: (any call) The element does not answer; nothing can be said about any pilot. What
+            was asked may have happened or not; repeat it later.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities()

@@ -149,24 +149,29 @@ class LocalComputingElement(ComputingElement):
             settings = self._settings
             room = settings.max_running + settings.max_waiting - running - waiting
             answers = []
-            for job in jobs:
+            order = int(marks[-1].split("-")[0]) + 1 if (marks := self._marks()) else 0
+            for number, job in enumerate(jobs, start=order):
                 spool = Spool(self._root / job.stamp)
                 fault = job.fault()
                 if fault is None and not spool.exists():
                     if room > 0:
-                        fault = self._record(spool, job)
+                        fault = self._record(spool, job, number)
                         room -= fault is None
                     else:
-                        fault = f"computing element {self.name!r} is full: {running} run, {waiting} waited before"
+                        fault = (
+                            f"computing element {self.name!r} is full: {running} run, {waiting} waited before"
+                        )
                 reference = self._prefix + job.stamp if fault is None else None
                 answers.append(Submitted(job.stamp, reference, fault))
             self._advance()
         return answers
 
-    def _record(self, spool: Spool, job: PilotJob) -> str | None:
+    def _marks(self) -> list[str]:
+        return sorted(path.name for path in self._active.iterdir())
+
+    def _record(self, spool: Spool, job: PilotJob, number: int) -> str | None:
         # The mark comes first: a mark without a directory is dropped, a directory without one never starts.
-        order = max((int(mark.split("-")[0]) for mark in os.listdir(self._active)), default=0) + 1
-        mark = self._active / f"{order:012d}-{job.stamp}"
+        mark = self._active / f"{number:012d}-{job.stamp}"
         try:
             mark.touch(mode=0o600)
             spool.create(job, self._temporary / job.stamp, self._settings.grace)
@@ -179,7 +184,7 @@ class LocalComputingElement(ComputingElement):
     def _advance(self) -> tuple[int, int]:
         """Act on what is known of the pilots that have not ended; return how many run and how many wait."""
         running, waiting = 0, []
-        for mark in sorted(os.listdir(self._active)):
+        for mark in self._marks():
             spool = Spool(self._root / mark.split("-")[1])
             status = spool.state().status
             if not status.is_final and status is not PilotStatus.UNKNOWN and spool.is_unwanted():
@@ -190,8 +195,6 @@ class LocalComputingElement(ComputingElement):
             elif status is PilotStatus.RUNNING:
                 running += 1
             else:
-                if status is PilotStatus.FAILED:
-                    spool.kill_strays()
                 (self._active / mark).unlink()
         starting = waiting[: max(0, self._settings.max_running - running)]
         if starting:
@@ -199,7 +202,13 @@ class LocalComputingElement(ComputingElement):
         return running + len(starting), len(waiting) - len(starting)
 
     def _launch(self, spools: list[Spool]) -> None:
-        command = [sys.executable, "-I", "-S", supervisor.__file__, *(str(spool.directory) for spool in spools)]
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            supervisor.__file__,
+            *(str(spool.directory) for spool in spools),
+        ]
         try:
             subprocess.run(  # noqa: S603 - our own program
                 command,
@@ -221,7 +230,7 @@ class LocalComputingElement(ComputingElement):
     def _status(self, references: Sequence[str]) -> dict[str, PilotState]:
         with self._locked():
             self._advance()
-        return {reference: self._state(reference) for reference in references}
+            return {reference: self._state(reference) for reference in references}
 
     def _state(self, reference: str) -> PilotState:
         spool = self._spool(reference)

@@ -22,7 +22,7 @@ _SAFE_PATH = "/usr/local/bin:/usr/bin:/bin"
 class Spool:
     """One pilot's directory.
 
-    Whoever changes something holds the lock of the element, except for the supervisor of the pilot.
+    Whoever calls anything but `exists` and `output` holds the lock of the element.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -67,39 +67,36 @@ class Spool:
         }
 
     def state(self) -> PilotState:
-        """Work out the state from what is written and which processes live."""
-        if ended := self._ended():
-            return ended
+        """Work out the state from what is written and which processes live.
+
+        A pilot whose supervisor was killed and that ended since is put on record as such.
+        """
+        if (record := self._read(supervisor.EXIT)) is not None:
+            return self._ended(record)
         started = self._read(supervisor.STARTED)
         if started is None:
             if self.exists():
                 return PilotState(PilotStatus.WAITING)
             return PilotState(PilotStatus.UNKNOWN, reason="there is no such pilot here")
-        if (owner := started.get("supervisor")) is None:
+        if "cancelled" in started:
             return PilotState(PilotStatus.DELETED, reason="cancelled before its start")
-        if supervisor.is_alive(owner):
-            return PilotState(PilotStatus.RUNNING)
-        # The supervisor may have written its last words after we looked for them and before it ended.
-        return self._ended() or self._without_supervisor()
-
-    def _without_supervisor(self) -> PilotState:
         pilot = self._read(supervisor.PILOT)
-        if pilot is None:
-            return PilotState(PilotStatus.ABORTED, reason="its supervisor was killed before the pilot started")
-        if supervisor.is_alive(pilot["pilot"]):
-            return PilotState(PilotStatus.RUNNING)
-        if self.is_unwanted():
-            return PilotState(PilotStatus.DELETED, reason="cancelled")
-        return PilotState(
-            PilotStatus.FAILED, reason="its supervisor was killed; how the pilot ended is not known"
-        )
+        for name in (started.get("supervisor"), pilot and pilot.get("pilot")):
+            if name and supervisor.is_alive(name):
+                return PilotState(PilotStatus.RUNNING)
+        # The supervisor may have written its last words after we looked for them and before it ended.
+        if (record := self._read(supervisor.EXIT)) is None:
+            record = {"lost": pilot is not None}
+            self.kill_strays()
+            with contextlib.suppress(OSError):  # a full disk: we say the same again the next time
+                supervisor.write(self.directory, supervisor.EXIT, record)
+        return self._ended(record)
 
-    def _ended(self) -> PilotState | None:
-        record = self._read(supervisor.EXIT)
-        if record is None:
-            return None
+    def _ended(self, record: dict[str, Any]) -> PilotState:
         if "error" in record:
             return PilotState(PilotStatus.ABORTED, reason=record["error"])
+        if "exit_code" not in record:
+            return self._lost(started=record.get("lost", True))
         code: int = record["exit_code"]
         reason = f"ended by signal {-code} ({_signal_name(-code)})" if code < 0 else f"exit status {code}"
         shell_code = 128 - code if code < 0 else code
@@ -110,6 +107,15 @@ class Spool:
         elif code == 0:
             return PilotState(PilotStatus.DONE, 0)
         return PilotState(PilotStatus.FAILED, shell_code, reason)
+
+    def _lost(self, *, started: bool) -> PilotState:
+        if self.is_unwanted():
+            return PilotState(PilotStatus.DELETED, reason="cancelled")
+        if started:
+            return PilotState(
+                PilotStatus.FAILED, reason="its supervisor was killed; how the pilot ended is not known"
+            )
+        return PilotState(PilotStatus.ABORTED, reason="its supervisor was killed before the pilot started")
 
     def is_unwanted(self) -> bool:
         """Whether somebody asked for the pilot's end."""
@@ -122,7 +128,7 @@ class Spool:
 
     def act_on_cancel(self) -> None:
         """Bring a pilot to its end whose end is on record as a wish; safe to repeat."""
-        if supervisor.claim(self.directory, {"supervisor": None}):
+        if supervisor.claim(self.directory, {"cancelled": True}):
             return
         owner = (self._read(supervisor.STARTED) or {}).get("supervisor")
         if owner is None or supervisor.send(owner, signal.SIGTERM):
@@ -161,6 +167,8 @@ class Spool:
             record: dict[str, Any] = json.loads((self.directory / name).read_bytes())
         except FileNotFoundError:
             return None
+        except ValueError:  # a loss of power can leave an empty file: it was there, and nothing is known
+            return {}
         return record
 
 

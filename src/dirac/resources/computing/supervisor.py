@@ -142,7 +142,7 @@ def _start(directory: Path, spec: dict[str, object]) -> int:
             cwd=directory / WORK,
             env=spec["environment"],
             start_new_session=True,
-            preexec_fn=before_program,  # noqa: PLW1509 - this process has one thread
+            preexec_fn=before_program,  # safe: this process has one thread
         )
     process.returncode = 0  # we wait for it ourselves
     return int(process.pid)
@@ -222,7 +222,7 @@ def launch(directory: Path) -> int:
             os.close(reading)
             _detach(directory)
             supervise(directory, writing)
-        except BaseException:  # noqa: BLE001 - nobody else is there to report it
+        except BaseException:  # nobody else is there to report it
             traceback.print_exc()
         finally:
             os._exit(0)
