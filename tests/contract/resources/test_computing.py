@@ -22,10 +22,10 @@ from dirac.resources.computing.local import LocalComputingElement
 from dirac.resources.computing.spool import Spool
 from dirac.resources.computing.testing import (
     ComputingElementContract,
-    RunningPilotsContract,
     shell,
     sleeper,
 )
+from dirac.resources.computing.testing_programs import RunningPilotsContract
 from dirac.testing.computing import FakeComputingElement
 
 LIMITS = {"max_running": 2, "max_waiting": 2}
