@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -157,8 +158,6 @@ class TestDirectory(ObjectStoreContract):
         assert len(files(tmp_path / "objects")) == 1
 
     async def test_only_old_remains_of_uploads_are_swept(self, store: DirectoryStore, tmp_path: Path) -> None:
-        import os
-
         key, content = new_object()
         await put(store, key, content)
         incoming = tmp_path / "objects" / ".incoming"
@@ -192,24 +191,25 @@ def files(directory: Path) -> list[Path]:
     return [path for path in directory.rglob("*") if path.is_file()]
 
 
-class TestS3(ObjectStoreContract):
-    @pytest.fixture(scope="class")
-    def endpoint(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-        with listening_socket() as listener:
-            port = listener.getsockname()[1]
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        log = tmp_path_factory.mktemp("moto") / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output)
-        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
-        while not answers(url):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield url
-        process.terminate()
-        process.wait()
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with listening_socket() as listener:
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    log = tmp_path_factory.mktemp("moto") / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
+    while not answers(url):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    yield url
+    process.terminate()
+    process.wait()
 
+
+class TestS3(ObjectStoreContract):
     @pytest.fixture
     async def store(self, endpoint: str) -> AsyncIterator[S3Store]:
         store = S3Store.from_settings(settings(endpoint))

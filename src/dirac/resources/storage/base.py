@@ -1,9 +1,9 @@
 """What every object store promises.
 
 An object store keeps immutable objects under keys that say what is in them, sandboxes for instance. Clients
-send and fetch the bytes themselves, with URLs that the server signed for one object and a short time. A plugin
-is a class below `ObjectStore`, an entry point of the group ``dirac.storage``, and a subclass of the conformance
-suite in `dirac.resources.storage.testing`.
+send and fetch the bytes themselves, with URLs that the server signed for one object and a short time. A
+plugin is a class below `ObjectStore`, an entry point of the group ``dirac.storage``, and a subclass of the
+conformance suite in `dirac.resources.storage.testing`.
 
 What a client does is the same for every store::
 

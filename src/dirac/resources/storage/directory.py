@@ -1,7 +1,7 @@
 """Objects as files of a directory, for installations without an S3 service.
 
-The server itself receives and sends the bytes. Its URLs carry an HMAC over everything that was allowed, so that
-the two routes need no other credential and the store needs no memory of what it signed.
+The server itself receives and sends the bytes. Its URLs carry an HMAC over everything that was allowed, so
+that the two routes need no other credential and the store needs no memory of what it signed.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class DirectoryStore(ObjectStore):
         except OSError as error:
             raise UnavailableError(f"object {grant.key!r} cannot be stored: {error.strerror}") from error
         finally:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NotADirectoryError):
                 temporary.unlink()
 
     async def exists(self, keys: Collection[str]) -> set[str]:
@@ -187,7 +187,7 @@ class DirectoryStore(ObjectStore):
     async def delete(self, keys: Collection[str]) -> None:
         """Remove the files."""
         paths = [self._path(key) for key in keys]
-        await _in_thread(lambda: [path.unlink(missing_ok=True) for path in paths])
+        await _in_thread(lambda: _remove(paths))
 
     async def sweep(self) -> int:
         """Remove what uploads left behind when a server was killed; return how many there were.
@@ -274,6 +274,11 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _remove_older(directory: Path, oldest: float) -> int:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from functools import partial
 from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
@@ -137,9 +138,9 @@ class S3Store(ObjectStore):
         names = [check_key(key) for key in keys]
         for start in range(0, len(names), DELETE_LIMIT):
             batch = [{"Key": key} for key in names[start : start + DELETE_LIMIT]]
-            await self._call(lambda client, batch=batch: self._delete(client, batch))
+            await self._call(partial(self._delete, batch))
 
-    def _delete(self, client: Any, batch: list[dict[str, str]]) -> None:
+    def _delete(self, batch: list[dict[str, str]], client: Any) -> None:
         answer = client.delete_objects(Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True})
         faults = [fault for fault in answer.get("Errors", []) if fault.get("Code") not in _MISSING]
         if faults:
