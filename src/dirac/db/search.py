@@ -85,10 +85,13 @@ class Searchable:
             InvalidInputError: A parameter is unknown, or a condition does not fit its type.
         """
         if len(conditions) > MAX_CONDITIONS:
-            raise InvalidInputError(f"{len(conditions)} conditions; at most {MAX_CONDITIONS} are accepted")
+            raise InvalidInputError(
+                f"{len(conditions)} conditions; at most {MAX_CONDITIONS} are accepted", where="search"
+            )
         if (count := sum(len(condition.values or ()) for condition in conditions)) > MAX_VALUES:
             raise InvalidInputError(
                 f"the conditions hold {count} values; at most {MAX_VALUES} are accepted in all",
+                where="search",
                 hint="Split the request",
             )
         return and_(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from datetime import UTC, datetime, timedelta
 
 from dirac.core.errors import InvalidInputError
@@ -130,8 +131,11 @@ def check_regex(pattern: str) -> str:
     if len(pattern) > _LONGEST_REGEX:
         raise InvalidInputError(f"the expression is longer than {_LONGEST_REGEX} characters")
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            # What Python may read in another way one day, others do today: sets within sets.
+            warnings.simplefilter("error", FutureWarning)
+            re.compile(pattern)
+    except (re.error, FutureWarning, OverflowError, RecursionError) as error:
         raise InvalidInputError(f"{pattern[:80]!r} is no regular expression: {error}") from None
     if "(?" in pattern:
         raise InvalidInputError(

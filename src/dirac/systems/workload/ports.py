@@ -1,11 +1,13 @@
-"""What the logic of jobs and sandboxes needs: its stores, the object store, the rules.
+"""What the logic of jobs and sandboxes needs: its stores and the rules.
+
+The object store is `dirac.resources.storage.base.ObjectStore`.
 
 The values that go through these doors are here as well; what goes over the wire is in `models`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -229,58 +231,9 @@ class WorkUnit(UnitOfWork, Protocol):
         ...
 
 
-class UploadTicket(msgspec.Struct, frozen=True):
-    """Leave to upload one object: a multipart form of these fields, and then the file, to be posted."""
-
-    url: str
-    fields: dict[str, str]
-
-
-class ObjectStore(Protocol):
-    """Where archives are. Keys have slashes; all objects are immutable."""
-
-    async def upload_ticket(self, key: str, *, size: int, sha256: str, seconds: int) -> UploadTicket:
-        """Let somebody upload exactly these bytes, within so many seconds."""
-        ...
-
-    async def download_url(self, key: str, *, seconds: int) -> str:
-        """Return an address at which anybody who has it can get the object, for so many seconds."""
-        ...
-
-    async def existing(self, keys: Sequence[str]) -> set[str]:
-        """Return those keys of which there is an object."""
-        ...
-
-    async def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; those that are not there are no error."""
-        ...
-
-
 class Rules(Protocol):
     """What the configuration says about jobs."""
 
     async def workload(self) -> Workload:
         """Return the section in force."""
-        ...
-
-
-class ObjectDoor(Protocol):
-    """The HTTP side of an object store that this server keeps itself; a signature opens it."""
-
-    async def receive(self, fields: Mapping[str, str], content: AsyncIterator[bytes]) -> None:
-        """Store an object that somebody uploads with a ticket.
-
-        Raises:
-            NotAllowedError: The fields are not signed, or not any more.
-            InvalidInputError: These are other bytes than those that were signed for.
-        """
-        ...
-
-    async def send(self, query: Mapping[str, str]) -> tuple[int, AsyncIterator[bytes]]:
-        """Return size and content of an object, for the query of an address from `download_url`.
-
-        Raises:
-            NotAllowedError: The query is not signed, or not any more.
-            NotFoundError: There is no such object.
-        """
         ...

@@ -5,8 +5,8 @@ Where one is read, ``SB:<store>|`` may stand before it, as it must in a JDL of D
 
 from __future__ import annotations
 
+import hashlib
 import re
-from urllib.parse import quote
 
 import msgspec
 
@@ -19,8 +19,10 @@ MAX_LENGTH = 512
 
 _NAME = re.compile(
     r"(?:SB:[A-Za-z]+\|)?(?P<pfn>/S3/(?P<bucket>[a-z0-9.-]{3,63})/"
-    r"(?P<key>(?:[^/\x00-\x1f\x7f]+/){3}sha256:[0-9a-f]{64}\.tar\.(?:bz2|zst|gz)))"
+    r"(?P<key>(?:[A-Za-z0-9._:@+=,-]+/){3}sha256:[0-9a-f]{64}\.tar\.(?:bz2|zst|gz)))"
 ).fullmatch
+_UNSAFE = re.compile(r"^\.|[^A-Za-z0-9._@+-]")
+_FOLDER_LENGTH = 36  # three of them and the rest are within what an object store takes as a key
 _REFERENCE = ("SB:", "/S3/")
 
 
@@ -53,7 +55,7 @@ class SandboxName(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, owner: Owner, info: SandboxInfo) -> SandboxName:
         """Return the name that an archive of somebody gets: the same for the same content."""
-        folders = "/".join(quote(part, safe="@+ ") for part in (owner.vo, owner.group, owner.username))
+        folders = "/".join(_folder(part) for part in (owner.vo, owner.group, owner.username))
         key = f"{folders}/sha256:{info.checksum.lower()}.{info.format}"
         return cls(pfn=f"/S3/{BUCKET}/{key}", key=key)
 
@@ -61,3 +63,11 @@ class SandboxName(msgspec.Struct, frozen=True):
 def is_reference(entry: str) -> bool:
     """Tell whether an entry of an input sandbox is an uploaded archive, not a file of the grid."""
     return entry.startswith(_REFERENCE)
+
+
+def _folder(name: str) -> str:
+    """Return a name as a part of a key: other characters as their code, long ones cut with a checksum."""
+    safe = _UNSAFE.sub(lambda match: "".join(f"={byte:02X}" for byte in match[0].encode()), name)
+    if len(safe) <= _FOLDER_LENGTH:
+        return safe or "="
+    return f"{safe[:19]}={hashlib.sha256(name.encode()).hexdigest()[:16]}"

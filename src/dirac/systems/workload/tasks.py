@@ -7,7 +7,8 @@ from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
 from dirac.systems.workload.logic.sandboxes import Sandboxes
 
-_DAY = 86_400.0
+_HOUR = 3600.0
+_DAY = 24 * _HOUR
 
 
 async def _start_pilots(execution: Execution) -> None:
@@ -31,7 +32,7 @@ async def _expire_leases(execution: Execution) -> None:
 
 
 async def _clean_sandboxes(execution: Execution) -> None:
-    await execution.provide(Sandboxes).clean()
+    await execution.provide(Sandboxes).clean(execution.entry)
 
 
 TASKS: tuple[Task, ...] = (
@@ -42,6 +43,6 @@ TASKS: tuple[Task, ...] = (
     Task("workload.check_pilots", _check_pilots, every=5.0),
     Task("workload.expire_leases", _expire_leases, every=5.0, deadline=60.0),
     Task("workload.clean_pilots", _clean_pilots, every=_DAY),
-    Task("workload.clean_sandboxes", _clean_sandboxes, every=_DAY),
+    Task("workload.clean_sandboxes", _clean_sandboxes, every=6 * _HOUR, deadline=_HOUR),
 )
 """All of it, for the composition root."""

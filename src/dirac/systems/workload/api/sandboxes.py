@@ -6,23 +6,21 @@ from typing import Annotated
 
 import msgspec
 from fastapi import Query, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import FileResponse
 
+from dirac.resources.storage.directory import DirectoryStore
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload import policy
 from dirac.systems.workload.api.form import open_form
 from dirac.systems.workload.api.jobs import JobIdInPath
 from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.models import JobIds, SandboxDownload, SandboxInfo, SandboxType, SandboxUpload
-from dirac.systems.workload.ports import ObjectDoor
 from dirac.transport.routing import SystemRouter, allowed, body, open_to_all, provided
 
 router = SystemRouter("/api/jobs", "jobs")
 store_router = SystemRouter("/api/sandbox-store", "sandbox-store")
 
-UPLOAD_PATH = "/api/sandbox-store/upload"
-"""Takes bodies larger than others may be; the signed size is its limit."""
-
+TheStore = Annotated[DirectoryStore, provided(DirectoryStore)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 TheSandboxes = Annotated[Sandboxes, provided(Sandboxes)]
 Changer = Annotated[Identity, allowed(policy.change_jobs)]
@@ -90,16 +88,14 @@ async def unassign_job_sandboxes(caller: Changer, sandboxes: TheSandboxes, job_i
 
 
 @store_router.post("/upload", status_code=204, dependencies=[_SIGNED])
-async def upload(request: Request, door: Annotated[ObjectDoor, provided(ObjectDoor)]) -> None:
+async def upload(request: Request, store: TheStore) -> None:
     """Take an archive: a multipart form of the fields of the announcement's answer, and then the file."""
     fields, content = await open_form(request.stream(), request.headers.get("content-type", ""))
-    await door.receive(fields, content)
+    await store.receive(store.verify_upload(fields), content)
 
 
 @store_router.get("/download", dependencies=[_SIGNED])
-async def download(request: Request, door: Annotated[ObjectDoor, provided(ObjectDoor)]) -> Response:
+async def download(request: Request, store: TheStore) -> FileResponse:
     """Hand out an archive."""
-    size, content = await door.send(dict(request.query_params))
-    return StreamingResponse(
-        content, media_type="application/octet-stream", headers={"Content-Length": str(size)}
-    )
+    path = store.verify_download(request.query_params)
+    return FileResponse(path, media_type="application/octet-stream")

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from dirac.core.errors import ConflictError, NotFoundError, TooLargeError
 from dirac.core.unit import Event, Units
+from dirac.resources.storage.base import ObjectStore
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import (
     head_for_change,
@@ -21,7 +22,6 @@ from dirac.systems.workload.policy import changeable, readable
 from dirac.systems.workload.ports import (
     Assignment,
     JobHead,
-    ObjectStore,
     Owner,
     Rules,
     SandboxRecord,
@@ -81,11 +81,11 @@ class Sandboxes:
             record = await unit.sandboxes.announce(owner, name.pfn, info.size)
             if not is_of(owner, record):
                 raise ConflictError(f"the name {name.pfn!r} belongs to a former user of the same name")
-        if await self._objects.existing([name.key]):
+        if await self._objects.exists([name.key]):
             await self._note(record)
             return SandboxUpload(pfn=name.pfn)
-        ticket = await self._objects.upload_ticket(
-            name.key, size=info.size, sha256=info.checksum.lower(), seconds=_URL_SECONDS
+        ticket = await self._objects.presign_upload(
+            name.key, size=info.size, sha256=info.checksum.lower(), expires_in=_URL_SECONDS
         )
         return SandboxUpload(pfn=name.pfn, url=ticket.url, fields=ticket.fields)
 
@@ -101,9 +101,9 @@ class Sandboxes:
             record = (await unit.sandboxes.find([name.pfn])).get(name.pfn)
             if record is None or not await self._may_read(unit, identity, record):
                 raise no_such_sandbox(pfn)
-        if record.stored is None and not await self._objects.existing([name.key]):
+        if record.stored is None and not await self._objects.exists([name.key]):
             raise NotFoundError(f"the sandbox {pfn!r} was announced, but never uploaded")
-        url = await self._objects.download_url(name.key, seconds=_URL_SECONDS)
+        url = await self._objects.presign_download(name.key, expires_in=_URL_SECONDS)
         return SandboxDownload(url=url, expires_in=_URL_SECONDS)
 
     async def assign_output(self, identity: Identity, job_id: int, pfn: str) -> None:
@@ -114,7 +114,7 @@ class Sandboxes:
             ConflictError: The run is over, or another one has begun.
         """
         name = SandboxName.parse(pfn)
-        here = bool(await self._objects.existing([name.key]))
+        here = bool(await self._objects.exists([name.key]))
         async with self._units.write() as unit:
             await unit.jobs.lock([job_id])
             head = await head_for_change(unit, identity, job_id)

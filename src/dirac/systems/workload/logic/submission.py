@@ -10,11 +10,12 @@ import msgspec
 
 from dirac.core.errors import ConflictError, InvalidInputError
 from dirac.core.unit import Event, Units
+from dirac.resources.storage.base import ObjectStore
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import may_use
 from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared, digest_of, prepare
 from dirac.systems.workload.models import InsertedJob
-from dirac.systems.workload.ports import Assignment, ObjectStore, Owner, Rules, WorkUnit
+from dirac.systems.workload.ports import Assignment, Owner, Rules, WorkUnit
 from dirac.systems.workload.sandbox_names import SandboxName
 
 STATUS_EVENT = "workload.job.status"
@@ -105,7 +106,7 @@ class Submission:
             for pfn, record in found.items()
             if record.stored is None and may_use(identity, record)
         }
-        return {keys[key] for key in await self._objects.existing(list(keys))} if keys else set()
+        return {keys[key] for key in await self._objects.exists(list(keys))} if keys else set()
 
 
 async def _archives(

@@ -131,8 +131,12 @@ class JobStore:
             }
             for job in new
         ]
-        statement = insert(jobs).returning(_c.job_id, sort_by_parameter_order=True)
+        # SQLite numbers the rows of a statement in their order, but SQLAlchemy does not rely on it.
+        sqlite = self._tx.dialect == "sqlite"
+        statement = insert(jobs).returning(_c.job_id, sort_by_parameter_order=not sqlite)
         ids = [row.job_id for row in await self._tx.execute(statement, rows)]
+        if sqlite:
+            ids.sort()
         texts = [
             {"job_id": job_id, "jdl": job.jdl.replace("%j", str(job_id))}
             for job_id, job in zip(ids, new, strict=True)
