@@ -7,10 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-<<<<<<< HEAD
-=======
 import types
->>>>>>> main
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,11 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.services import mariadb, packages, postgresql, rabbitmq
-<<<<<<< HEAD
-from tests.services.server import Server, poll
-=======
 from tests.services.server import Server, free_ports, poll
->>>>>>> main
 
 from dirac.core.errors import UnavailableError
 
@@ -188,11 +181,7 @@ CLASSES = {"mariadb": "MariaDB", "postgresql": "PostgreSQL", "rabbitmq": "Rabbit
 @pytest.mark.parametrize("end", ["orderly", "SIGKILL"])
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_nothing_is_left_however_the_session_ends(name: str, end: str) -> None:
-<<<<<<< HEAD
-    env = {**os.environ, "PYTHONPATH": f"{CHECKOUT / 'src'}:{CHECKOUT}"}
-=======
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
->>>>>>> main
     script = SESSION.format(name=name, cls=CLASSES[name])
     with subprocess.Popen(
         [sys.executable, "-c", script],
@@ -234,8 +223,6 @@ def test_a_failing_start_shows_the_log(tmp_path: Path) -> None:
     assert not server.directory.exists()
 
 
-<<<<<<< HEAD
-=======
 @pytest.mark.parametrize("module", [mariadb, postgresql])
 def test_a_port_that_is_taken_meanwhile_is_replaced(
     module: types.ModuleType, monkeypatch: pytest.MonkeyPatch
@@ -251,7 +238,6 @@ def test_a_port_that_is_taken_meanwhile_is_replaced(
             assert server.execute("SELECT 1")
 
 
->>>>>>> main
 def test_an_abandoned_directory_is_cleared_by_the_next_server() -> None:
     programs = packages.obtain(mariadb.PACKAGES)
     first = mariadb.MariaDB(programs)
@@ -277,8 +263,6 @@ def test_what_cannot_be_had_is_said_with_the_cure(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DIRAC_TEST_MARIADB_ROOT", "/nowhere")
     with pytest.raises(UnavailableError, match="DIRAC_TEST_MARIADB_ROOT: no MariaDB"):
         packages.obtain(mariadb.PACKAGES)
-<<<<<<< HEAD
-=======
 
 
 def test_a_failed_fetch_says_why_and_leaves_nothing_half_made(
@@ -294,4 +278,3 @@ def test_a_failed_fetch_says_why_and_leaves_nothing_half_made(
         packages.obtain(mariadb.PACKAGES)
     assert "DIRAC_TEST_MARIADB_ROOT" in str(raised.value.hint)
     assert not [path.name for path in packages.store().iterdir() if path.name not in ("apt", "lock")]
->>>>>>> main

@@ -10,16 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncmy
-<<<<<<< HEAD
-import asyncmy.errors
-
-from .packages import PackageSet, Programs, first_version
-from .server import LOOPBACK, Administrator, Server
-=======
 
 from .packages import PackageSet, Programs, first_version
 from .server import LOOPBACK, Administrator, Server, greeting
->>>>>>> main
 
 
 def _program(root: Path) -> Iterator[Path]:
@@ -77,15 +70,11 @@ class MariaDB(Server):
     async def _execute(self, statement: str) -> tuple[tuple[Any, ...], ...]:
         if self._connection is None:
             self._connection = await asyncmy.connect(
-<<<<<<< HEAD
-                host=LOOPBACK, port=self.port, user=self.user, password=self.password, autocommit=True
-=======
                 host=LOOPBACK,
                 port=self.port,
                 user=self.user,
                 password=self.password,
                 autocommit=True,
->>>>>>> main
             )
         async with self._connection.cursor() as cursor:
             await cursor.execute(statement)
@@ -160,15 +149,8 @@ class MariaDB(Server):
         return path
 
     def _answers(self) -> bool:
-<<<<<<< HEAD
-        try:
-            return self.execute("SELECT 1") == ((1,),)
-        except (OSError, asyncmy.errors.OperationalError):
-            return False
-=======
         # The server speaks first, when it accepts clients.
         return bool(greeting(self.port, b"")) and self.execute("SELECT 1") == ((1,),)
->>>>>>> main
 
     def _disconnect(self) -> None:
         if self._administrator is None:

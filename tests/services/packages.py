@@ -209,11 +209,8 @@ class _Fetch:
         self.report = report
         self.state = base / "apt"
         self.conf = self.state / "apt.conf"
-<<<<<<< HEAD
-=======
         self.updated = self.state / "updated"
         self.complaint = ""
->>>>>>> main
 
     def run(self) -> Programs:
         self.report(f"{self.wanted.title}: reading the package lists")
@@ -224,12 +221,9 @@ class _Fetch:
         try:
             self._download(packages, work)
             return self._unpack(work)
-<<<<<<< HEAD
-=======
         except UnavailableError:
             self.updated.unlink(missing_ok=True)  # the lists may name what the archive no longer has
             raise
->>>>>>> main
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -239,15 +233,6 @@ class _Fetch:
         self.conf.write_text(_APT_CONF.format(state=self.state))
 
     def _update(self) -> None:
-<<<<<<< HEAD
-        stamp = self.state / "updated"
-        if stamp.exists() and time.time() - stamp.stat().st_mtime < _LISTS_FRESH:
-            return
-        # One unreachable source among many is no harm as long as the rest has the package: the answer to
-        # what matters comes from `_resolve`. All unreachable is an error of apt's as well.
-        self._apt("apt-get", "update")
-        stamp.touch()
-=======
         if self.updated.exists() and time.time() - self.updated.stat().st_mtime < _LISTS_FRESH:
             return
         try:
@@ -258,7 +243,6 @@ class _Fetch:
             self.complaint = f"Before that, {error.message.partition(': ')[2]}"
         else:
             self.updated.touch()
->>>>>>> main
 
     def _resolve(self) -> list[str]:
         """Return the packages to unpack, as ``name=version``."""
@@ -320,10 +304,6 @@ class _Fetch:
             ) from None
         if done.returncode:
             said = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-8:])
-<<<<<<< HEAD
-            raise _unavailable(self.wanted, f"`{shlex.join(argv)}` failed and said:\n{said}\n")
-=======
             reason = f"`{shlex.join(argv)}` failed and said:\n{said}\n{self.complaint}"
             raise _unavailable(self.wanted, reason)
->>>>>>> main
         return done.stdout

@@ -7,10 +7,7 @@ import pwd
 import re
 import secrets
 import signal
-<<<<<<< HEAD
-=======
 import struct
->>>>>>> main
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,17 +15,11 @@ from urllib.parse import urlsplit
 import asyncpg  # type: ignore[import-untyped]
 
 from .packages import PackageSet, Programs, first_version
-<<<<<<< HEAD
-from .server import LOOPBACK, Administrator, Server, copy_for_all, reachable_by_all
-
-_UNPRIVILEGED = "nobody"
-=======
 from .server import LOOPBACK, Administrator, Server, copy_for_all, greeting, reachable_by_all
 
 _UNPRIVILEGED = "nobody"
 # Frontend/backend protocol 3.0, "SSLRequest": any server answers it, ours with "no".
 _SSL_REQUEST, _NO_SSL = struct.pack("!ii", 8, 80877103), b"N"
->>>>>>> main
 
 
 def _binaries(root: Path) -> Path | None:
@@ -65,10 +56,7 @@ _SETTINGS = {
     "max_connections": "200",
     "dynamic_shared_memory_type": "mmap",  # in the data directory, so that it is removed with it
     "jit": "off",
-<<<<<<< HEAD
-=======
     "ssl": "off",
->>>>>>> main
     "timezone": "GMT",
     "log_timezone": "GMT",
     "listen_addresses": LOOPBACK,
@@ -96,12 +84,8 @@ class PostgreSQL(Server):
             Its URL for SQLAlchemy with the asyncpg driver.
         """
         name = f"test_{secrets.token_hex(6)}"
-<<<<<<< HEAD
-        self.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-=======
         # Where no disk is waited for, copying files is a third cheaper than logging every page.
         self.execute(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY FILE_COPY")
->>>>>>> main
         return f"postgresql+asyncpg://{self.user}:{self.password}@{LOOPBACK}:{self.port}/{name}"
 
     def drop_database(self, url: str) -> None:
@@ -117,15 +101,11 @@ class PostgreSQL(Server):
     async def _execute(self, statement: str) -> list[tuple[Any, ...]]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(
-<<<<<<< HEAD
-                host=LOOPBACK, port=self.port, user=self.user, password=self.password, database="postgres"
-=======
                 host=LOOPBACK,
                 port=self.port,
                 user=self.user,
                 password=self.password,
                 database="postgres",
->>>>>>> main
             )
         return [tuple(row) for row in await self._connection.fetch(statement)]
 
@@ -174,17 +154,11 @@ class PostgreSQL(Server):
         return binaries / name
 
     def _answers(self) -> bool:
-<<<<<<< HEAD
-        try:
-            return self.execute("SELECT 1") == [(1,)]
-        except (OSError, asyncpg.CannotConnectNowError):
-=======
         if greeting(self.port, _SSL_REQUEST) != _NO_SSL:
             return False
         try:
             return self.execute("SELECT 1") == [(1,)]
         except asyncpg.CannotConnectNowError:  # it recovers from a crash
->>>>>>> main
             return False
 
     def _disconnect(self) -> None:

@@ -1,25 +1,11 @@
 """A private RabbitMQ.
 
-<<<<<<< HEAD
-The broker is started without its shell scripts: they name absolute paths, and start helpers that get lost.
-=======
 The broker is started without its shell scripts: they name absolute paths, and start processes that get lost.
->>>>>>> main
 """
 
 from __future__ import annotations
 
 import re
-<<<<<<< HEAD
-import socket
-from pathlib import Path
-
-from .packages import PackageSet, Programs, first_version
-from .server import LOOPBACK, Server
-
-_PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
-_METHOD_FRAME = 1
-=======
 from pathlib import Path
 
 from .packages import PackageSet, Programs, first_version
@@ -28,7 +14,6 @@ from .server import LOOPBACK, Server, greeting
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
 _EPMD_NAMES = b"\x00\x01n"  # Erlang distribution protocol, NAMES_REQ
 _METHOD_FRAME = b"\x01"
->>>>>>> main
 
 _CONFIG = """\
 listeners.tcp.1 = {address}:{port}
@@ -109,11 +94,7 @@ class RabbitMQ(Server):
         env = self._environment()
         # Erlang's name service in the foreground: started on demand it would be a daemon.
         self._run(_runtime(self._erlang) / "epmd", env=env)
-<<<<<<< HEAD
-        self._wait_for("listen", lambda: _listens(self.ports["names"]))
-=======
         self._wait_for("listen", lambda: greeting(self.ports["names"], _EPMD_NAMES) != b"")
->>>>>>> main
         self._run(
             _runtime(self._erlang) / "erlexec",
             *("-noinput", "-boot", str(self._erlang / "bin/start_sasl"), "-s", "rabbit", "boot"),
@@ -177,21 +158,4 @@ class RabbitMQ(Server):
 
     def _answers(self) -> bool:
         """Whether the broker opens a conversation; it listens after all else is ready."""
-<<<<<<< HEAD
-        try:
-            with socket.create_connection((LOOPBACK, self.port), timeout=5) as connection:
-                connection.sendall(_PROTOCOL_HEADER)
-                return connection.recv(1) == bytes([_METHOD_FRAME])
-        except OSError:
-            return False
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port), timeout=5).close()
-    except OSError:
-        return False
-    return True
-=======
         return greeting(self.port, _PROTOCOL_HEADER) == _METHOD_FRAME
->>>>>>> main

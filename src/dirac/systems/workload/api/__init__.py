@@ -5,9 +5,9 @@
 """
 
 from dirac.resources.storage.directory import UPLOAD_PATH
-from dirac.systems.workload.api import jobs, sandboxes
+from dirac.systems.workload.api import jobs, pilots, running, sandboxes
 
 __all__ = ["UPLOAD_PATH", "directory_store_routers", "routers"]
 
-routers = (jobs.router, sandboxes.router)
+routers = (jobs.router, running.router, sandboxes.router, pilots.router)
 directory_store_routers = (sandboxes.store_router,)

@@ -82,7 +82,9 @@ class Explain:
             parameters = (await unit.jobs.parameters([job_id])).get(job_id, {}) if failed else {}
         job_class = self._classes.get(row.class_id)
         compared = [
-            Comparison(place.offer, fits(job_class, place.offer)) if job_class else Comparison(place.offer, [])
+            Comparison(place.offer, fits(job_class, place.offer))
+            if job_class
+            else Comparison(place.offer, [])
             for place in places(tree, row.vo)
         ]
         fitting = sum(not each.reasons for each in compared)
@@ -105,9 +107,7 @@ def effects(compared: Sequence[Comparison]) -> list[RequirementEffect]:
     by_dimension: dict[Dimension, list[tuple[Offer, Reason, bool]]] = {}
     for each in compared:
         for reason in each.reasons:
-            by_dimension.setdefault(reason.dimension, []).append(
-                (each.offer, reason, len(each.reasons) == 1)
-            )
+            by_dimension.setdefault(reason.dimension, []).append((each.offer, reason, len(each.reasons) == 1))
     found = [
         RequirementEffect(
             requirement=str(dimension),
