@@ -116,8 +116,10 @@ def build(settings: Settings) -> Installation:
     )
     elements = ConfiguredElements(configuration, settings)
     objects = make_store(settings)
+    units = DatabaseUnits(database, lambda tx: WorkloadUnit(tx, PilotSecretStore(tx)))
     workload = WorkloadSystem(
-        units=DatabaseUnits(database, lambda tx: WorkloadUnit(tx, PilotSecretStore(tx))),
+        work=units,
+        runs=units,
         configuration=configuration,
         tokens=identity.tokens,
         secrets=identity.pilot_secrets,
@@ -139,7 +141,7 @@ def build(settings: Settings) -> Installation:
     routers += [*identity_api.routers, *configuration_api.routers, *workload_api.routers]
     if isinstance(objects, DirectoryStore):
         provided[DirectoryStore] = objects
-        routers.append(workload_api.store_router)
+        routers += workload_api.directory_store_routers
     return Installation(
         settings=settings,
         version=version("dirac-interware"),

@@ -17,7 +17,7 @@ _LOCAL = "local"
 
 
 class ConfiguredElements:
-    """Gives computing elements by site and name; an element is kept for as long as its section stays the same.
+    """Gives computing elements by site and name; one is kept for as long as its section stays the same.
 
     Args:
         configuration: The configuration.

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
-
-from dirac.core.unit import Event
-from dirac.db.history import history
 from dirac.db.transaction import Transaction
+from dirac.db.unit import SystemUnit
 from dirac.systems.workload.ports_running import PilotSecretRepository
 from dirac.systems.workload.store.jobs import JobStore
 from dirac.systems.workload.store.pilots import PilotStore
@@ -16,7 +11,7 @@ from dirac.systems.workload.store.runs import RunStore
 from dirac.systems.workload.store.sandboxes import SandboxStore
 
 
-class WorkloadUnit:
+class WorkloadUnit(SystemUnit):
     """A transaction dressed with the stores of this system.
 
     Args:
@@ -26,7 +21,7 @@ class WorkloadUnit:
     """
 
     def __init__(self, tx: Transaction, pilot_secrets: PilotSecretRepository | None = None) -> None:
-        self._tx = tx
+        super().__init__(tx)
         self._pilot_secrets = pilot_secrets
         self.jobs = JobStore(tx)
         self.sandboxes = SandboxStore(tx)
@@ -39,39 +34,3 @@ class WorkloadUnit:
         if self._pilot_secrets is None:
             raise RuntimeError("this unit was made without a store of pilots' secrets")
         return self._pilot_secrets
-
-    @property
-    def now(self) -> datetime:
-        """The time at which the transaction began."""
-        return self._tx.now
-
-    def record(self, event: Event) -> None:
-        """Append an event to the history."""
-        self._tx.record(event)
-
-    def enqueue(
-        self,
-        task: str,
-        args: Mapping[str, Any] | None = None,
-        *,
-        key: str | None = None,
-        delay: float = 0.0,
-    ) -> None:
-        """Ask for background work, handed out after the commit."""
-        self._tx.enqueue(task, args, key=key, delay=delay)
-
-    def complete(self, entry: str) -> None:
-        """Mark a background task's entry as done."""
-        self._tx.complete(entry)
-
-    async def recall(self, scope: str, key: str, digest: str) -> str | None:
-        """Return the answer that was given for this idempotency key, None if it is new."""
-        return await self._tx.recall(scope, key, digest)
-
-    async def remember(self, scope: str, key: str, digest: str, answer: str) -> None:
-        """Keep the answer to a request for its repetition."""
-        await self._tx.remember(scope, key, digest, answer)
-
-    async def history(self, subject_kind: str, subject_ids: Sequence[str]) -> list[Event]:
-        """Return all events of these subjects, in the order in which they were recorded."""
-        return await history(self._tx, subject_kind, subject_ids)
