@@ -1,4 +1,4 @@
-"""Archives of files, as sandboxes travel: made so that equal content is an equal archive, opened with distrust.
+"""Archives of files, as sandboxes travel: equal content makes an equal archive, and none is trusted.
 
 Whoever unpacks an archive did not write it. So nothing of it is believed: names must stay in the directory,
 links are only good for naming another file of the archive (and become a copy of it), special files are
@@ -94,7 +94,7 @@ def unpack(
 ) -> list[Path]:
     """Unpack a tar archive, plain or compressed by gzip, bzip2 or xz, whatever its name says.
 
-    Either all of it appears in the directory or nothing. Existing files of the same names are replaced.
+    Nothing appears in the directory unless the whole archive is acceptable. Existing files of the same names are replaced.
 
     Args:
         archive: The archive.
@@ -106,7 +106,8 @@ def unpack(
         The files, sorted.
 
     Raises:
-        InvalidInputError: It is no such archive, it is damaged, or a member is not acceptable; `where` names it.
+        InvalidInputError: It is no such archive, it is damaged, or the member named in `where` is not
+            acceptable.
         TooLargeError: It holds more than is accepted.
         UnavailableError: This machine cannot store it (disk full, no permission).
     """
@@ -241,7 +242,7 @@ class _Extraction:
 
 
 def _safe(name: str, where: str, shown: str | None = None) -> str:
-    """Return the normal form of a relative name, empty for the directory itself; refuse one that leaves it."""
+    """Return the normal form of a relative name, empty for the directory itself; refuse others."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\x00" in name:
         what = "the member's name" if shown is None else f"the link to {shown!r}"
