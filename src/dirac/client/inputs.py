@@ -73,7 +73,7 @@ def _local(jdl: Jdl) -> list[str]:
 
 def _found(item: str, base_dir: Path) -> list[tuple[str, Path]]:
     start = (base_dir / Path(item).expanduser()).absolute()
-    paths = [start] if start.exists() else [Path(name) for name in sorted(glob.glob(str(start)))]
+    paths = [start] if start.exists() else [Path(name) for name in sorted(glob.glob(str(start)))]  # noqa: PTH207
     if not paths:
         raise InvalidInputError(f"there is no file {start}", where=_ATTRIBUTE)
     found: list[tuple[str, Path]] = []

@@ -6,10 +6,10 @@ The server is the argument, else ``DIRAC_URL``, else ``server`` in the configura
     server = "https://dirac.example.org"
     vo = "astro"
 
-Credentials are kept in ``$XDG_CACHE_HOME/dirac/credentials.json`` (``~/.cache``; ``DIRAC_CREDENTIALS`` names
-another file), readable by nobody else, one login per server and VO. The VO is the argument, else ``DIRAC_VO``,
-else the one of the last login, else the configuration file's. ``DIRAC_TOKEN_FILE`` names a file that holds a
-ready access token, which then is used instead.
+Credentials are kept in ``$XDG_CACHE_HOME/dirac/credentials.json`` (``~/.cache``; ``DIRAC_CREDENTIALS``
+names another file), readable by nobody else, one login per server and VO. The VO is the argument, else
+``DIRAC_VO``, else the one of the last login, else the configuration file's. ``DIRAC_TOKEN_FILE`` names a file
+that holds a ready access token, which then is used instead.
 """
 
 from __future__ import annotations
@@ -87,18 +87,17 @@ class Session:
     @property
     def vo(self) -> str | None:
         """The VO in use; None if none was asked for and there was no login."""
-        known = self._load().servers.get(self.server)
-        return self._vo or (known.current_vo if known else None) or self._default_vo
+        return self._current(self._known())
 
     def logins(self) -> dict[str, Login]:
         """Return the logins on this server, by VO."""
-        known = self._load().servers.get(self.server)
-        return known.logins if known else {}
+        return self._known().logins
 
     def login(self) -> Login | None:
         """Return the login in use, None if there is none."""
-        vo = self.vo
-        return self.logins().get(vo) if vo else None
+        known = self._known()
+        vo = self._current(known)
+        return known.logins.get(vo) if vo else None
 
     def store(self, vo: str, login: Login) -> None:
         """Keep a login of this server, and make its VO the current one; call it while `locked`."""
@@ -123,6 +122,12 @@ class Session:
             if server.current_vo == vo:
                 server.current_vo = next(iter(server.logins), None)
             self._save(stored)
+
+    def _known(self) -> _Server:
+        return self._load().servers.get(self.server) or _Server()
+
+    def _current(self, known: _Server) -> str | None:
+        return self._vo or known.current_vo or self._default_vo
 
     @contextmanager
     def locked(self) -> Iterator[bool]:

@@ -146,7 +146,7 @@ class Jobs:
         wanted = SearchParams(_maybe(parameters), list(search), list(sort), distinct)
         return await self._listing.page(wanted, page, per_page)
 
-    async def iterate(
+    def iterate(
         self,
         *,
         search: Sequence[Condition] = (),
@@ -165,8 +165,7 @@ class Jobs:
                 print(row["JobID"], row["MinorStatus"])
         """
         wanted = SearchParams(_maybe(parameters), list(search), list(sort))
-        async for row in self._listing.iterate(wanted, page_size):
-            yield row
+        return self._listing.iterate(wanted, page_size)
 
     async def summary(self, grouping: Sequence[str], *, search: Sequence[Condition] = ()) -> list[Row]:
         """Count jobs by parameters; each row has these and ``count``.

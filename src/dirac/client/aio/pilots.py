@@ -61,7 +61,7 @@ class Pilots:
         """
         return await self._listing.page(_wanted(search, parameters, sort, distinct), page, per_page)
 
-    async def iterate(
+    def iterate(
         self,
         *,
         search: Sequence[Condition] = (),
@@ -76,8 +76,7 @@ class Pilots:
             async for row in client.pilots.iterate(parameters=["PilotStamp", "Status"]):
                 print(row)
         """
-        async for row in self._listing.iterate(_wanted(search, parameters, sort, False), page_size):
-            yield row
+        return self._listing.iterate(_wanted(search, parameters, sort, False), page_size)
 
     async def summary(self, grouping: Sequence[str], *, search: Sequence[Condition] = ()) -> list[Row]:
         """Count pilots by parameters; each row has these and ``count``.

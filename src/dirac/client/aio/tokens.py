@@ -94,17 +94,16 @@ class SessionTokens:
         self._session = session
         self._refresh = refresh
         self._clock = clock
-        self._login: Login | None = None
 
     async def token(self) -> str | None:
         """Return the access token, renewed if it is about to expire; None if nobody is logged in.
 
+        The file is read each time: another process may have renewed the login, or changed the VO.
+
         Raises:
             UnauthenticatedError: The login is over.
         """
-        login = self._login
-        if login is None or not self._fresh(login):
-            login = self._login = self._session.login()
+        login = self._session.login()
         if login is None:
             return None
         if not self._fresh(login):
@@ -133,7 +132,6 @@ class SessionTokens:
                         raise UnauthenticatedError("you are not logged in", hint="Log in: dirac login")
                     if login.access_token == stale or not self._fresh(login):
                         login = await self._exchanged(vo, login)
-                    self._login = login
                     return login
             if self._clock.monotonic() >= end:
                 raise UnavailableError(f"another process holds the lock on {session.credentials}")
@@ -145,7 +143,7 @@ class SessionTokens:
             raise UnauthenticatedError(f"your login to {vo} has expired", hint="Log in again: dirac login")
         try:
             answer = await self._refresh(login.refresh_token)
-        except (UnauthenticatedError, InvalidInputError) as error:
+        except UnauthenticatedError as error:
             self._session.forget(vo)
             raise UnauthenticatedError(
                 f"your login to {vo} is over: {error}", hint="Log in again: dirac login"
