@@ -10,15 +10,13 @@ from typing import Any
 
 from dirac.client.aio.pages import Listing
 from dirac.client.aio.sandboxes import Sandboxes
+from dirac.client.aio.uploads import with_uploads
 from dirac.client.aio.waiting import Waiting
-from dirac.client.inputs import local_files, with_reference
 from dirac.client.models import JobText, Peek
 from dirac.core.entropy import Entropy
-from dirac.core.errors import InvalidInputError
 from dirac.core.search import Condition, Page, SearchParams, Sort
 from dirac.core.time import Clock
-from dirac.formats.archive import pack_members, unpack
-from dirac.formats.jdl import parse
+from dirac.formats.archive import unpack
 from dirac.systems.workload.models import (
     Explanation,
     HeartbeatData,
@@ -80,40 +78,9 @@ class Jobs:
         """
         texts = [jdl] if isinstance(jdl, str) else list(jdl)
         key = key or self._entropy.bytes(16).hex()
-        ready = await self._with_uploads(texts, (base_dir or Path()).absolute(), progress)
+        ready = await with_uploads(texts, (base_dir or Path()).absolute(), self._sandboxes, progress)
         headers = {"Idempotency-Key": key}
         return await self._http.call("POST", "/api/jobs/jdl", list[InsertedJob], body=ready, headers=headers)
-
-    async def _with_uploads(
-        self, texts: Sequence[str], base_dir: Path, progress: Progress | None
-    ) -> list[str]:
-        """Upload the local files of all descriptions, after all of them have been found."""
-        needs = []
-        for number, text in enumerate(texts):
-            try:
-                parsed = parse(text)
-                needs.append((text, parsed, local_files(parsed, base_dir)))
-            except InvalidInputError as error:
-                if len(texts) > 1:
-                    error.where = f"jdl[{number}] {error.where or ''}".strip()
-                raise
-        references: dict[frozenset[tuple[str, Path]], str] = {}
-        ready = []
-        for text, parsed, members in needs:
-            if not members:
-                ready.append(text)
-                continue
-            files = frozenset(members.items())
-            if files not in references:
-                references[files] = await self._upload(members, progress)
-            ready.append(with_reference(parsed, references[files]))
-        return ready
-
-    async def _upload(self, members: Mapping[str, Path], progress: Progress | None) -> str:
-        with tempfile.TemporaryDirectory(prefix="dirac-") as directory:
-            archive = Path(directory, "input.tar.gz")
-            pack_members(members, archive)
-            return await self._sandboxes.upload(archive, progress=progress)
 
     async def search(
         self,

@@ -9,16 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dirac.client.inputs import local_files, with_reference
 from dirac.client.models import JobText, Peek
 from dirac.client.sync.pages import Listing
 from dirac.client.sync.sandboxes import Sandboxes
+from dirac.client.sync.uploads import with_uploads
 from dirac.client.sync.waiting import Waiting
 from dirac.core.entropy import Entropy
-from dirac.core.errors import InvalidInputError
 from dirac.core.search import Condition, Page, SearchParams, Sort
-from dirac.formats.archive import pack_members, unpack
-from dirac.formats.jdl import parse
+from dirac.formats.archive import unpack
 from dirac.systems.workload.models import (
     Explanation,
     HeartbeatData,
@@ -83,38 +81,9 @@ class Jobs:
         """
         texts = [jdl] if isinstance(jdl, str) else list(jdl)
         key = key or self._entropy.bytes(16).hex()
-        ready = self._with_uploads(texts, (base_dir or Path()).absolute(), progress)
+        ready = with_uploads(texts, (base_dir or Path()).absolute(), self._sandboxes, progress)
         headers = {"Idempotency-Key": key}
         return self._http.call("POST", "/api/jobs/jdl", list[InsertedJob], body=ready, headers=headers)
-
-    def _with_uploads(self, texts: Sequence[str], base_dir: Path, progress: Progress | None) -> list[str]:
-        """Upload the local files of all descriptions, after all of them have been found."""
-        needs = []
-        for number, text in enumerate(texts):
-            try:
-                parsed = parse(text)
-                needs.append((text, parsed, local_files(parsed, base_dir)))
-            except InvalidInputError as error:
-                if len(texts) > 1:
-                    error.where = f"jdl[{number}] {error.where or ''}".strip()
-                raise
-        references: dict[frozenset[tuple[str, Path]], str] = {}
-        ready = []
-        for text, parsed, members in needs:
-            if not members:
-                ready.append(text)
-                continue
-            files = frozenset(members.items())
-            if files not in references:
-                references[files] = self._upload(members, progress)
-            ready.append(with_reference(parsed, references[files]))
-        return ready
-
-    def _upload(self, members: Mapping[str, Path], progress: Progress | None) -> str:
-        with tempfile.TemporaryDirectory(prefix="dirac-") as directory:
-            archive = Path(directory, "input.tar.gz")
-            pack_members(members, archive)
-            return self._sandboxes.upload(archive, progress=progress)
 
     def search(
         self,
