@@ -54,7 +54,8 @@ class CallbackModule(CallbackBase):
             self._close_role()
             self._role, self._since, self._changed = role, time.monotonic(), 0
         if self._terminal and role:
-            print(f"\r\033[K  {role:<20} {self._paint(DIM, task.get_name().split(' : ')[-1])}", end="", flush=True)
+            name = self._paint(DIM, task.get_name().split(" : ")[-1])
+            print(f"\r\033[K  {role:<20} {name}", end="", flush=True)
 
     def v2_runner_on_ok(self, result):
         """Count."""

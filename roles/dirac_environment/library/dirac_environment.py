@@ -87,7 +87,7 @@ def main() -> None:
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(name)
         fresh.rename(current)
-        others = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and path != target]
+        others = [path for path in root.iterdir() if path.is_dir() and path not in (target, current)]
         others.sort(key=lambda path: path.stat().st_mtime)
         for old in others[: max(0, len(others) - module.params["keep"])]:
             shutil.rmtree(old, ignore_errors=True)

@@ -121,7 +121,7 @@ class JobAgent:
 
     async def _carry_out(self, job: MatchedJob) -> None:
         log.info("job matched", extra={"job": job.job_id, "attempt": job.attempt})
-        server = self._server.for_job(job.token, job.job_id)
+        server = self._server.for_job(job.token, job.job_id, job.heartbeat_seconds)
         try:
             description = from_jdl(parse(job.jdl), _ANY)
             wrapper = JobWrapper(

@@ -59,6 +59,6 @@ class PilotServer(Protocol):
         """Report the pilot's own state."""
         ...
 
-    def for_job(self, token: str, job_id: int) -> JobServer:
-        """Return the server as this run of this job may use it."""
+    def for_job(self, token: str, job_id: int, heartbeat_seconds: float) -> JobServer:
+        """Return the server as this run of this job may use it; a sign of life is tried for its period."""
         ...

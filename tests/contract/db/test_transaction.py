@@ -41,12 +41,15 @@ async def test_what_is_recorded_is_found_in_order(database: Database) -> None:
 
 
 async def test_an_error_leaves_neither_event_nor_task(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def change_then_fail() -> None:
         async with database.write() as tx:
             tx.record(_event(database, "1"))
             tx.enqueue("test.work")
             await tx.remember("scope", "key", "digest", "answer")
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await change_then_fail()
     assert await _count(database, events) == 0
     assert await _count(database, tasks) == 0
     async with database.read() as tx:

@@ -1,0 +1,115 @@
+# Generated from dirac/client/aio/config.py by python -m dirac.client._generate; do not edit.
+"""The configuration of the installation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dirac.client.models import ConfigText
+from dirac.systems.configuration.models import Applied, Apply, Change, Version
+from dirac.transport.http_client_sync import HttpClient
+
+
+class Config:
+    """Calls about the configuration; who is no administrator sees its own VO's part."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
+
+    def get(self) -> dict[str, Any]:
+        """Return the current configuration in the shape that DiracX clients know.
+
+        Example::
+
+            tree = client.config.get()
+        """
+        return self._http.call("GET", "/api/config/", dict[str, Any])
+
+    def tree(self, *, version: int | None = None) -> ConfigText:
+        """Return a version of the configuration, the current one if none is named.
+
+        Raises:
+            NotFoundError: There is no such version.
+
+        Example::
+
+            print((client.config.tree()).text)
+        """
+        return self._http.call("GET", "/api/config/tree", ConfigText, params={"version": version})
+
+    def apply(
+        self,
+        text: str,
+        *,
+        file: str = "configuration",
+        comment: str = "",
+        dry_run: bool = False,
+        expected_version: int | None = None,
+    ) -> Applied:
+        """Make a text the configuration. The same text again changes nothing.
+
+        Args:
+            text: YAML.
+            file: Name of the file it comes from, for messages.
+            comment: Why, for the log.
+            dry_run: Only say what would change.
+            expected_version: Refuse if the current version is another one.
+
+        Raises:
+            InvalidInputError: The text is refused; `where` is file and line.
+            ConflictError: The current version is not the expected one.
+            NotAllowedError: The caller may not change the configuration.
+
+        Example::
+
+            applied = client.config.apply(Path("site.yml").read_text(), file="site.yml")
+        """
+        request = Apply(
+            text=text, file=file, comment=comment, dry_run=dry_run, expected_version=expected_version
+        )
+        # The server compares with what is there: a second time is no change.
+        return self._http.call("POST", "/api/config/apply", Applied, body=request, repeatable=True)
+
+    def diff(self, *, old: int, new: int | None = None) -> list[Change]:
+        """Return what is different between two versions; `new` is the current one if not given.
+
+        Raises:
+            NotFoundError: There is no such version.
+
+        Example::
+
+            changes = client.config.diff(old=3, new=5)
+        """
+        return self._http.call("GET", "/api/config/diff", list[Change], params={"old": old, "new": new})
+
+    def log(self) -> list[Version]:
+        """Return the accepted versions.
+
+        Example::
+
+            for version in client.config.log():
+                print(version.number, version.comment)
+        """
+        return self._http.call("GET", "/api/config/log", list[Version])
+
+    def rollback(self, version: int, *, comment: str = "") -> Applied:
+        """Make an old version the current one, as a new version.
+
+        Raises:
+            NotFoundError: There is no such version.
+
+        Example::
+
+            client.config.rollback(4, comment="the new queue does not work")
+        """
+        request = {"version": version, "comment": comment}
+        return self._http.call("POST", "/api/config/rollback", Applied, body=request, repeatable=True)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema of the configuration.
+
+        Example::
+
+            Path("schema.json").write_text(json.dumps(client.config.schema()))
+        """
+        return self._http.call("GET", "/api/config/schema", dict[str, Any])

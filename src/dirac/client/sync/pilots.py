@@ -1,0 +1,100 @@
+# Generated from dirac/client/aio/pilots.py by python -m dirac.client._generate; do not edit.
+"""Pilots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from dirac.client.sync.pages import Listing
+from dirac.core.search import Condition, Page, SearchParams, Sort
+from dirac.systems.workload.models import PilotMetadata, PilotRegistration, Row
+from dirac.transport.http_client_sync import HttpClient
+
+
+class Pilots:
+    """Calls about pilots."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
+        self._listing = Listing(http, "/api/pilots", "PilotID")
+
+    def register(self, pilot: PilotRegistration) -> None:
+        """Register a pilot that was started by other means than the pilot factory.
+
+        Raises:
+            ConflictError: There is a pilot of this stamp.
+            NotAllowedError: The caller may not.
+
+        Example::
+
+            client.pilots.register(PilotRegistration(pilot_stamp="abc1", vo="astro"))
+        """
+        self._http.send("POST", "/api/pilots/", body=pilot)
+
+    def update(self, pilots: Mapping[str, PilotMetadata]) -> None:
+        """Change what is known of pilots, by stamp.
+
+        Raises:
+            NotFoundError: There is no such pilot.
+            NotAllowedError: The caller may not change it.
+
+        Example::
+
+            client.pilots.update({"abc1": PilotMetadata(Status=PilotStatus.DONE)})
+        """
+        self._http.send("PATCH", "/api/pilots/metadata", body=dict(pilots))
+
+    def search(
+        self,
+        *,
+        search: Sequence[Condition] = (),
+        parameters: Sequence[str] | None = None,
+        sort: Sequence[Sort] = (),
+        distinct: bool = False,
+        page: int = 1,
+        per_page: int = 100,
+    ) -> Page:
+        """Return one page of the pilots that the caller may see; arguments as for `Jobs.search`.
+
+        Example::
+
+            page = client.pilots.search(search=[Condition("Status", "eq", "Running")])
+        """
+        return self._listing.page(_wanted(search, parameters, sort, distinct), page, per_page)
+
+    def iterate(
+        self,
+        *,
+        search: Sequence[Condition] = (),
+        parameters: Sequence[str] | None = None,
+        sort: Sequence[Sort] = (),
+        page_size: int = 1000,
+    ) -> Iterator[Row]:
+        """Give all pilots that the caller may see; arguments as for `Jobs.iterate`.
+
+        Example::
+
+            for row in client.pilots.iterate(parameters=["PilotStamp", "Status"]):
+                print(row)
+        """
+        return self._listing.iterate(_wanted(search, parameters, sort, False), page_size)
+
+    def summary(self, grouping: Sequence[str], *, search: Sequence[Condition] = ()) -> list[Row]:
+        """Count pilots by parameters; each row has these and ``count``.
+
+        Example::
+
+            client.pilots.summary(["Status"])  # [{"Status": "Running", "count": 3}]
+        """
+        return self._listing.summary(grouping, search)
+
+
+def _wanted(
+    search: Sequence[Condition], parameters: Sequence[str] | None, sort: Sequence[Sort], distinct: bool
+) -> SearchParams:
+    return SearchParams(
+        parameters=None if parameters is None else list(parameters),
+        search=list(search),
+        sort=list(sort),
+        distinct=distinct,
+    )

@@ -1,0 +1,1 @@
+"""Computing elements: whatever starts a pilot when it is asked to."""

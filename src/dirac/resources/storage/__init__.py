@@ -1,0 +1,1 @@
+"""Storage: where bytes that are too large for a database are kept."""
