@@ -1,0 +1,85 @@
+"""Commands about pilots."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dirac.cli.command import command
+from dirac.cli.filters import Columns, Limit, Since, Sites, Statuses, Where, conditions, parse_columns
+from dirac.cli.output import Json, client, print_json, print_table
+from dirac.core.search import Condition, Sort
+
+_COLUMNS = {
+    "PilotStamp": "STAMP",
+    "Status": "STATUS",
+    "DestinationSite": "CE",
+    "GridSite": "SITE",
+    "CurrentJobID": "JOB",
+    "SubmissionTime": "SUBMITTED",
+    "StatusReason": "REASON",
+}
+
+
+@command(
+    "dirac pilot list",
+    "dirac pilot list --status running --site DIRAC.Observatory.org",
+    "dirac pilot list --since 1d --columns PilotStamp,Status,Queue --json",
+)
+def list_pilots(
+    ctx: typer.Context,
+    statuses: Statuses = None,
+    sites: Sites = None,
+    since: Since = None,
+    where: Where = None,
+    columns: Columns = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """List pilots, newest first."""
+    shown = parse_columns(columns, _COLUMNS)
+    search = _search(statuses, sites, since, where)
+    with client(ctx) as dirac:
+        page = dirac.pilots.search(
+            search=search, parameters=list(shown), sort=[Sort("PilotID", "desc")], per_page=limit
+        )
+    if as_json:
+        print_json(page.rows)
+        return
+    print_table(page.rows, shown, nothing="No pilots fit.")
+    if page.total > len(page.rows):
+        typer.echo(f"{len(page.rows)} of {page.total} pilots; --limit shows more.", err=True)
+
+
+@command("dirac pilot summary", "dirac pilot summary --by GridSite,Status --json  # rows with these and `count`")
+def summary(
+    ctx: typer.Context,
+    by: Annotated[str, typer.Option("--by", "-b", metavar="NAMES", help="Attributes to count by.")] = "Status",
+    statuses: Statuses = None,
+    sites: Sites = None,
+    since: Since = None,
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
+    """Count pilots by one or more of their attributes."""
+    shown = parse_columns(by, {})
+    search = _search(statuses, sites, since, where)
+    with client(ctx) as dirac:
+        rows = dirac.pilots.summary(list(shown), search=search)
+    if as_json:
+        print_json(rows)
+        return
+    rows = sorted(rows, key=lambda row: -row["count"])
+    print_table(rows, {**{name: name.upper() for name in shown}, "count": "PILOTS"}, nothing="No pilots fit.")
+
+
+def _search(
+    statuses: list[str] | None, sites: list[str] | None, since: str | None, where: list[str] | None
+) -> list[Condition]:
+    known = None
+    if statuses:
+        from dirac.systems.workload.models import PilotStatus
+
+        known = PilotStatus
+    return conditions(states=statuses, known=known, named={"GridSite": sites}, since=since, where=where)

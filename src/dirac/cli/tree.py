@@ -1,0 +1,129 @@
+"""The tree of commands: what there is, said without importing any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A command.
+
+    Attributes:
+        place: ``module:function``, imported when the command is used.
+        summary: What it does, in one line.
+        hidden: Left out of the help.
+    """
+
+    place: str
+    summary: str
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A group of commands."""
+
+    summary: str
+    commands: Mapping[str, Leaf]
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """All commands, in sections of the help, and what a newcomer types first."""
+
+    summary: str
+    examples: tuple[str, ...]
+    sections: Mapping[str, Mapping[str, Leaf | Branch]]
+    commands: Mapping[str, Leaf | Branch] = field(init=False)
+    hidden: bool = False
+
+    def __post_init__(self) -> None:
+        flat = {name: node for section in self.sections.values() for name, node in section.items()}
+        object.__setattr__(self, "commands", flat)
+
+
+_CLI = "dirac.cli"
+
+JOB = Branch(
+    "Submit jobs, follow them, get their results",
+    {
+        "submit": Leaf(f"{_CLI}.job.submit:submit", "Submit jobs from JDL files"),
+        "status": Leaf(f"{_CLI}.job.lists:status", "Show what jobs are doing"),
+        "list": Leaf(f"{_CLI}.job.lists:list_jobs", "List jobs, newest first"),
+        "summary": Leaf(f"{_CLI}.job.lists:summary", "Count jobs"),
+        "wait": Leaf(f"{_CLI}.job.follow:wait", "Wait until jobs have ended"),
+        "watch": Leaf(f"{_CLI}.job.follow:watch_jobs", "Watch jobs until they have ended"),
+        "output": Leaf(f"{_CLI}.job.follow:output", "Download the results of jobs"),
+        "describe": Leaf(f"{_CLI}.job.one:describe", "Show all that is known of a job"),
+        "explain": Leaf(f"{_CLI}.job.one:explain", "Say why a job does or does not run"),
+        "log": Leaf(f"{_CLI}.job.one:log", "Show the life of a job"),
+        "params": Leaf(f"{_CLI}.job.one:params", "Show the parameters of a job"),
+        "peek": Leaf(f"{_CLI}.job.one:peek", "Show the end of a running job's output"),
+        "kill": Leaf(f"{_CLI}.job.change:kill", "Stop jobs"),
+        "reschedule": Leaf(f"{_CLI}.job.change:reschedule", "Let jobs run again"),
+        "delete": Leaf(f"{_CLI}.job.change:delete", "Delete jobs"),
+    },
+)
+
+PILOT = Branch(
+    "Look at the pilots that run jobs",
+    {
+        "list": Leaf(f"{_CLI}.pilot:list_pilots", "List pilots, newest first"),
+        "summary": Leaf(f"{_CLI}.pilot:summary", "Count pilots"),
+    },
+)
+
+CONFIG = Branch(
+    "Look at the configuration, and change it",
+    {
+        "show": Leaf(f"{_CLI}.config.look:show", "Print the configuration"),
+        "apply": Leaf(f"{_CLI}.config.change:apply", "Make a file the configuration"),
+        "diff": Leaf(f"{_CLI}.config.look:diff", "Compare two versions"),
+        "log": Leaf(f"{_CLI}.config.look:log", "List the versions"),
+        "rollback": Leaf(f"{_CLI}.config.change:rollback", "Go back to an older version"),
+        "schema": Leaf(f"{_CLI}.config.look:schema", "Print the JSON schema, for editors"),
+    },
+)
+
+TASK = Branch(
+    "Look after background work",
+    {
+        "list": Leaf(f"{_CLI}.task:list_tasks", "List background work"),
+        "retry": Leaf(f"{_CLI}.task:retry", "Try given-up work again"),
+    },
+)
+
+DEMO = Branch(
+    "The story that bin/demo tells",
+    {
+        "run": Leaf(f"{_CLI}.demo.story:run", "Run real jobs on the demo's server"),
+        "stop": Leaf(f"{_CLI}.demo.stop:stop", "End the demo's pilots"),
+    },
+    hidden=True,
+)
+
+TREE = Root(
+    "DIRAC: all your computing through one door.",
+    (
+        "dirac login astro",
+        "dirac job submit hello.jdl --watch",
+        "dirac job list --status failed --since 2d",
+        "dirac job explain 42",
+    ),
+    {
+        "You": {
+            "login": Leaf(f"{_CLI}.login:login", "Log in to a virtual organisation"),
+            "logout": Leaf(f"{_CLI}.login:logout", "Log out"),
+            "whoami": Leaf(f"{_CLI}.login:whoami", "Show who you are to the server"),
+        },
+        "Work": {"job": JOB, "pilot": PILOT},
+        "Operation": {"config": CONFIG, "task": TASK},
+        "This program": {
+            "completion": Leaf(f"{_CLI}.completion:completion", "Print the completion for your shell"),
+            "demo": DEMO,
+        },
+    },
+)
