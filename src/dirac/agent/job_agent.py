@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -34,7 +35,7 @@ class Token(msgspec.Struct, frozen=True):
     """The pilot's access token."""
 
     access_token: str
-    expires_at: float = 0.0
+    expires_at: datetime | None = None
     refresh_token: str | None = None
 
 

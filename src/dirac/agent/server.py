@@ -71,7 +71,7 @@ class HttpPilotServer:
         token = settings.token
         login = Login(
             access_token=token.access_token,
-            expires=datetime.fromtimestamp(token.expires_at, UTC) if token.expires_at else _UNLIMITED,
+            expires=token.expires_at or _UNLIMITED,
             refresh_token=token.refresh_token,
         )
         self._client = self._connect(MemoryTokens(login, self._client.auth.refresh, self._clock))
