@@ -7,7 +7,7 @@ out of range, a text where a number belongs, a bad expression) is refused here, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -124,7 +124,7 @@ class Searchable:
         first = (page - 1) * per_page
         ordered = base.order_by(*self._order(params, names, tx.dialect)).offset(first).limit(per_page)
         with _values_refused():
-            rows = [self._row(names, row) for row in await tx.execute(ordered)]
+            rows = self._rows(names, await tx.execute(ordered))
         if 0 < len(rows) < per_page or (not rows and not first):
             return Page(rows=rows, total=first + len(rows), first=first)  # the last page: no need to count
         return Page(rows=rows, total=await self._count(tx, base, params.distinct), first=first)
@@ -154,7 +154,7 @@ class Searchable:
             raise InvalidInputError(
                 f"there are more than {MAX_PAGE} groups", hint="Group by less, or search for less"
             )
-        return [self._row(names, row[:-1]) | {"count": row[-1]} for row in rows]
+        return [group | {"count": row[-1]} for group, row in zip(self._rows(names, rows), rows, strict=True)]
 
     async def _count(self, tx: Transaction, base: Select[Any], distinct: bool) -> int:
         counted = base if distinct else base.with_only_columns(self._columns[self._key])
@@ -178,11 +178,14 @@ class Searchable:
             )
         return column
 
-    def _row(self, names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-        return {
-            name: to_wire(value) if isinstance(value, datetime) else value
-            for name, value in zip(names, values, strict=True)
-        }
+    def _rows(self, names: Sequence[str], found: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+        dated = [name for name in names if isinstance(self._columns[name].type, UtcDateTime)]
+        rows = [dict(zip(names, values, strict=False)) for values in found]
+        for row in rows:
+            for name in dated:
+                if (moment := row[name]) is not None:
+                    row[name] = to_wire(moment)
+        return rows
 
     def _order(self, params: SearchParams, names: Sequence[str], dialect: str) -> list[ColumnElement[Any]]:
         wanted: dict[str, Sort] = {}

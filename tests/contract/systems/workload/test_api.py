@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from dirac.core.errors import UnauthenticatedError
 from dirac.resources.storage.directory import DirectoryStore
 from dirac.systems.identity.models import Identity, Property
-from dirac.systems.workload.api import UPLOAD_PATH, directory_store_routers, routers
+from dirac.systems.workload.api import UPLOAD_PATH, jobs, sandboxes, store_router
 from dirac.systems.workload.logic.queries import Queries
 from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.logic.submission import Submission
@@ -48,7 +48,7 @@ async def _authenticate(token: str) -> Identity:
 @pytest.fixture
 async def client(room: Room) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(
-        (*routers, *directory_store_routers),
+        (jobs.router, sandboxes.router, store_router),
         provided={
             Submission: room.submission,
             Sandboxes: room.sandboxes,

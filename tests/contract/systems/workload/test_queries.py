@@ -27,27 +27,10 @@ CHIEF = person("chief", "bio", Property.JOB_ADMINISTRATOR)
 ROOT = person("root", "", Property.SERVICE_ADMINISTRATOR)
 
 COLUMNS = [
-    "JobID",
-    "JobType",
-    "JobGroup",
-    "Site",
-    "JobName",
-    "Owner",
-    "OwnerGroup",
-    "VO",
-    "SubmissionTime",
-    "RescheduleTime",
-    "LastUpdateTime",
-    "StartExecTime",
-    "HeartBeatTime",
-    "EndExecTime",
-    "Status",
-    "MinorStatus",
-    "ApplicationStatus",
-    "UserPriority",
-    "RescheduleCounter",
-    "VerifiedFlag",
-    "AccountedFlag",
+    *("JobID", "JobType", "JobGroup", "Site", "JobName", "Owner", "OwnerGroup", "VO"),
+    *("SubmissionTime", "RescheduleTime", "LastUpdateTime", "StartExecTime", "HeartBeatTime", "EndExecTime"),
+    *("Status", "MinorStatus", "ApplicationStatus"),
+    *("UserPriority", "RescheduleCounter", "VerifiedFlag", "AccountedFlag"),
 ]
 
 

@@ -63,6 +63,15 @@ async def test_the_same_content_is_uploaded_once(room: Room) -> None:
     assert other.url is not None
 
 
+async def test_announcements_at_the_same_moment_converge(room: Room) -> None:
+    for n in range(5):
+        described = info(f"content {n}".encode())
+        for _ in ("new", "known"):
+            tickets = await asyncio.gather(*(room.sandboxes.initiate(ALICE, described) for _ in range(8)))
+            assert len({ticket.pfn for ticket in tickets}) == 1
+    assert len(await names(room)) == 5
+
+
 async def test_what_was_stored_and_is_lost_is_uploaded_again(room: Room) -> None:
     pfn = await room.stored_sandbox(ALICE)
     assert (await room.sandboxes.initiate(ALICE, info(b"archive"))).url is None

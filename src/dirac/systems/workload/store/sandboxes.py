@@ -40,8 +40,9 @@ class SandboxStore:
             "created": self._tx.now,
             "last_access": self._tx.now,
         }
-        await self._tx.insert_missing(sandboxes, [row])
-        await self._touch(_c.pfn == pfn)
+        # In this order: MariaDB would have two callers wait for each other if they inserted first.
+        if not await self._touch(_c.pfn == pfn):
+            await self._tx.insert_missing(sandboxes, [row])
         return (await self.find([pfn]))[pfn]
 
     async def find(self, pfns: Sequence[str], *, lock: bool = False) -> dict[str, SandboxRecord]:
@@ -133,8 +134,9 @@ class SandboxStore:
         )
         return (await self._tx.execute(statement)).all()
 
-    async def _touch(self, which: ColumnElement[bool]) -> None:
-        await self._tx.execute(update(sandboxes).where(which).values(last_access=self._tx.now))
+    async def _touch(self, which: ColumnElement[bool]) -> int:
+        statement = update(sandboxes).where(which).values(last_access=self._tx.now)
+        return (await self._tx.execute(statement)).rowcount
 
 
 def _record(row: Row[Any]) -> SandboxRecord:
