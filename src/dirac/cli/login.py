@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dirac.client import Client
     from dirac.systems.identity.models import DeviceFlow, UserInfo
 
-_PASSWORDS = "DIRAC_DEMO_PASSWORDS"  # noqa: S105 - the name of a variable
+_PASSWORDS = "DIRAC_DEMO_PASSWORDS"
 
 
 @command(

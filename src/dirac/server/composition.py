@@ -141,7 +141,7 @@ def build(settings: Settings) -> Installation:
     routers += [*identity_api.routers, *configuration_api.routers, *workload_api.routers]
     if isinstance(objects, DirectoryStore):
         provided[DirectoryStore] = objects
-        routers += workload_api.directory_store_routers
+        routers.append(workload_api.store_router)
     return Installation(
         settings=settings,
         version=version("dirac-interware"),
