@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -88,7 +88,7 @@ class UserInfo(msgspec.Struct, frozen=True):
     sub: str
     vo: str
     dirac_group: str
-    policies: dict[str, object]
+    policies: dict[str, Any]
     properties: list[str]
     preferred_username: str
 

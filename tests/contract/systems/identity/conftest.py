@@ -185,8 +185,11 @@ async def world(database: Database, clock: FakeClock, settings: IdentitySettings
     """An installation with users and their passwords."""
     world = World(database, clock, settings)
     await world.system.keys.prepare()
-    await world.register(ASTRO, BIO)
-    for vo, name in (("astro", "ada"), ("astro", "bob"), ("astro", "sam"), ("bio", "ada")):
-        await world.system.passwords.set(vo, f"sub-{name}", f"password-{name}")
+    digests = {name: PasswordProvider(cost=2).keep(f"password-{name}") for name in ("ada", "bob", "sam")}
+    async with world.units.write() as unit:
+        await world.system.registry.replace(unit, (ASTRO, BIO))
+        for vo in (ASTRO, BIO):
+            for user in vo.users:
+                await unit.passwords.put(vo.name, user.sub, digests[user.username], unit.now)
     async with world.http:
         yield world

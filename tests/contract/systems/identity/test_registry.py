@@ -142,3 +142,27 @@ async def test_the_periodic_tasks_do_their_work(world: World) -> None:
         await declared[entry.name].run(Execution(entry.id, entry.args, provided.__getitem__))
         assert await outbox.begin(entry_id) is None, "done in the transaction of the effect"
     assert len(await world.system.keys.published()) == 2
+
+
+async def test_the_api_has_the_operations_that_clients_of_diracx_call(world: World) -> None:
+    document = (await world.http.get("/api/openapi.json")).json()
+    operations = {
+        operation["operationId"] for path in document["paths"].values() for operation in path.values()
+    }
+    assert operations >= {
+        ".well-known_get_openid_configuration",
+        ".well-known_get_jwks",
+        ".well-known_get_installation_metadata",
+        ".well-known_get_security_txt",
+        "auth_initiate_device_flow",
+        "auth_do_device_flow",
+        "auth_finish_device_flow",
+        "auth_finished",
+        "auth_initiate_authorization_flow",
+        "auth_complete_authorization_flow",
+        "auth_get_oidc_token",
+        "auth_get_refresh_tokens",
+        "auth_revoke_refresh_token_by_jti",
+        "auth_revoke_refresh_token_by_refresh_token",
+        "auth_userinfo",
+    }

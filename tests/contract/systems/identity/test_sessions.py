@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from dirac.systems.identity.models import RegisteredUser
 
@@ -203,3 +205,34 @@ async def test_what_is_over_is_dropped(world: World) -> None:
     assert (await world.redeem(flow)).json()["error"] == "invalid_grant"
     world.clock.advance(43200 + 3601)
     assert await world.system.cleaning.clean() == 1, "the session"
+
+
+async def test_a_refresh_that_fails_anywhere_changes_nothing_and_can_be_repeated(world: World) -> None:
+    engine = world.database.engine.sync_engine
+    left = 0
+
+    def fail(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise OperationalError("a statement", {}, Exception("the database went away"))
+
+    token, failures = (await world.login())["refresh_token"], 0
+    for number in range(1, 50):
+        left = number
+        event.listen(engine, "before_cursor_execute", fail)
+        event.listen(engine, "commit", fail)
+        answer = await world.refresh(token)
+        event.remove(engine, "before_cursor_execute", fail)
+        event.remove(engine, "commit", fail)
+        if left > 0:
+            break
+        assert answer.status_code == 503
+        assert answer.json()["error"] == "temporarily_unavailable"
+        failures += 1
+        again = await world.refresh(token)
+        assert again.status_code == 200
+        token = again.json()["refresh_token"]
+    assert failures >= 5, "find, member, groups, rotate, add, commit"
+    async with world.units.read() as unit:
+        assert len(await unit.sessions.active("astro", "sub-ada", unit.now)) == 1

@@ -62,5 +62,5 @@ def fault(request: Request, error: DiracError) -> Response:
 
 def explain(error: DiracError) -> dict[str, str | None]:
     """Return what a form shows of an error."""
-    hint = "Check both and try again." if isinstance(error, UnauthenticatedError) else error.hint
+    hint = "Check both and try again" if isinstance(error, UnauthenticatedError) else error.hint
     return {"message": error.message, "hint": hint}

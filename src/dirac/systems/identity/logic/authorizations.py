@@ -53,7 +53,7 @@ def with_parameters(uri: str, **parameters: str) -> str:
     """Add parameters to an address; empty ones are left out."""
     parts = urlsplit(uri)
     added = urlencode({name: value for name, value in parameters.items() if value})
-    return urlunsplit(parts._replace(query=f"{parts.query}&{added}" if parts.query else added))
+    return urlunsplit(parts._replace(query="&".join(part for part in (parts.query, added) if part)))
 
 
 class Authorizations:
