@@ -101,11 +101,16 @@ def build(settings: Settings) -> Installation:
     database = Database(
         settings.database_url(), clock=clock, entropy=entropy, pool_size=settings.database.pool_size
     )
+
+    async def pilot_life() -> int:
+        return (await configuration.current()).tree.pilot.token_seconds
+
     identity = IdentitySystem(
         units=DatabaseUnits(database, IdentityUnit),
         clock=clock,
         entropy=entropy,
         settings=IdentitySettings(issuer=settings.http.url, master_key=settings.master_key()),
+        pilot_life=pilot_life,
     )
     configuration = Configuration(
         DatabaseUnits(database, lambda tx: ConfigurationUnit(tx, RegistryStore(tx))),
