@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pilot.release import make_release
-
 from dirac.client import Client
 from dirac.server import control
 from dirac.server.settings import load
+from pilot.release import make_release
 
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0
@@ -218,7 +217,9 @@ class Installation:
             timeout=PATIENCE * 2,
             check=False,
         )
-        assert done.returncode == code, f"dirac {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == code, (
+            f"dirac {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        )
         return done.stdout
 
     def token(self, user: str) -> str:

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from dirac.testing.time import FakeClock
 from sqlalchemy import text
-from tests.services.fixtures import DATABASES
 
 from dirac.db.engine import Database
 from dirac.db.schema import migrate
 from dirac.server.schema import LOCATIONS, all_tables
+from dirac.testing.time import FakeClock
+from tests.services.fixtures import DATABASES
 
 
 async def _migrate(url: str) -> None:

@@ -17,10 +17,10 @@ from sqlalchemy import inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
-from tests.services import mariadb, packages, postgresql, rabbitmq
-from tests.services.server import Server, free_ports, poll
 
 from dirac.core.errors import UnavailableError
+from tests.services import mariadb, packages, postgresql, rabbitmq
+from tests.services.server import Server, free_ports, poll
 
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE = 60.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from dirac.testing.time import FakeClock
 
 from dirac.core.errors import NotFoundError
 from dirac.core.tasks import Execution, Retry, Task
 from dirac.db.engine import Database
 from dirac.db.outbox import Outbox
 from dirac.server.worker import Executor, InProcessRunner, Relay
+from dirac.testing.time import FakeClock
 
 
 async def _nothing(_execution: Execution) -> None: ...

@@ -1,6 +1,6 @@
 """Every computing element keeps the promises of its interface."""
 
-# ruff: noqa: ASYNC240 - looking at files is what these tests do
+
 
 from __future__ import annotations
 

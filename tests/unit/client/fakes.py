@@ -77,7 +77,9 @@ class Fake:
     def client(self, token: Any = "token", **options: Any) -> AsyncClient:
         transport = httpx.MockTransport(self.handle)
         clock = options.pop("clock", None) or LeapingClock()
-        return AsyncClient(SERVER, token=token or FixedToken(None), transport=transport, clock=clock, **options)
+        return AsyncClient(
+            SERVER, token=token or FixedToken(None), transport=transport, clock=clock, **options
+        )
 
     def blocking(self, token: Any = "token", **options: Any) -> Client:
         transport = httpx.MockTransport(self.handle)
@@ -98,5 +100,3 @@ class Script:
 def refused(status: int, detail: str = "no", **headers: str) -> httpx.Response:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, json={"detail": detail}, headers=names)
-
-

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from tests.contract.systems.configuration.sample import TEXT
 
 from dirac.core.errors import UnauthenticatedError
 from dirac.systems.configuration.api import routers
@@ -18,6 +17,7 @@ from dirac.systems.configuration.models import Tree
 from dirac.systems.identity.models import Identity, Property
 from dirac.testing.time import FakeClock
 from dirac.transport.server import create_app
+from tests.contract.systems.configuration.sample import TEXT
 
 
 @asynccontextmanager

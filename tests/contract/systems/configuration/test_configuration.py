@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from tests.contract.systems.configuration.sample import TEXT
 
 from dirac.core.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError, UnavailableError
 from dirac.core.unit import Event
@@ -21,6 +20,7 @@ from dirac.systems.configuration.store import ConfigurationUnit
 from dirac.systems.identity.models import Identity
 from dirac.testing.faults import FailNth
 from dirac.testing.time import FakeClock
+from tests.contract.systems.configuration.sample import TEXT
 
 Make = Callable[..., Configuration]
 
