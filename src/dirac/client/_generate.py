@@ -106,7 +106,7 @@ def _tidy(text: str) -> str:
     """Drop imports without use any more and the like, and lay out lines that have become shorter."""
     for arguments in (["check", "--fix-only", "-"], ["format", "-"]):
         command = [sys.executable, "-m", "ruff", *arguments, "--quiet", "--stdin-filename", _STAND_IN]
-        run = subprocess.run(  # noqa: S603 - our own command
+        run = subprocess.run(
             command, input=text, capture_output=True, text=True, check=True, cwd=_ROOT.parents[1]
         )
         text = run.stdout
