@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -77,7 +78,9 @@ class Fake:
     def client(self, token: Any = "token", **options: Any) -> AsyncClient:
         transport = httpx.MockTransport(self.handle)
         clock = options.pop("clock", None) or LeapingClock()
-        return AsyncClient(SERVER, token=token or FixedToken(None), transport=transport, clock=clock, **options)
+        return AsyncClient(
+            SERVER, token=token or FixedToken(None), transport=transport, clock=clock, **options
+        )
 
     def blocking(self, token: Any = "token", **options: Any) -> Client:
         transport = httpx.MockTransport(self.handle)
@@ -100,3 +103,6 @@ def refused(status: int, detail: str = "no", **headers: str) -> httpx.Response:
     return httpx.Response(status, json={"detail": detail}, headers=names)
 
 
+def names_in(directory: Path) -> list[str]:
+    """Return what is in a directory; small enough for asynchronous tests."""
+    return sorted(path.name for path in directory.iterdir())
