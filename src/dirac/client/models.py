@@ -3,59 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
-
-
-class GroupInfo(msgspec.Struct, frozen=True):
-    """A group of a VO, as the installation describes it to everybody."""
-
-    properties: list[str] = []
-
-
-class VOInfo(msgspec.Struct, frozen=True):
-    """A virtual organisation, as the installation describes it to everybody."""
-
-    groups: dict[str, GroupInfo]
-    default_group: str
-    support: dict[str, Any] = {}
-
-
-class Metadata(msgspec.Struct, frozen=True):
-    """What the installation tells everybody about itself."""
-
-    virtual_organizations: dict[str, VOInfo]
-
-
-class RefreshTokenInfo(msgspec.Struct, frozen=True, rename={"token_id": "jti"}):
-    """A login that can still be renewed.
-
-    Attributes:
-        token_id: Its identifier, for `revoke_refresh_token`.
-        sub: Whose it is.
-        scope: What it was given for.
-        status: Whether it is still good.
-    """
-
-    token_id: str
-    sub: str = ""
-    scope: str = ""
-    status: str = ""
-
-
-class ConfigText(msgspec.Struct, frozen=True):
-    """One version of the configuration.
-
-    Attributes:
-        version: Its number.
-        text: YAML, as it was applied; only what the caller may see.
-        tree: The same as values.
-    """
-
-    version: int
-    text: str
-    tree: dict[str, Any]
 
 
 class JobText(msgspec.Struct, frozen=True):

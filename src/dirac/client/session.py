@@ -149,7 +149,7 @@ class Session:
     def _load(self) -> _Stored:
         try:
             content = self.credentials.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return _Stored()
         except OSError as error:
             raise InvalidInputError(f"{self.credentials} cannot be read: {error.strerror}") from None

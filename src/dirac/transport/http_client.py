@@ -115,9 +115,7 @@ class HttpClient:
         transport: httpx.AsyncBaseTransport | None = None,
         back_off: BackOff | None = None,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
-        if urlsplit(self.base_url).scheme not in ("http", "https"):
-            raise InvalidInputError(f"{base_url!r} is no address of a server", hint="It begins with https://")
+        self.base_url = _address(base_url)
         self.tokens = tokens or FixedToken(None)
         self.deadline = deadline
         self._timeout = timeout
@@ -377,6 +375,17 @@ class _Failure:
     error: DiracError
     never_sent: bool = False
     passing: bool = False
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        raise InvalidInputError(f"{url!r} is no address of a server", hint="It begins with https://")
+    return url.rstrip("/")
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -100,3 +101,8 @@ class Script:
 def refused(status: int, detail: str = "no", **headers: str) -> httpx.Response:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, json={"detail": detail}, headers=names)
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return what is in a directory; small enough for asynchronous tests."""
+    return sorted(path.name for path in directory.iterdir())

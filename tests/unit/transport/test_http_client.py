@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.client.fakes import SERVER, Fake, LeapingClock, Script, names_in, refused
 
 from dirac.core.entropy import SystemEntropy
 from dirac.core.errors import (
@@ -22,7 +23,6 @@ from dirac.core.errors import (
 )
 from dirac.transport.http_client import FixedToken, HttpClient, TokenSource
 from dirac.transport.retry import BackOff
-from tests.unit.client.fakes import SERVER, Fake, LeapingClock, Script, refused
 
 
 def http(fake: Fake, clock: LeapingClock | None = None, tokens: TokenSource | None = None) -> HttpClient:
@@ -225,7 +225,7 @@ async def test_a_file_comes_down_whole_or_not_at_all(tmp_path: Path) -> None:
         fake.routes["GET /f"] = refused(404)
         with pytest.raises(NotFoundError):
             await client.download("/f", target)
-    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    assert names_in(tmp_path) == ["f"]
     assert target.read_bytes() == b"x" * 1000
 
 

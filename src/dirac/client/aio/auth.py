@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 from urllib.parse import quote, urlencode
 
-import msgspec
-
 from dirac.client.aio.tokens import as_login
-from dirac.client.models import Metadata, RefreshTokenInfo
+from dirac.client.oauth import as_error, error_code, scope
 from dirac.client.session import Session
-from dirac.core.errors import DiracError, InvalidInputError, NotAllowedError, UnauthenticatedError
+from dirac.core.errors import InvalidInputError, UnauthenticatedError
 from dirac.core.time import Clock
-from dirac.systems.identity.models import DeviceFlow, PilotLogin, TokenResponse, UserInfo
+from dirac.systems.identity.models import (
+    DeviceFlow,
+    Metadata,
+    OpenIDConfiguration,
+    PilotLogin,
+    PublicKeys,
+    SessionToken,
+    TokenResponse,
+    UserInfo,
+)
 from dirac.transport.http_client import Answer, HttpClient
-from dirac.transport.wire import error_from_wire
 
 CLIENT_ID = "dirac"
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -41,23 +46,23 @@ class Auth:
         """
         return (await self._open("/.well-known/dirac-metadata")).read(Metadata)
 
-    async def openid_configuration(self) -> dict[str, Any]:
+    async def openid_configuration(self) -> OpenIDConfiguration:
         """Return the metadata of the authorisation server (RFC 8414); needs no login.
 
         Example::
 
-            (await client.auth.openid_configuration())["issuer"]
+            (await client.auth.openid_configuration()).issuer
         """
-        return (await self._open("/.well-known/openid-configuration")).read(dict[str, Any])
+        return (await self._open("/.well-known/openid-configuration")).read(OpenIDConfiguration)
 
-    async def jwks(self) -> dict[str, Any]:
+    async def jwks(self) -> PublicKeys:
         """Return the public keys that tokens are signed with (RFC 7517); needs no login.
 
         Example::
 
-            keys = (await client.auth.jwks())["keys"]
+            keys = (await client.auth.jwks()).keys
         """
-        return (await self._open("/.well-known/jwks.json")).read(dict[str, Any])
+        return (await self._open("/.well-known/jwks.json")).read(PublicKeys)
 
     async def security_txt(self) -> str:
         """Return whom to tell about a weakness (RFC 9116); needs no login.
@@ -158,9 +163,9 @@ class Auth:
         answer = await self._token({"grant_type": _DEVICE_GRANT, "device_code": device_code})
         if answer.status < 300:
             return answer.read(TokenResponse)
-        if _oauth_error(answer) in ("authorization_pending", "slow_down"):
+        if error_code(answer) in ("authorization_pending", "slow_down"):
             return None
-        raise _as_error(answer)
+        raise as_error(answer)
 
     async def refresh(self, refresh_token: str) -> TokenResponse:
         """Exchange a refresh token for new tokens; the old one is used up.
@@ -176,7 +181,7 @@ class Auth:
         """
         answer = await self._token({"grant_type": "refresh_token", "refresh_token": refresh_token})
         if answer.status >= 300:
-            raise _as_error(answer)
+            raise as_error(answer)
         return answer.read(TokenResponse)
 
     def authorize_url(self, *, scopes: str, challenge: str, redirect_uri: str, state: str) -> str:
@@ -218,7 +223,7 @@ class Auth:
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier}
         answer = await self._token({**form, "redirect_uri": redirect_uri})
         if answer.status >= 300:
-            raise _as_error(answer)
+            raise as_error(answer)
         return answer.read(TokenResponse)
 
     async def pilot_token(self, login: PilotLogin) -> TokenResponse:
@@ -235,6 +240,21 @@ class Auth:
             "POST", "/api/pilots/token", body=login, repeatable=True, authorised=False
         )
         return answer.read(TokenResponse)
+
+    async def access_token(self) -> str:
+        """Return an access token for other programs, renewed if it was about to expire.
+
+        Raises:
+            UnauthenticatedError: Nobody is logged in, or the login is over.
+
+        Example::
+
+            headers = {"Authorization": f"Bearer {await client.auth.access_token()}"}
+        """
+        token = await self._http.tokens.token()
+        if token is None:
+            raise UnauthenticatedError("you are not logged in", hint="Log in: dirac login")
+        return token
 
     async def userinfo(self, *, token: str | None = None) -> UserInfo:
         """Return who the caller is.
@@ -253,17 +273,17 @@ class Auth:
         )
         return answer.read(UserInfo)
 
-    async def refresh_tokens(self) -> list[RefreshTokenInfo]:
+    async def refresh_tokens(self) -> list[SessionToken]:
         """Return the caller's logins that can still be renewed.
 
         Example::
 
             for known in await client.auth.refresh_tokens():
-                print(known.token_id, known.scope)
+                print(known.jti, known.scope)
         """
-        return await self._http.call("GET", "/api/auth/refresh-tokens", list[RefreshTokenInfo])
+        return await self._http.call("GET", "/api/auth/refresh-tokens", list[SessionToken])
 
-    async def revoke_refresh_token(self, token_id: str) -> None:
+    async def revoke_refresh_token(self, jti: str) -> None:
         """End one of the caller's logins.
 
         Raises:
@@ -271,9 +291,9 @@ class Auth:
 
         Example::
 
-            await client.auth.revoke_refresh_token(known.token_id)
+            await client.auth.revoke_refresh_token(known.jti)
         """
-        await self._http.send("DELETE", f"/api/auth/refresh-tokens/{quote(token_id, safe='')}")
+        await self._http.send("DELETE", f"/api/auth/refresh-tokens/{quote(jti, safe='')}")
 
     async def revoke(self, refresh_token: str) -> None:
         """End the login that a refresh token belongs to (RFC 7009).
@@ -328,9 +348,9 @@ class Auth:
             answer = await self._token({"grant_type": _DEVICE_GRANT, "device_code": flow.device_code})
             if answer.status < 300:
                 return answer.read(TokenResponse)
-            code = _oauth_error(answer)
+            code = error_code(answer)
             if code not in ("authorization_pending", "slow_down"):
-                raise _as_error(answer)
+                raise as_error(answer)
             # RFC 8628, section 3.5: five seconds more for this and all further questions.
             interval += _SLOW_DOWN if code == "slow_down" else 0.0
             pause = interval
@@ -365,32 +385,3 @@ class Auth:
         if self._session is None:
             raise InvalidInputError("a client with a fixed token has no session")
         return self._session
-
-
-def scope(vo: str, group: str | None = None, properties: Sequence[str] = ()) -> str:
-    """Return the scope of a login: ``vo:astro group:users property:JobAdministrator``."""
-    parts = [f"vo:{vo}", *([f"group:{group}"] if group else []), *(f"property:{name}" for name in properties)]
-    return " ".join(parts)
-
-
-class _OAuthError(msgspec.Struct):
-    error: str = ""
-    error_description: str = ""
-
-
-def _oauth_error(answer: Answer) -> str:
-    """Return the error code of RFC 6749, section 5.2, empty if there is none."""
-    try:
-        return msgspec.json.decode(answer.content, type=_OAuthError).error
-    except msgspec.DecodeError:
-        return ""
-
-
-def _as_error(answer: Answer) -> DiracError:
-    error = error_from_wire(answer.status, answer.content, answer.headers)
-    match _oauth_error(answer):
-        case "invalid_grant" | "expired_token" | "invalid_token":
-            return UnauthenticatedError(error.message)
-        case "access_denied" | "invalid_scope" | "unauthorized_client":
-            return NotAllowedError(error.message)
-    return error

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dirac.client.models import ConfigText
-from dirac.systems.configuration.models import Applied, Apply, Change, Version
+from dirac.systems.configuration.models import Applied, Apply, Change, Content, Rollback, Version
 from dirac.transport.http_client import HttpClient
 
 
@@ -24,7 +23,7 @@ class Config:
         """
         return await self._http.call("GET", "/api/config/", dict[str, Any])
 
-    async def tree(self, *, version: int | None = None) -> ConfigText:
+    async def tree(self, *, version: int | None = None) -> Content:
         """Return a version of the configuration, the current one if none is named.
 
         Raises:
@@ -34,7 +33,7 @@ class Config:
 
             print((await client.config.tree()).text)
         """
-        return await self._http.call("GET", "/api/config/tree", ConfigText, params={"version": version})
+        return await self._http.call("GET", "/api/config/tree", Content, params={"version": version})
 
     async def apply(
         self,
@@ -66,8 +65,11 @@ class Config:
         request = Apply(
             text=text, file=file, comment=comment, dry_run=dry_run, expected_version=expected_version
         )
-        # The server compares with what is there: a second time is no change.
-        return await self._http.call("POST", "/api/config/apply", Applied, body=request, repeatable=True)
+        # A second time is no change, except that the expected version is then a past one.
+        repeatable = dry_run or expected_version is None
+        return await self._http.call(
+            "POST", "/api/config/apply", Applied, body=request, repeatable=repeatable
+        )
 
     async def diff(self, *, old: int, new: int | None = None) -> list[Change]:
         """Return what is different between two versions; `new` is the current one if not given.
@@ -81,15 +83,20 @@ class Config:
         """
         return await self._http.call("GET", "/api/config/diff", list[Change], params={"old": old, "new": new})
 
-    async def log(self) -> list[Version]:
-        """Return the accepted versions.
+    async def log(self, *, limit: int = 100, before: int | None = None) -> list[Version]:
+        """Return the accepted versions, newest first.
+
+        Args:
+            limit: Most versions.
+            before: Only versions older than this one.
 
         Example::
 
             for version in await client.config.log():
                 print(version.number, version.comment)
         """
-        return await self._http.call("GET", "/api/config/log", list[Version])
+        params = {"limit": limit, "before": before}
+        return await self._http.call("GET", "/api/config/log", list[Version], params=params)
 
     async def rollback(self, version: int, *, comment: str = "") -> Applied:
         """Make an old version the current one, as a new version.
@@ -101,7 +108,7 @@ class Config:
 
             await client.config.rollback(4, comment="the new queue does not work")
         """
-        request = {"version": version, "comment": comment}
+        request = Rollback(version=version, comment=comment)
         return await self._http.call("POST", "/api/config/rollback", Applied, body=request, repeatable=True)
 
     async def schema(self) -> dict[str, Any]:

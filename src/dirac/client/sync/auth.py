@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 from urllib.parse import quote, urlencode
 
-import msgspec
-
-from dirac.client.models import Metadata, RefreshTokenInfo
+from dirac.client.oauth import as_error, error_code, scope
 from dirac.client.session import Session
 from dirac.client.sync.tokens import as_login
-from dirac.core.errors import DiracError, InvalidInputError, NotAllowedError, UnauthenticatedError
-from dirac.systems.identity.models import DeviceFlow, PilotLogin, TokenResponse, UserInfo
+from dirac.core.errors import InvalidInputError, UnauthenticatedError
+from dirac.systems.identity.models import (
+    DeviceFlow,
+    Metadata,
+    OpenIDConfiguration,
+    PilotLogin,
+    PublicKeys,
+    SessionToken,
+    TokenResponse,
+    UserInfo,
+)
 from dirac.transport.blocking import BlockingClock
 from dirac.transport.http_client_sync import Answer, HttpClient
-from dirac.transport.wire import error_from_wire
 
 CLIENT_ID = "dirac"
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -42,23 +47,23 @@ class Auth:
         """
         return (self._open("/.well-known/dirac-metadata")).read(Metadata)
 
-    def openid_configuration(self) -> dict[str, Any]:
+    def openid_configuration(self) -> OpenIDConfiguration:
         """Return the metadata of the authorisation server (RFC 8414); needs no login.
 
         Example::
 
-            (client.auth.openid_configuration())["issuer"]
+            (client.auth.openid_configuration()).issuer
         """
-        return (self._open("/.well-known/openid-configuration")).read(dict[str, Any])
+        return (self._open("/.well-known/openid-configuration")).read(OpenIDConfiguration)
 
-    def jwks(self) -> dict[str, Any]:
+    def jwks(self) -> PublicKeys:
         """Return the public keys that tokens are signed with (RFC 7517); needs no login.
 
         Example::
 
-            keys = (client.auth.jwks())["keys"]
+            keys = (client.auth.jwks()).keys
         """
-        return (self._open("/.well-known/jwks.json")).read(dict[str, Any])
+        return (self._open("/.well-known/jwks.json")).read(PublicKeys)
 
     def security_txt(self) -> str:
         """Return whom to tell about a weakness (RFC 9116); needs no login.
@@ -157,9 +162,9 @@ class Auth:
         answer = self._token({"grant_type": _DEVICE_GRANT, "device_code": device_code})
         if answer.status < 300:
             return answer.read(TokenResponse)
-        if _oauth_error(answer) in ("authorization_pending", "slow_down"):
+        if error_code(answer) in ("authorization_pending", "slow_down"):
             return None
-        raise _as_error(answer)
+        raise as_error(answer)
 
     def refresh(self, refresh_token: str) -> TokenResponse:
         """Exchange a refresh token for new tokens; the old one is used up.
@@ -175,7 +180,7 @@ class Auth:
         """
         answer = self._token({"grant_type": "refresh_token", "refresh_token": refresh_token})
         if answer.status >= 300:
-            raise _as_error(answer)
+            raise as_error(answer)
         return answer.read(TokenResponse)
 
     def authorize_url(self, *, scopes: str, challenge: str, redirect_uri: str, state: str) -> str:
@@ -217,7 +222,7 @@ class Auth:
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier}
         answer = self._token({**form, "redirect_uri": redirect_uri})
         if answer.status >= 300:
-            raise _as_error(answer)
+            raise as_error(answer)
         return answer.read(TokenResponse)
 
     def pilot_token(self, login: PilotLogin) -> TokenResponse:
@@ -232,6 +237,21 @@ class Auth:
         """
         answer = self._http.send("POST", "/api/pilots/token", body=login, repeatable=True, authorised=False)
         return answer.read(TokenResponse)
+
+    def access_token(self) -> str:
+        """Return an access token for other programs, renewed if it was about to expire.
+
+        Raises:
+            UnauthenticatedError: Nobody is logged in, or the login is over.
+
+        Example::
+
+            headers = {"Authorization": f"Bearer {client.auth.access_token()}"}
+        """
+        token = self._http.tokens.token()
+        if token is None:
+            raise UnauthenticatedError("you are not logged in", hint="Log in: dirac login")
+        return token
 
     def userinfo(self, *, token: str | None = None) -> UserInfo:
         """Return who the caller is.
@@ -250,17 +270,17 @@ class Auth:
         )
         return answer.read(UserInfo)
 
-    def refresh_tokens(self) -> list[RefreshTokenInfo]:
+    def refresh_tokens(self) -> list[SessionToken]:
         """Return the caller's logins that can still be renewed.
 
         Example::
 
             for known in client.auth.refresh_tokens():
-                print(known.token_id, known.scope)
+                print(known.jti, known.scope)
         """
-        return self._http.call("GET", "/api/auth/refresh-tokens", list[RefreshTokenInfo])
+        return self._http.call("GET", "/api/auth/refresh-tokens", list[SessionToken])
 
-    def revoke_refresh_token(self, token_id: str) -> None:
+    def revoke_refresh_token(self, jti: str) -> None:
         """End one of the caller's logins.
 
         Raises:
@@ -268,9 +288,9 @@ class Auth:
 
         Example::
 
-            client.auth.revoke_refresh_token(known.token_id)
+            client.auth.revoke_refresh_token(known.jti)
         """
-        self._http.send("DELETE", f"/api/auth/refresh-tokens/{quote(token_id, safe='')}")
+        self._http.send("DELETE", f"/api/auth/refresh-tokens/{quote(jti, safe='')}")
 
     def revoke(self, refresh_token: str) -> None:
         """End the login that a refresh token belongs to (RFC 7009).
@@ -325,9 +345,9 @@ class Auth:
             answer = self._token({"grant_type": _DEVICE_GRANT, "device_code": flow.device_code})
             if answer.status < 300:
                 return answer.read(TokenResponse)
-            code = _oauth_error(answer)
+            code = error_code(answer)
             if code not in ("authorization_pending", "slow_down"):
-                raise _as_error(answer)
+                raise as_error(answer)
             # RFC 8628, section 3.5: five seconds more for this and all further questions.
             interval += _SLOW_DOWN if code == "slow_down" else 0.0
             pause = interval
@@ -362,32 +382,3 @@ class Auth:
         if self._session is None:
             raise InvalidInputError("a client with a fixed token has no session")
         return self._session
-
-
-def scope(vo: str, group: str | None = None, properties: Sequence[str] = ()) -> str:
-    """Return the scope of a login: ``vo:astro group:users property:JobAdministrator``."""
-    parts = [f"vo:{vo}", *([f"group:{group}"] if group else []), *(f"property:{name}" for name in properties)]
-    return " ".join(parts)
-
-
-class _OAuthError(msgspec.Struct):
-    error: str = ""
-    error_description: str = ""
-
-
-def _oauth_error(answer: Answer) -> str:
-    """Return the error code of RFC 6749, section 5.2, empty if there is none."""
-    try:
-        return msgspec.json.decode(answer.content, type=_OAuthError).error
-    except msgspec.DecodeError:
-        return ""
-
-
-def _as_error(answer: Answer) -> DiracError:
-    error = error_from_wire(answer.status, answer.content, answer.headers)
-    match _oauth_error(answer):
-        case "invalid_grant" | "expired_token" | "invalid_token":
-            return UnauthenticatedError(error.message)
-        case "access_denied" | "invalid_scope" | "unauthorized_client":
-            return NotAllowedError(error.message)
-    return error

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dirac.client.models import ConfigText
-from dirac.systems.configuration.models import Applied, Apply, Change, Version
+from dirac.systems.configuration.models import Applied, Apply, Change, Content, Rollback, Version
 from dirac.transport.http_client_sync import HttpClient
 
 
@@ -25,7 +24,7 @@ class Config:
         """
         return self._http.call("GET", "/api/config/", dict[str, Any])
 
-    def tree(self, *, version: int | None = None) -> ConfigText:
+    def tree(self, *, version: int | None = None) -> Content:
         """Return a version of the configuration, the current one if none is named.
 
         Raises:
@@ -35,7 +34,7 @@ class Config:
 
             print((client.config.tree()).text)
         """
-        return self._http.call("GET", "/api/config/tree", ConfigText, params={"version": version})
+        return self._http.call("GET", "/api/config/tree", Content, params={"version": version})
 
     def apply(
         self,
@@ -67,8 +66,9 @@ class Config:
         request = Apply(
             text=text, file=file, comment=comment, dry_run=dry_run, expected_version=expected_version
         )
-        # The server compares with what is there: a second time is no change.
-        return self._http.call("POST", "/api/config/apply", Applied, body=request, repeatable=True)
+        # A second time is no change, except that the expected version is then a past one.
+        repeatable = dry_run or expected_version is None
+        return self._http.call("POST", "/api/config/apply", Applied, body=request, repeatable=repeatable)
 
     def diff(self, *, old: int, new: int | None = None) -> list[Change]:
         """Return what is different between two versions; `new` is the current one if not given.
@@ -82,15 +82,20 @@ class Config:
         """
         return self._http.call("GET", "/api/config/diff", list[Change], params={"old": old, "new": new})
 
-    def log(self) -> list[Version]:
-        """Return the accepted versions.
+    def log(self, *, limit: int = 100, before: int | None = None) -> list[Version]:
+        """Return the accepted versions, newest first.
+
+        Args:
+            limit: Most versions.
+            before: Only versions older than this one.
 
         Example::
 
             for version in client.config.log():
                 print(version.number, version.comment)
         """
-        return self._http.call("GET", "/api/config/log", list[Version])
+        params = {"limit": limit, "before": before}
+        return self._http.call("GET", "/api/config/log", list[Version], params=params)
 
     def rollback(self, version: int, *, comment: str = "") -> Applied:
         """Make an old version the current one, as a new version.
@@ -102,7 +107,7 @@ class Config:
 
             client.config.rollback(4, comment="the new queue does not work")
         """
-        request = {"version": version, "comment": comment}
+        request = Rollback(version=version, comment=comment)
         return self._http.call("POST", "/api/config/rollback", Applied, body=request, repeatable=True)
 
     def schema(self) -> dict[str, Any]:
