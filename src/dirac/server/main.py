@@ -28,7 +28,7 @@ File = Annotated[
     Path, typer.Option("--settings", "-s", envvar="DIRAC_SERVER_SETTINGS", help="The settings file.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_TOKEN_LIFE = 30 * 86400
+_TOKEN_LIFE = 7 * 86400
 _DEFAULT = Path("dirac.toml")
 
 

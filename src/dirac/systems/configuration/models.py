@@ -1,12 +1,13 @@
 """The configuration tree: what an installation is made of, with the meaning of every option.
 
 Defaults, the JSON schema, the documentation and the checks come from these classes. Names of files,
-databases and addresses of one server are not here: they are that server's settings.
+databases and addresses of one server are not here: they are that server's settings. Secrets are not here
+either: everybody who may read the tree, its history and its backups would have them.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -14,16 +15,47 @@ from msgspec import Meta
 
 from dirac.systems.identity.models import Property
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}$")]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}$"
+_Path = Annotated[str, Meta(min_length=1, max_length=4096)]
+_Text = Annotated[str, Meta(max_length=4096)]
+
+# `accepts` is what a message says instead of the pattern.
+Name = Annotated[
+    str,
+    Meta(
+        pattern=_NAME,
+        extra={
+            "accepts": "a name of at most 63 letters, digits and _ . @ -, the first one a letter or a digit"
+        },
+    ),
+]
+Subject = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=255,
+        pattern=r"^(?!pilot:|job:).+$",
+        extra={"accepts": "a subject of at most 255 characters that does not begin with pilot: or job:"},
+    ),
+]
 SiteName = Annotated[
     str,
     Meta(
+        title="site",
         pattern=r"^[A-Za-z0-9-]+\.[A-Za-z0-9_-]+\.[a-z]{2,6}$",
-        description="Grid.Name.country, three fields with dots",
+        max_length=128,
+        extra={"accepts": "a site's name, three fields with dots: Grid.Name.country"},
     ),
 ]
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Processors = Annotated[int, Meta(ge=1, le=1024)]
 NotNegative = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+# The title is what stands for the key in the reference: `virtual_organisations/<vo>/...`.
+_VOName = Annotated[Name, Meta(title="vo")]
+_GroupName = Annotated[Name, Meta(title="group")]
+_UserName = Annotated[Name, Meta(title="user")]
+_ElementName = Annotated[Name, Meta(title="element")]
+_QueueName = Annotated[Name, Meta(title="queue")]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -33,15 +65,17 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Support(_Section, frozen=True):
     """Whom the members of a VO may ask."""
 
-    message: Annotated[str, Meta(description="Shown to members who need help")] = "Please contact your VO"
-    webpage: str | None = None
-    email: str | None = None
+    message: Annotated[_Text, Meta(description="Shown to members who need help")] = "Please contact your VO"
+    webpage: Annotated[_Text | None, Meta(description="Address of a page with help")] = None
+    email: Annotated[_Text | None, Meta(description="Mail address that answers questions")] = None
 
 
 class Group(_Section, frozen=True):
     """A group of users: what they may do and what they get."""
 
-    properties: Annotated[list[Property], Meta(description="What members may do")] = [Property.NORMAL_USER]
+    properties: Annotated[list[Property], Meta(description="What members may do")] = msgspec.field(
+        default_factory=lambda: [Property.NORMAL_USER]
+    )
     job_share: Annotated[Positive, Meta(description="Share of the VO's resources, in parts")] = 1000
 
 
@@ -50,9 +84,9 @@ class User(_Section, frozen=True):
 
     groups: Annotated[list[Name], Meta(min_length=1, description="Groups the user may act in")]
     sub: Annotated[
-        str | None, Meta(description="Subject at the identity provider; the user name if not given")
+        Subject | None, Meta(description="Subject at the identity provider; the user name if not given")
     ] = None
-    email: str | None = None
+    email: Annotated[_Text | None, Meta(description="Mail address of the user")] = None
     suspended: Annotated[bool, Meta(description="A suspended user cannot log in or refresh a token")] = False
 
 
@@ -60,10 +94,12 @@ class VirtualOrganisation(_Section, frozen=True):
     """A community: its groups, its users, and where they log in."""
 
     default_group: Annotated[Name, Meta(description="Group of a login that names none")]
-    groups: dict[Name, Group]
-    users: dict[Name, User] = {}
-    support: Support = Support()
-    identity_provider: Annotated[str, Meta(description="Plugin of kind dirac.identity")] = "password"
+    groups: Annotated[dict[_GroupName, Group], Meta(description="The groups of the VO")]
+    users: Annotated[dict[_UserName, User], Meta(description="The members of the VO, by user name")] = {}
+    support: Annotated[Support, Meta(description="Whom members may ask")] = Support()
+    identity_provider: Annotated[
+        str, Meta(description="`password` for the built-in one, or a plugin of kind dirac.identity")
+    ] = "password"
 
 
 class Queue(_Section, frozen=True):
@@ -72,39 +108,45 @@ class Queue(_Section, frozen=True):
     max_running: Annotated[Positive, Meta(description="Pilots that may run at a time")] = 10
     max_waiting: Annotated[Positive, Meta(description="Pilots that may wait at a time")] = 10
     cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds one pilot may use")] = 86400
-    processors: Annotated[Positive, Meta(le=1024, description="Processors one pilot gets")] = 1
+    processors: Annotated[Processors, Meta(description="Processors one pilot gets")] = 1
     max_ram: Annotated[NotNegative, Meta(description="Memory one pilot may use, in MB; 0 for no limit")] = 0
-    tags: list[str] = []
-    required_tags: Annotated[list[str], Meta(description="Only jobs that ask for all of these")] = []
-    platforms: list[str] = []
+    tags: Annotated[list[Name], Meta(description="What the queue has that a job may ask for")] = []
+    required_tags: Annotated[list[Name], Meta(description="Only jobs that ask for all of these")] = []
+    platforms: Annotated[list[Name], Meta(description="Platforms of its machines; none for any")] = []
 
 
 class ComputingElement(_Section, frozen=True):
     """A door to computing resources."""
 
     type: Annotated[str, Meta(description="Plugin of kind dirac.computing")]
-    settings: Annotated[dict[str, Any], Meta(description="Settings of the plugin")] = {}
-    queues: dict[Name, Queue] = {"default": Queue()}
+    settings: Annotated[
+        dict[str, Any], Meta(description="Settings of the plugin; never a secret, but the file that holds it")
+    ] = {}
+    queues: Annotated[dict[_QueueName, Queue], Meta(min_length=1, description="The element's queues")] = (
+        msgspec.field(default_factory=lambda: {"default": Queue()})
+    )
 
 
 class Site(_Section, frozen=True):
     """A place with resources, and the communities that may use it."""
 
-    virtual_organisations: list[Name]
-    computing_elements: dict[Name, ComputingElement] = {}
+    virtual_organisations: Annotated[list[Name], Meta(description="VOs that may use the site")]
+    computing_elements: Annotated[
+        dict[_ElementName, ComputingElement], Meta(description="The site's computing elements")
+    ] = {}
 
 
 class Pilot(_Section, frozen=True):
     """How pilots find their environment and how long they stay."""
 
-    release: Annotated[str, Meta(description="Version of the release, or `pro`")] = "pro"
-    locations: Annotated[list[str], Meta(description="Where releases are, in order of preference")] = [
-        "/cvmfs/dirac.egi.eu"
-    ]
+    release: Annotated[Name, Meta(description="Version of the release, or `pro`")] = "pro"
+    locations: Annotated[
+        list[_Path], Meta(min_length=1, description="Where releases are, in order of preference")
+    ] = msgspec.field(default_factory=lambda: ["/cvmfs/dirac.egi.eu"])
     idle_seconds: Annotated[NotNegative, Meta(description="A pilot without work ends after this long")] = 60
     max_jobs: Annotated[Positive, Meta(description="Jobs one pilot runs at most")] = 1000
     min_disk: Annotated[NotNegative, Meta(description="Free disk space a pilot needs, in MB")] = 2560
-    token_seconds: Annotated[Positive, Meta(description="Life of a pilot's token")] = 86400
+    token_seconds: Annotated[Positive, Meta(description="Life of a pilot's token, in seconds")] = 86400
 
 
 class Workload(_Section, frozen=True):
@@ -115,21 +157,25 @@ class Workload(_Section, frozen=True):
     ] = 300
     heartbeat_seconds: Annotated[Positive, Meta(description="Time between two signs of life of a job")] = 60
     max_reschedules: Annotated[NotNegative, Meta(description="Runs a lost job gets after its first")] = 3
-    max_jobs_per_submission: Positive = 10_000
-    max_cpu_time: Positive = 500_000
-    min_cpu_time: Positive = 100
-    max_input_data: Positive = 500
-    max_sandbox_bytes: Positive = 100 * 1024 * 1024
-    max_processors: Annotated[Positive, Meta(le=1024)] = 1024
+    max_jobs_per_submission: Annotated[Positive, Meta(description="Jobs one submission may make")] = 10_000
+    max_cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds a job may ask for")] = 500_000
+    min_cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds a job gets at least")] = 100
+    max_input_data: Annotated[Positive, Meta(description="Input files a job may name")] = 500
+    max_sandbox_bytes: Annotated[Positive, Meta(description="Size of a sandbox, in bytes")] = (
+        100 * 1024 * 1024
+    )
+    max_processors: Annotated[Processors, Meta(description="Processors a job may ask for")] = 1024
 
 
 class Tree(_Section, frozen=True):
     """The whole configuration."""
 
-    virtual_organisations: dict[Name, VirtualOrganisation] = {}
-    sites: dict[SiteName, Site] = {}
-    pilot: Pilot = Pilot()
-    workload: Workload = Workload()
+    virtual_organisations: Annotated[
+        dict[_VOName, VirtualOrganisation], Meta(description="The communities of the installation")
+    ] = {}
+    sites: Annotated[dict[SiteName, Site], Meta(description="Where jobs can run")] = {}
+    pilot: Annotated[Pilot, Meta(description="Rules for pilots")] = Pilot()
+    workload: Annotated[Workload, Meta(description="Rules for jobs")] = Workload()
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -137,8 +183,8 @@ class Change(msgspec.Struct, frozen=True):
 
     Attributes:
         path: Place in the tree, with slashes.
-        old: Value before, as JSON; absent if there was none.
-        new: Value after, as JSON; absent if there is none.
+        old: Value before, as JSON; None if there was none.
+        new: Value after, as JSON; None if there is none.
     """
 
     path: str
@@ -147,13 +193,51 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One accepted configuration."""
+    """One accepted configuration.
+
+    Attributes:
+        number: Counts up from 1; 0 is the configuration of a new installation, nothing but defaults.
+        digest: SHA-256 of the tree's normal form, hexadecimal.
+        time: When it was accepted.
+        author: Who brought it, as ``vo:sub``.
+        comment: Why.
+    """
 
     number: int
     digest: str
     time: datetime
     author: str
     comment: str
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What one version says.
+
+    Attributes:
+        version: Its number.
+        text: YAML as it was given; for those who may not see all of it, YAML of what they may see.
+        tree: The same as a tree.
+    """
+
+    version: int
+    text: str
+    tree: Tree
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The configuration at one moment, for use by the systems.
+
+    Attributes:
+        version: Its number.
+        digest: SHA-256 of the tree's normal form, hexadecimal.
+        time: When it was accepted.
+        tree: What it says.
+    """
+
+    version: int
+    digest: str = ""
+    time: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    tree: Tree = Tree()
 
 
 class Apply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -174,8 +258,25 @@ class Apply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     expected_version: int | None = None
 
 
+class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request to make the text of an old version the configuration again.
+
+    Attributes:
+        version: Its number.
+        comment: Why.
+    """
+
+    version: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    comment: str = ""
+
+
 class Applied(msgspec.Struct, frozen=True):
-    """What an application changed; no changes means that no version was made."""
+    """What an application changed; no changes means that no version was made.
+
+    Attributes:
+        version: Number of the version that is current now; after a dry run the one that would have been made.
+        changes: The differences, ordered by path.
+    """
 
     version: int
     changes: list[Change]

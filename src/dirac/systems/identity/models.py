@@ -40,6 +40,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         stamp: The pilot's stamp, for tokens of pilots and jobs.
         job_id: The one job that a job's token is for.
         attempt: The one run of that job; effects of a token of an older run are refused.
+        owner_sub: Subject of the job's owner, for tokens of jobs.
     """
 
     vo: str
@@ -53,6 +54,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     stamp: str = ""
     job_id: int | None = None
     attempt: int | None = None
+    owner_sub: str = ""
 
     @property
     def subject(self) -> str:
@@ -65,7 +67,7 @@ class TokenResponse(msgspec.Struct, frozen=True, omit_defaults=True):
 
     access_token: str
     expires_in: int
-    token_type: str = "Bearer"  # noqa: S105 - the name of a type
+    token_type: str  # not a default: those are omitted, and this must not be
     refresh_token: str | None = None
 
 
@@ -124,3 +126,79 @@ class RegisteredVO(msgspec.Struct, frozen=True):
     users: tuple[RegisteredUser, ...]
     support: dict[str, str | None] = {}
     identity_provider: str = "password"
+
+
+class SessionToken(msgspec.Struct, frozen=True):
+    """A refresh token that is in use, without the token itself; names are those of DiracX."""
+
+    jti: str = msgspec.field(name="JTI")
+    status: str = msgspec.field(name="Status")
+    scope: str = msgspec.field(name="Scope")
+    sub: str = msgspec.field(name="Sub")
+    client_id: str = msgspec.field(name="ClientID")
+    created: datetime = msgspec.field(name="Created")
+    expires: datetime = msgspec.field(name="Expires")
+
+
+class GroupInfo(msgspec.Struct, frozen=True):
+    """What members of a group may do."""
+
+    properties: list[str]
+
+
+class SupportInfo(msgspec.Struct, frozen=True):
+    """Whom the members of a VO may ask."""
+
+    message: str
+    webpage: str | None
+    email: str | None
+
+
+class VOInfo(msgspec.Struct, frozen=True):
+    """What somebody needs to know of a VO to log in."""
+
+    groups: dict[str, GroupInfo]
+    support: SupportInfo
+    default_group: str
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """The VOs of an installation (``/.well-known/dirac-metadata``)."""
+
+    virtual_organizations: dict[str, VOInfo]
+
+
+class OpenIDConfiguration(msgspec.Struct, frozen=True):
+    """What a client needs to know of the authorisation server (RFC 8414)."""
+
+    issuer: str
+    token_endpoint: str
+    userinfo_endpoint: str
+    authorization_endpoint: str
+    device_authorization_endpoint: str
+    revocation_endpoint: str
+    jwks_uri: str
+    grant_types_supported: list[str]
+    scopes_supported: list[str]
+    response_types_supported: list[str]
+    token_endpoint_auth_signing_alg_values_supported: list[str]
+    token_endpoint_auth_methods_supported: list[str]
+    code_challenge_methods_supported: list[str]
+
+
+class PublicKey(msgspec.Struct, frozen=True):
+    """A key that verifies this installation's tokens (RFC 8037)."""
+
+    kid: str
+    x: str
+    kty: str = "OKP"
+    crv: str = "Ed25519"
+    alg: str = "EdDSA"
+    use: str = "sig"
+    key_ops: tuple[str, ...] = ("verify",)
+
+
+class PublicKeys(msgspec.Struct, frozen=True):
+    """All keys that verify this installation's tokens (RFC 7517, section 5)."""
+
+    keys: list[PublicKey]

@@ -124,6 +124,33 @@ class LogEntry(msgspec.Struct, frozen=True):
     Note: str | None = None
 
 
+class JobJdl(msgspec.Struct, frozen=True):
+    """The description of a job as it is run, with what the server added."""
+
+    JobID: int
+    jdl: str
+
+
+class Peek(msgspec.Struct, frozen=True):
+    """The end of a running job's standard output.
+
+    Attributes:
+        attempt: The run it comes from, 0 if there was none.
+        time: When the run was heard of last.
+    """
+
+    JobID: int
+    attempt: int
+    text: str
+    time: datetime | None
+
+
+class JobIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Jobs that something is to be done with."""
+
+    job_ids: Annotated[list[JobID], Meta(min_length=1, max_length=10_000)]
+
+
 class SandboxInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An archive to be uploaded."""
 

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("request_id", sa.String(length=64), nullable=False),
         sa.Column("claimed", UtcDateTime, nullable=False),
         sa.Column("lease_until", UtcDateTime, nullable=True),
+        sa.Column("last_report", UtcDateTime, nullable=True),
         sa.Column("ended", UtcDateTime, nullable=True),
         sa.Column("outcome", sa.String(length=64), nullable=True),
         sa.Column("dynamic", Json, nullable=True),
@@ -31,7 +32,7 @@ def upgrade() -> None:
         "ix_workload_attempt_pilot_stamp_request_id",
         "workload_attempt",
         ["pilot_stamp", "request_id"],
-        unique=False,
+        unique=True,
     )
     op.create_table(
         "workload_class",
@@ -93,9 +94,9 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
-        "ix_workload_job_class_id_status_job_id",
+        "ix_workload_job_class_id_status_user_priority_job_id",
         "workload_job",
-        ["class_id", "status", "job_id"],
+        ["class_id", "status", "user_priority", "job_id"],
         unique=False,
     )
     op.create_index(
@@ -133,9 +134,9 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
-        "ix_workload_pilot_destination_site_queue_status",
+        "ix_workload_pilot_status_last_update_time",
         "workload_pilot",
-        ["destination_site", "queue", "status"],
+        ["status", "last_update_time"],
         unique=False,
     )
     op.create_index(

@@ -38,7 +38,7 @@ jobs = Table(
     Column("verified_flag", Boolean, nullable=False),
     Column("accounted_flag", Boolean, nullable=False),
     # A claim looks for one waiting job of a class; status first would make all claims meet (DESIGN 4).
-    Index(None, "class_id", "status", "job_id"),
+    Index(None, "class_id", "status", "user_priority", "job_id"),
     Index(None, "vo", "owner_sub", "job_id"),
     Index(None, "vo", "status", "job_id"),
     sqlite_autoincrement=True,
@@ -73,11 +73,13 @@ attempts = Table(
     Column("claimed", UtcDateTime, nullable=False),
     # None once the run is over.
     Column("lease_until", UtcDateTime),
+    # Time of the newest report, by the worker node's clock: it is compared with that clock's times only.
+    Column("last_report", UtcDateTime),
     Column("ended", UtcDateTime),
     Column("outcome", String(64)),
     Column("dynamic", Json),
     Column("peek", LongText),
-    Index(None, "pilot_stamp", "request_id"),
+    Index(None, "pilot_stamp", "request_id", unique=True),
     Index(None, "lease_until"),
 )
 
@@ -122,7 +124,7 @@ pilots = Table(
     Column("submission_time", UtcDateTime, nullable=False),
     Column("last_update_time", UtcDateTime, nullable=False),
     Index(None, "vo", "status", "pilot_id"),
-    Index(None, "destination_site", "queue", "status"),
+    Index(None, "status", "last_update_time"),
     sqlite_autoincrement=True,
 )
 

@@ -1,0 +1,1 @@
+"""Where people prove who they are."""

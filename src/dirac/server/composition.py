@@ -1,0 +1,208 @@
+"""The composition root: the only place that knows all systems and puts them together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from fastapi import APIRouter
+
+from dirac.core import plugins
+from dirac.core.entropy import SystemEntropy
+from dirac.core.errors import UnauthenticatedError
+from dirac.core.tasks import Task
+from dirac.core.time import SystemClock
+from dirac.db.engine import Database, DatabaseUnits
+from dirac.db.outbox import Outbox
+from dirac.db.schema import migrate, require_current
+from dirac.resources.storage.base import ObjectStore
+from dirac.resources.storage.directory import UPLOAD_PATH, DirectoryStore
+from dirac.server import health, housekeeping
+from dirac.server.elements import ConfiguredElements, make_element
+from dirac.server.schema import LOCATIONS
+from dirac.server.settings import Settings
+from dirac.systems.configuration import api as configuration_api
+from dirac.systems.configuration.checks import Checker
+from dirac.systems.configuration.logic import Configuration
+from dirac.systems.configuration.store import ConfigurationUnit
+from dirac.systems.identity import api as identity_api
+from dirac.systems.identity import tasks as identity_tasks
+from dirac.systems.identity.logic.assembly import IdentitySystem
+from dirac.systems.identity.models import Identity, Property
+from dirac.systems.identity.settings import IdentitySettings
+from dirac.systems.identity.store.pilots import PilotSecretStore
+from dirac.systems.identity.store.registry import RegistryStore
+from dirac.systems.identity.store.unit import IdentityUnit
+from dirac.systems.workload import api as workload_api
+from dirac.systems.workload import tasks as workload_tasks
+from dirac.systems.workload.logic.assembly import WorkloadSystem
+from dirac.systems.workload.settings import PilotProgram
+from dirac.systems.workload.store.unit import WorkloadUnit
+
+_OPERATOR = frozenset({Property.SERVICE_ADMINISTRATOR, Property.CS_ADMINISTRATOR, Property.OPERATOR})
+_RENEW_BEFORE = timedelta(days=2)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An installation, put together.
+
+    Attributes:
+        provided: What routes and tasks may ask for, by type.
+        unlimited: Paths with a limit of their own for the size of a body.
+    """
+
+    settings: Settings
+    version: str
+    database: Database
+    outbox: Outbox
+    identity: IdentitySystem
+    elements: ConfiguredElements
+    routers: Sequence[APIRouter]
+    tasks: Mapping[str, Task]
+    provided: Mapping[type, Any]
+    unlimited: frozenset[str]
+
+    def provide(self, kind: type) -> Any:
+        """Return the object of a type."""
+        return self.provided[kind]
+
+    async def authenticate(self, token: str) -> Identity:
+        """Return whose access token this is.
+
+        Raises:
+            UnauthenticatedError: It is none of ours, or expired.
+        """
+        return await self.identity.tokens.authenticate(token)
+
+    async def begin(self) -> None:
+        """Prepare for the first request.
+
+        Raises:
+            UnavailableError: The database is not at this version.
+        """
+        await require_current(self.database, LOCATIONS)
+        await self.identity.keys.prepare()
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self.elements.close()
+        await self.database.close()
+
+
+def build(settings: Settings) -> Installation:
+    """Put an installation together from one server's settings."""
+    clock, entropy = SystemClock(), SystemEntropy()
+    database = Database(
+        settings.database_url(), clock=clock, entropy=entropy, pool_size=settings.database.pool_size
+    )
+    identity = IdentitySystem(
+        units=DatabaseUnits(database, IdentityUnit),
+        clock=clock,
+        entropy=entropy,
+        settings=IdentitySettings(issuer=settings.http.url, master_key=settings.master_key()),
+    )
+    configuration = Configuration(
+        DatabaseUnits(database, lambda tx: ConfigurationUnit(tx, RegistryStore(tx))),
+        clock=clock,
+        registry=identity.registry,
+        checker=Checker(plugins.names, lambda kind, name, given: _check(settings, kind, name, given)),
+        issuer=settings.http.url,
+    )
+    elements = ConfiguredElements(configuration, settings)
+    objects = make_store(settings)
+    units = DatabaseUnits(database, lambda tx: WorkloadUnit(tx, PilotSecretStore(tx)))
+    workload = WorkloadSystem(
+        work=units,
+        runs=units,
+        configuration=configuration,
+        tokens=identity.tokens,
+        secrets=identity.pilot_secrets,
+        elements=elements,
+        objects=objects,
+        clock=clock,
+        entropy=entropy,
+        program=PilotProgram(
+            url=settings.http.url, program=settings.pilots.program, python=settings.pilots.python
+        ),
+    )
+    database.committed.append(workload.signals.committed)
+    declared = (*identity_tasks.TASKS, *workload_tasks.TASKS, *housekeeping.TASKS)
+    tasks = {task.name: task for task in declared}
+    outbox = Outbox(database, tasks)
+    provided = {Database: database, Outbox: outbox, Configuration: configuration}
+    provided |= identity.provided() | workload.provided()
+    routers = [health.health, health.operations]
+    routers += [*identity_api.routers, *configuration_api.routers, *workload_api.routers]
+    if isinstance(objects, DirectoryStore):
+        provided[DirectoryStore] = objects
+        routers += workload_api.directory_store_routers
+    return Installation(
+        settings=settings,
+        version=version("dirac-interware"),
+        database=database,
+        outbox=outbox,
+        identity=identity,
+        elements=elements,
+        routers=routers,
+        tasks=tasks,
+        provided=provided,
+        unlimited=frozenset({UPLOAD_PATH}),
+    )
+
+
+def make_store(settings: Settings) -> ObjectStore:
+    """Return the store of the sandboxes."""
+    chosen = settings.sandboxes
+    if chosen.type == "directory" and not chosen.settings:
+        key = HKDF(SHA256(), 32, salt=None, info=b"dirac sandbox store").derive(settings.master_key())
+        return DirectoryStore(settings.path("sandboxes"), settings.http.url, key)
+    store: ObjectStore = plugins.load("dirac.storage", chosen.type).from_settings(chosen.settings)
+    return store
+
+
+def _check(settings: Settings, kind: str, name: str, given: Mapping[str, Any]) -> None:
+    make_element(settings, kind, name, given)
+
+
+async def migrate_database(settings: Settings) -> bool:
+    """Bring the database to this version; return whether there was anything to do."""
+    database = Database(settings.database_url())
+    try:
+        return await migrate(database, LOCATIONS)
+    finally:
+        await database.close()
+
+
+async def operator_token(settings: Settings, old: str | None, *, seconds: int) -> str | None:
+    """Return a token for the operator of this installation, None if the old one is good for days."""
+    installation = build(settings)
+    try:
+        await installation.begin()
+        if old is not None:
+            try:
+                known = await installation.authenticate(old)
+            except UnauthenticatedError:
+                pass
+            else:
+                if known.expires - installation.database.clock.now() > _RENEW_BEFORE:
+                    return None
+        return await installation.identity.tokens.service_token(_OPERATOR, seconds)
+    finally:
+        await installation.close()
+
+
+async def set_passwords(settings: Settings, passwords: Mapping[str, Mapping[str, str]]) -> None:
+    """Set passwords of the built-in identity provider, by VO and user."""
+    installation = build(settings)
+    try:
+        for vo, users in passwords.items():
+            for user, password in users.items():
+                await installation.identity.passwords.set(vo, user, password)
+    finally:
+        await installation.close()

@@ -1,0 +1,142 @@
+"""What must fit together in a tree, beyond the types of its options.
+
+The checks read plain values, not a typed tree, so that they still run on a text that has other faults.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from dirac.core.errors import InvalidInputError
+from dirac.systems.configuration.shape import Path, suggestion
+from dirac.systems.configuration.trees import subject
+
+Found = Iterator[tuple[Path, str]]
+Installed = Callable[[str], Sequence[str]]
+CheckComputing = Callable[[str, str, Mapping[str, Any]], None]
+
+BUILT_IN_PROVIDER = "password"
+
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+_SECRETS = frozenset(
+    {
+        "password",
+        "passwd",
+        "passphrase",
+        "pwd",
+        "secret",
+        "secrets",
+        "token",
+        "credential",
+        "credentials",
+        "apikey",
+    }
+)
+_SECRET_KEYS = frozenset({("private", "key"), ("api", "key"), ("access", "key"), ("secret", "key")})
+_HARMLESS_ENDS = frozenset({"file", "path", "directory", "dir", "seconds", "lifetime", "url", "endpoint"})
+_PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@", re.IGNORECASE)
+_ADVICE = (
+    "secrets never belong in the configuration; put it into a file that only the server can read, "
+    "and the file's name here"
+)
+
+
+class Checker:
+    """Finds what does not fit together.
+
+    Args:
+        installed: Gives the names of the plugins of a kind.
+        check_computing: Raises `InvalidInputError` if a computing element of that plugin and name cannot
+            have these settings.
+    """
+
+    def __init__(self, installed: Installed, check_computing: CheckComputing) -> None:
+        self._installed = installed
+        self._check_computing = check_computing
+
+    def check(self, tree: Mapping[str, Any]) -> Found:
+        """Yield the place and the text of every fault."""
+        vos = _section(tree, "virtual_organisations")
+        for name, vo in vos.items():
+            yield from self._vo(vo, ("virtual_organisations", name))
+        for name, site in _section(tree, "sites").items():
+            path = ("sites", name)
+            yield from _listed(site, path, "virtual_organisations", vos, "VO")
+            for element, options in _section(site, "computing_elements").items():
+                yield from self._element(element, options, (*path, "computing_elements", element))
+
+    def _vo(self, vo: Mapping[str, Any], path: Path) -> Found:
+        groups = _section(vo, "groups")
+        default = vo.get("default_group")
+        if "groups" in vo and default is not None and default not in groups:
+            yield (*path, "default_group"), f"there is no group `{default}`{suggestion(default, groups)}"
+        provider = vo.get("identity_provider", BUILT_IN_PROVIDER)
+        known = {BUILT_IN_PROVIDER, *self._installed("dirac.identity")}
+        if provider not in known:
+            place = (*path, "identity_provider")
+            yield place, f"there is no identity provider `{provider}`{suggestion(provider, known)}"
+        subjects: dict[str, str] = {}
+        for username, user in _section(vo, "users").items():
+            place = (*path, "users", username)
+            if "groups" in vo:
+                yield from _listed(user, place, "groups", groups, "group")
+            sub = subject(username, user.get("sub"))
+            if sub in subjects:
+                yield place, f"the subject `{sub}` is that of the user `{subjects[sub]}` as well"
+            subjects.setdefault(sub, username)
+
+    def _element(self, name: str, element: Mapping[str, Any], path: Path) -> Found:
+        settings = _section(element, "settings")
+        secrets = list(_secrets(settings, (*path, "settings")))
+        yield from secrets
+        plugin = element.get("type")
+        if plugin is None:
+            return
+        known = self._installed("dirac.computing")
+        if plugin not in known:
+            yield (*path, "type"), f"there is no computing plugin `{plugin}`{suggestion(plugin, known)}"
+        elif not secrets:
+            try:
+                self._check_computing(plugin, name, settings)
+            except InvalidInputError as error:
+                yield (*path, "settings"), str(error)
+
+
+def _section(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = parent.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _listed(parent: Mapping[str, Any], path: Path, option: str, known: Mapping[str, Any], noun: str) -> Found:
+    seen: set[str] = set()
+    for index, name in enumerate(parent.get(option, ())):
+        place = (*path, option, str(index))
+        if name not in known:
+            yield place, f"there is no {noun} `{name}`{suggestion(name, known)}"
+        elif name in seen:
+            yield place, f"the {noun} `{name}` is here twice"
+        seen.add(name)
+
+
+def _secrets(value: Any, path: Path) -> Found:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if _names_a_secret(name):
+                yield (*path, name), f"`{name}` looks like a secret; {_ADVICE}"
+            else:
+                yield from _secrets(item, (*path, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _secrets(item, (*path, str(index)))
+    elif isinstance(value, str) and _PASSWORD_IN_URL.search(value):
+        yield path, f"there is a password in this address; {_ADVICE}"
+
+
+def _names_a_secret(name: str) -> bool:
+    words = [word.lower() for word in _WORDS.findall(name)]
+    if not words or words[-1] in _HARMLESS_ENDS:
+        return False
+    return not _SECRETS.isdisjoint(words) or not _SECRET_KEYS.isdisjoint(pairwise(words))

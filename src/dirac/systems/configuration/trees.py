@@ -1,0 +1,121 @@
+"""What can be done with trees: normal form, differences, the part that belongs to a VO."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from enum import Enum
+from functools import cache
+from typing import Any
+
+import msgspec
+from msgspec import NODEFAULT, Struct, structs
+
+from dirac.systems.configuration.models import Change, Tree, VirtualOrganisation
+from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
+
+
+@cache
+def _options(cls: type[Struct]) -> tuple[tuple[str, Any], ...]:
+    """Return name and default of the options of a section."""
+    return tuple(
+        (field.name, field.default if field.default_factory is NODEFAULT else field.default_factory())
+        for field in structs.fields(cls)
+    )
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it; options that have their default are left out."""
+    if isinstance(value, Struct):
+        return {
+            name: plain(option)
+            for name, default in _options(type(value))
+            if (option := getattr(value, name)) != default
+        }
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+def normal_form(tree: Tree) -> bytes:
+    """Return the JSON text that all equal trees have in common."""
+    return msgspec.json.encode(plain(tree), order="sorted")
+
+
+def digest(normal: bytes) -> str:
+    """Return the name of a normal form: its SHA-256, hexadecimal."""
+    return hashlib.sha256(normal).hexdigest()
+
+
+def diff(old: Tree, new: Tree) -> list[Change]:
+    """Return the differences between two trees, ordered by path.
+
+    Options are compared with their defaults, so that writing a default out is no difference. What is there
+    on one side only is one difference, whatever it contains.
+    """
+    return list(_differences(old, new, ()))
+
+
+def _differences(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[Change]:
+    if isinstance(old, Struct) and isinstance(new, Struct):
+        for name in sorted(name for name, _ in _options(type(new))):
+            yield from _differences(getattr(old, name), getattr(new, name), (*path, name))
+    elif isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            if name in old and name in new:
+                yield from _differences(old[name], new[name], (*path, name))
+            else:
+                yield Change("/".join((*path, name)), plain(old.get(name)), plain(new.get(name)))
+    else:
+        before, after = plain(old), plain(new)
+        # As JSON, because to Python 1, 1.0 and True are the same.
+        if msgspec.json.encode(before, order="sorted") != msgspec.json.encode(after, order="sorted"):
+            yield Change("/".join(path), before, after)
+
+
+def visible(tree: Tree, vo: str) -> Tree:
+    """Return the part of a tree that members of a VO may see; of shared sites, nothing of other VOs."""
+    own = tree.virtual_organisations.get(vo)
+    return structs.replace(
+        tree,
+        virtual_organisations={} if own is None else {vo: own},
+        sites={
+            name: structs.replace(site, virtual_organisations=[vo])
+            for name, site in tree.sites.items()
+            if vo in site.virtual_organisations
+        },
+    )
+
+
+def registered(tree: Tree) -> list[RegisteredVO]:
+    """Return what the identity system needs to know of the tree."""
+    return [_registered(name, vo) for name, vo in tree.virtual_organisations.items()]
+
+
+def subject(username: str, sub: str | None) -> str:
+    """Return the subject of a user: the user name unless another one is given."""
+    return sub or username
+
+
+def _registered(name: str, vo: VirtualOrganisation) -> RegisteredVO:
+    return RegisteredVO(
+        name=name,
+        default_group=vo.default_group,
+        groups=tuple(
+            RegisteredGroup(group, tuple(map(str, options.properties)))
+            for group, options in vo.groups.items()
+        ),
+        users=tuple(
+            RegisteredUser(
+                username=username,
+                sub=subject(username, user.sub),
+                groups=tuple(user.groups),
+                suspended=user.suspended,
+            )
+            for username, user in vo.users.items()
+        ),
+        support={"message": vo.support.message, "webpage": vo.support.webpage, "email": vo.support.email},
+        identity_provider=vo.identity_provider,
+    )

@@ -1,0 +1,7 @@
+"""Routes of the identity system."""
+
+from dirac.systems.identity.api import authorize, device, pilots, token, well_known
+
+routers = (well_known.router, device.router, authorize.router, token.router, pilots.router)
+
+__all__ = ["routers"]

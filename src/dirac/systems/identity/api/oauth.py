@@ -1,0 +1,58 @@
+"""Errors as the OAuth specifications shape them (RFC 6749, section 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from dirac.core.errors import DiracError, UnavailableError
+from dirac.systems.identity.logic.oauth import OAuthError
+from dirac.transport.routing import SystemRoute
+from dirac.transport.wire import encode, status_of
+
+# What is not in RFC 6749's list keeps the status it has everywhere here.
+_BY_STATUS = {400: "invalid_request", 422: "invalid_request", 413: "invalid_request"}
+NEVER_KEPT = {"Cache-Control": "no-store"}
+
+
+def oauth_error(error: Exception) -> Response:
+    """Make the response for an error; `detail` is where DiracX clients look."""
+    status, headers = 400, dict(NEVER_KEPT)
+    if isinstance(error, OAuthError):
+        code, text = error.oauth, str(error)
+    elif isinstance(error, DiracError):
+        status, text = status_of(error), str(error)
+        code = "temporarily_unavailable" if isinstance(error, UnavailableError) else error.code
+        code = _BY_STATUS.get(status, code)
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    elif isinstance(error, RequestValidationError):
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        code, text = "invalid_request", "; ".join(faults)
+    else:
+        code, text = "invalid_request", str(getattr(error, "detail", error))
+    body = {"error": code, "error_description": text, "detail": text}
+    return Response(encode(body), status, headers, "application/json")
+
+
+class OAuthRoute(SystemRoute):
+    """A route whose refusals are for OAuth clients, and whose answers no cache keeps."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, with its errors shaped."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                answer = await handler(request)
+            except (DiracError, RequestValidationError, HTTPException) as error:
+                return oauth_error(error)
+            answer.headers.update(NEVER_KEPT)
+            return answer
+
+        return handle

@@ -1,0 +1,226 @@
+"""Sessions: what follows a login, as a family of refresh tokens of which one at a time is good.
+
+A refresh replaces the token. Whoever presents a replaced one is either a client whose answer was lost or a
+thief. The first comes back within seconds and with nothing newer: for half a minute, and as long as the
+successor has not been used, the same token gets *the same* successor again, so that a family never has two
+branches. In all other cases the whole session is ended (RFC 9700, section 4.14).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from dirac.core.entropy import Entropy, uuid7
+from dirac.core.errors import NotAllowedError, NotFoundError, UnauthenticatedError
+from dirac.core.unit import Units
+from dirac.systems.identity.logic.access import Grant, grant
+from dirac.systems.identity.logic.events import about_user
+from dirac.systems.identity.logic.oauth import OAuthError, known_client, plain
+from dirac.systems.identity.logic.tokens import BEARER, Tokens
+from dirac.systems.identity.models import Identity, Property, SessionToken, TokenResponse
+from dirac.systems.identity.ports import RefreshRecord, Scope, Unit
+from dirac.systems.identity.settings import IdentitySettings
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A session at one moment: its good refresh token and what the user gets."""
+
+    record: RefreshRecord
+    grant: Grant
+
+
+class Sessions:
+    """Begins, continues and ends sessions.
+
+    Args:
+        units: Where refresh tokens are kept.
+        tokens: Makes and reads tokens.
+        entropy: Where identifiers come from.
+        settings: Lengths of lives.
+    """
+
+    def __init__(
+        self, units: Units[Unit], tokens: Tokens, entropy: Entropy, settings: IdentitySettings
+    ) -> None:
+        self._units = units
+        self._tokens = tokens
+        self._entropy = entropy
+        self._settings = settings
+
+    async def begin(
+        self, unit: Unit, vo: str, sub: str, scope: Scope, client_id: str
+    ) -> Session | OAuthError:
+        """Begin a session inside a unit; a refusal is returned, so that the unit can commit."""
+        member = await unit.registry.member(vo, sub=sub)
+        try:
+            granted = grant(member, scope)
+        except NotAllowedError as error:
+            return OAuthError("access_denied", error.message, hint=error.hint)
+        ends = unit.now + timedelta(seconds=self._settings.session_seconds)
+        record = RefreshRecord(
+            jti=self._new_id(unit.now),
+            family=self._new_id(unit.now),
+            vo=vo,
+            sub=sub,
+            client_id=client_id,
+            scope=scope,
+            state="Active",
+            created=unit.now,
+            expires=self._end(unit.now, ends),
+            session_ends=ends,
+        )
+        await unit.sessions.add(record)
+        unit.record(about_user("session.begun", unit.now, vo, sub, scope=str(scope), client=client_id))
+        return Session(record, granted)
+
+    async def answer(self, session: Session) -> TokenResponse:
+        """Make the pair of tokens of a session."""
+        token, seconds = await self._tokens.user_token(session.grant)
+        refresh = await self._tokens.refresh_token(session.record)
+        return TokenResponse(token, seconds, BEARER, refresh)
+
+    async def refresh(self, token: str | None, client_id: str | None) -> TokenResponse:
+        """Continue a session.
+
+        Raises:
+            OAuthError: The token is not good, or the user may no longer have what the session is for.
+        """
+        token = plain("refresh_token", token, longest=8192)
+        client_id = known_client(self._settings, client_id)
+        jti = await self._tokens.refresh_id(token)
+        if jti is None:
+            raise OAuthError("invalid_grant", "this is no refresh token of this installation")
+        async with self._units.write() as unit:
+            outcome = await self._continue(unit, jti, client_id)
+        if isinstance(outcome, OAuthError):
+            raise outcome
+        return await self.answer(outcome)
+
+    async def _continue(self, unit: Unit, jti: str, client_id: str) -> Session | OAuthError:
+        record = await unit.sessions.find(jti)
+        if record is None or record.expires <= unit.now:
+            return OAuthError("invalid_grant", "the session is over", hint="Log in again: dirac login VO")
+        if record.client_id != client_id:
+            return OAuthError("invalid_grant", "the refresh token was issued to another client")
+        if record.state == "Revoked":
+            return OAuthError("invalid_grant", "the session was ended", hint="Log in again: dirac login VO")
+        try:
+            granted = grant(await unit.registry.member(record.vo, sub=record.sub), record.scope)
+        except NotAllowedError as error:
+            return OAuthError("invalid_grant", error.message, hint=error.hint)
+        successor = await self._replace(unit, record) if record.state == "Active" else None
+        if successor is None:
+            successor = await self._repeat(unit, jti)
+        if successor is None:
+            await unit.sessions.revoke(record.family)
+            unit.record(
+                about_user("session.reused", unit.now, record.vo, record.sub, actor="?", token=record.jti)
+            )
+            return OAuthError(
+                "invalid_grant",
+                "the refresh token was used before; the session is ended in case it was stolen",
+                hint="Log in again: dirac login VO",
+            )
+        return Session(successor, granted)
+
+    async def _replace(self, unit: Unit, record: RefreshRecord) -> RefreshRecord | None:
+        successor = msgspec.structs.replace(
+            record,
+            jti=self._new_id(unit.now),
+            created=unit.now,
+            expires=self._end(unit.now, record.session_ends),
+        )
+        if not await unit.sessions.rotate(record.jti, successor.jti, unit.now):
+            return None
+        await unit.sessions.add(successor)
+        return successor
+
+    async def _repeat(self, unit: Unit, jti: str) -> RefreshRecord | None:
+        """Return the unused successor of a token that was replaced moments ago."""
+        record = await unit.sessions.find(jti)
+        if record is None or record.state != "Rotated" or record.rotated is None or record.successor is None:
+            return None
+        if unit.now - record.rotated > timedelta(seconds=self._settings.refresh_grace_seconds):
+            return None
+        successor = await unit.sessions.find(record.successor)
+        return successor if successor is not None and successor.state == "Active" else None
+
+    async def revoke(self, token: str | None, client_id: str | None) -> None:
+        """End the session of a refresh token (RFC 7009); what is no token of ours is no good already.
+
+        Raises:
+            OAuthError: It is an access token, which ends by itself, or one of another client's.
+        """
+        token = plain("token", token, longest=8192)
+        client_id = known_client(self._settings, client_id)
+        jti = await self._tokens.refresh_id(token)
+        if jti is None:
+            await self._refuse_access_token(token)
+            return
+        async with self._units.write() as unit:
+            record = await unit.sessions.find(jti)
+            if record is None:
+                return
+            if record.client_id != client_id:
+                raise OAuthError("invalid_grant", "the refresh token was issued to another client")
+            await self._end_session(unit, record, f"{record.vo}:{record.sub}")
+
+    async def _refuse_access_token(self, token: str) -> None:
+        try:
+            await self._tokens.authenticate(token)
+        except UnauthenticatedError:
+            return
+        raise OAuthError(
+            "unsupported_token_type",
+            "access tokens cannot be revoked",
+            hint=f"They end after {self._settings.access_token_seconds} seconds; revoke the refresh token",
+        )
+
+    async def active(self, identity: Identity) -> list[SessionToken]:
+        """Return the refresh tokens in use: one's own, or all of one's VO with ProxyManagement."""
+        async with self._units.read() as unit:
+            records = await unit.sessions.active(identity.vo, _whose(identity), unit.now)
+        return [
+            SessionToken(
+                jti=record.jti,
+                status="CREATED",
+                scope=str(record.scope),
+                sub=f"{record.vo}:{record.sub}",
+                client_id=record.client_id,
+                created=record.created,
+                expires=record.expires,
+            )
+            for record in records
+        ]
+
+    async def end(self, identity: Identity, jti: str) -> None:
+        """End the session of a refresh token, by the token's identifier.
+
+        Raises:
+            NotFoundError: There is no such token that the caller may see.
+        """
+        whose = _whose(identity)
+        async with self._units.write() as unit:
+            record = await unit.sessions.find(jti)
+            if record is None or record.vo != identity.vo or whose not in (None, record.sub):
+                raise NotFoundError(f"there is no refresh token {jti!r}")
+            await self._end_session(unit, record, identity.subject)
+
+    async def _end_session(self, unit: Unit, record: RefreshRecord, actor: str) -> None:
+        if await unit.sessions.revoke(record.family):
+            unit.record(
+                about_user("session.ended", unit.now, record.vo, record.sub, actor=actor, token=record.jti)
+            )
+
+    def _new_id(self, now: datetime) -> str:
+        return str(uuid7(self._entropy, now.timestamp()))
+
+    def _end(self, now: datetime, session_ends: datetime) -> datetime:
+        return min(now + timedelta(seconds=self._settings.refresh_token_seconds), session_ends)
+
+
+def _whose(identity: Identity) -> str | None:
+    """Return the subject whose tokens an identity may see, None for all of its VO."""
+    return None if Property.PROXY_MANAGEMENT in identity.properties else identity.sub

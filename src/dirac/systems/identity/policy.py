@@ -1,0 +1,20 @@
+"""Who may do what with the identity system's routes."""
+
+from __future__ import annotations
+
+from dirac.core.errors import NotAllowedError
+from dirac.systems.identity.models import Identity
+
+
+def anybody(identity: Identity) -> None:
+    """Allow everybody who has a valid token; what they see is their own."""
+
+
+def person(identity: Identity) -> None:
+    """Allow people and the installation's services: pilots and jobs have no sessions.
+
+    Raises:
+        NotAllowedError: The token is a pilot's or a job's.
+    """
+    if identity.kind not in ("user", "service"):
+        raise NotAllowedError(f"the token of a {identity.kind} has no business here")

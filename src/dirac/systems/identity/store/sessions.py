@@ -1,0 +1,63 @@
+"""Refresh tokens: what makes a session, and what ends it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, delete, insert, select, update
+
+from dirac.db.transaction import Transaction
+from dirac.systems.identity.ports import RefreshRecord, Scope
+from dirac.systems.identity.store.tables import refresh_tokens as tokens
+
+
+class SessionStore:
+    """Implements `dirac.systems.identity.ports.SessionRepository`."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    async def add(self, record: RefreshRecord) -> None:
+        """Add a token."""
+        row = msgspec.structs.asdict(record) | {"scope": msgspec.to_builtins(record.scope)}
+        await self._tx.execute(insert(tokens).values(row))
+
+    async def find(self, jti: str) -> RefreshRecord | None:
+        """Return a token."""
+        row = (await self._tx.execute(select(tokens).where(tokens.c.jti == jti))).first()
+        return None if row is None else _record(row)
+
+    async def rotate(self, jti: str, successor: str, now: datetime) -> bool:
+        """Replace an active token; False if it is not active any more."""
+        rotated = await self._tx.execute(
+            update(tokens)
+            .where(tokens.c.jti == jti, tokens.c.state == "Active")
+            .values(state="Rotated", rotated=now, successor=successor)
+        )
+        return rotated.rowcount == 1
+
+    async def revoke(self, family: str) -> int:
+        """End a session; return how many of its tokens could still have been presented."""
+        revoked = await self._tx.execute(
+            update(tokens)
+            .where(tokens.c.family == family, tokens.c.state != "Revoked")
+            .values(state="Revoked")
+        )
+        return revoked.rowcount
+
+    async def active(self, vo: str, sub: str | None, now: datetime) -> list[RefreshRecord]:
+        """Return the active tokens of a user, or of a whole VO, newest first."""
+        query = select(tokens).where(tokens.c.vo == vo, tokens.c.state == "Active", tokens.c.expires > now)
+        if sub is not None:
+            query = query.where(tokens.c.sub == sub)
+        return [_record(row) for row in await self._tx.execute(query.order_by(tokens.c.jti.desc()))]
+
+    async def drop(self, before: datetime) -> int:
+        """Drop tokens that ended before a moment; return how many."""
+        return (await self._tx.execute(delete(tokens).where(tokens.c.expires < before))).rowcount
+
+
+def _record(row: Row[Any]) -> RefreshRecord:
+    return RefreshRecord(**{**row._mapping, "scope": msgspec.convert(row.scope, Scope)})

@@ -1,0 +1,131 @@
+"""The tables of the identity system.
+
+Nothing here opens a door: codes and secrets are kept as digests, passwords as scrypt digests, signing
+keys sealed with a key that is not in the database.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, String, Table
+
+from dirac.db.tables import new_metadata
+from dirac.db.types import Json, UtcDateTime
+
+metadata = new_metadata()
+
+vos = Table(
+    "identity_vo",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("default_group", String(64), nullable=False),
+    Column("identity_provider", String(64), nullable=False),
+    Column("support", Json, nullable=False),
+)
+
+groups = Table(
+    "identity_group",
+    metadata,
+    Column("vo", String(64), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("properties", Json, nullable=False),
+)
+
+users = Table(
+    "identity_user",
+    metadata,
+    Column("vo", String(64), primary_key=True),
+    Column("sub", String(255), primary_key=True),
+    Column("username", String(64), nullable=False),
+    Column("suspended", Boolean, nullable=False),
+    Column("groups", Json, nullable=False),
+    Index(None, "vo", "username", unique=True),
+)
+
+passwords = Table(
+    "identity_password",
+    metadata,
+    Column("vo", String(64), primary_key=True),
+    Column("sub", String(255), primary_key=True),
+    Column("digest", String(255), nullable=False),
+    Column("changed", UtcDateTime, nullable=False),
+)
+
+failures = Table(
+    "identity_failure",
+    metadata,
+    # A digest of VO and subject, because what is typed may be longer than any subject.
+    Column("who", String(64), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("last", UtcDateTime, nullable=False, index=True),
+)
+
+keys = Table(
+    "identity_key",
+    metadata,
+    Column("kid", String(36), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("signs_from", UtcDateTime, nullable=False),
+    # None until the key has a successor.
+    Column("expires", UtcDateTime),
+)
+
+devices = Table(
+    "identity_device",
+    metadata,
+    Column("device_digest", String(64), primary_key=True),
+    Column("user_code", String(8), nullable=False, unique=True),
+    Column("client_id", String(255), nullable=False),
+    Column("vo", String(64), nullable=False),
+    Column("scope", Json, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("sub", String(255)),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime, nullable=False, index=True),
+    Column("interval", Integer, nullable=False),
+    Column("polled", UtcDateTime),
+)
+
+codes = Table(
+    "identity_code",
+    metadata,
+    Column("code_digest", String(64), primary_key=True),
+    Column("client_id", String(255), nullable=False),
+    Column("redirect_uri", String(2048), nullable=False),
+    Column("state", String(2048), nullable=False),
+    Column("challenge", String(64), nullable=False),
+    Column("vo", String(64), nullable=False),
+    Column("sub", String(255), nullable=False),
+    Column("scope", Json, nullable=False),
+    Column("expires", UtcDateTime, nullable=False, index=True),
+    # The session that the code was exchanged for; a second exchange ends it.
+    Column("family", String(36)),
+)
+
+refresh_tokens = Table(
+    "identity_refresh_token",
+    metadata,
+    Column("jti", String(36), primary_key=True),
+    Column("family", String(36), nullable=False, index=True),
+    Column("vo", String(64), nullable=False),
+    Column("sub", String(255), nullable=False),
+    Column("client_id", String(255), nullable=False),
+    Column("scope", Json, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime, nullable=False, index=True),
+    Column("session_ends", UtcDateTime, nullable=False),
+    Column("rotated", UtcDateTime),
+    Column("successor", String(36)),
+    Index(None, "vo", "sub", "state"),
+)
+
+pilot_secrets = Table(
+    "identity_pilot_secret",
+    metadata,
+    Column("stamp", String(32), primary_key=True),
+    Column("vo", String(64), nullable=False),
+    Column("secret_digest", String(64), nullable=False),
+    Column("expires", UtcDateTime, nullable=False, index=True),
+    Column("used", UtcDateTime),
+)

@@ -1,0 +1,61 @@
+"""Routes for pilots."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from starlette.responses import Response
+
+from dirac.core.search import SearchParams, SummaryParams
+from dirac.systems.identity.models import Identity
+from dirac.systems.workload import policy
+from dirac.systems.workload.api.jobs import PAGED, PageNumber, PageSize, optional_body, paged
+from dirac.systems.workload.logic.pilots import Pilots
+from dirac.systems.workload.models import PilotMetadata, PilotRegistration, Stamp
+from dirac.transport.routing import SystemRouter, allowed, body, provided
+
+router = SystemRouter("/api/pilots", "pilots")
+
+Reader = Annotated[Identity, allowed(policy.read_pilots)]
+ThePilots = Annotated[Pilots, provided(Pilots)]
+
+
+@router.post("/", status_code=201)
+async def register_pilot(
+    caller: Annotated[Identity, allowed(policy.register_pilots)],
+    pilot: Annotated[PilotRegistration, body(PilotRegistration)],
+    pilots: ThePilots,
+) -> None:
+    """Register a pilot that was started elsewhere."""
+    await pilots.register(caller, pilot)
+
+
+@router.patch("/metadata", status_code=204)
+async def update_pilot_metadata(
+    caller: Annotated[Identity, allowed(policy.update_pilots)],
+    updates: Annotated[dict[Stamp, PilotMetadata], body(dict[Stamp, PilotMetadata])],
+    pilots: ThePilots,
+) -> None:
+    """Change pilots: `{stamp: changes}`; all of them or, if anything is wrong, none."""
+    await pilots.set_metadata(caller, updates)
+
+
+@router.post("/search", responses=PAGED)
+async def search(
+    caller: Reader,
+    pilots: ThePilots,
+    params: Annotated[SearchParams | None, optional_body(SearchParams | None)],
+    page: PageNumber = 1,
+    per_page: PageSize = 100,
+) -> Response:
+    """Find pilots; rows have all parameters unless some are named. `JobID` finds those that had a job."""
+    found = await pilots.search(caller, params or SearchParams(), page=page, per_page=per_page)
+    return paged(found, "pilots")
+
+
+@router.post("/summary")
+async def summary(
+    caller: Reader, pilots: ThePilots, params: Annotated[SummaryParams, body(SummaryParams)]
+) -> list[dict[str, Any]]:
+    """Count pilots by the values of some parameters; `count` is in every row."""
+    return await pilots.summary(caller, params)

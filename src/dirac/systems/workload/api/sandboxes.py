@@ -1,0 +1,101 @@
+"""Routes for archives of input and output files, and for the store that keeps them on this server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import Query, Request
+from starlette.responses import FileResponse
+
+from dirac.resources.storage.directory import DirectoryStore
+from dirac.systems.identity.models import Identity
+from dirac.systems.workload import policy
+from dirac.systems.workload.api.form import open_form
+from dirac.systems.workload.api.jobs import JobIdInPath
+from dirac.systems.workload.logic.sandboxes import Sandboxes
+from dirac.systems.workload.models import JobIds, SandboxDownload, SandboxInfo, SandboxType, SandboxUpload
+from dirac.transport.routing import SystemRouter, allowed, body, open_to_all, provided
+
+router = SystemRouter("/api/jobs", "jobs")
+store_router = SystemRouter("/api/sandbox-store", "sandbox-store")
+
+TheStore = Annotated[DirectoryStore, provided(DirectoryStore)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+TheSandboxes = Annotated[Sandboxes, provided(Sandboxes)]
+Changer = Annotated[Identity, allowed(policy.change_jobs)]
+Downloader = Annotated[Identity, allowed(policy.download_sandbox)]
+_SIGNED = open_to_all("the address is signed, and expires after minutes")
+
+
+@router.post("/sandbox")
+async def initiate_sandbox_upload(
+    caller: Annotated[Identity, allowed(policy.upload_sandbox)],
+    sandboxes: TheSandboxes,
+    info: Annotated[SandboxInfo, body(SandboxInfo)],
+) -> SandboxUpload:
+    """Announce an archive: the answer says where to upload it, unless it is there already."""
+    return await sandboxes.initiate(caller, info)
+
+
+@router.get("/sandbox")
+async def get_sandbox_file(
+    caller: Downloader, sandboxes: TheSandboxes, pfn: Annotated[str, Query(min_length=1, max_length=512)]
+) -> SandboxDownload:
+    """Say where an archive can be had."""
+    return await sandboxes.download(caller, pfn)
+
+
+@router.post("/sandbox/unassign", status_code=204)
+async def unassign_bulk_jobs_sandboxes(
+    caller: Changer, sandboxes: TheSandboxes, jobs: Annotated[JobIds, body(JobIds)]
+) -> None:
+    """Take all archives from jobs."""
+    await sandboxes.unassign(caller, jobs.job_ids)
+
+
+@router.get("/{job_id}/sandbox")
+async def get_job_sandboxes(
+    caller: Downloader, sandboxes: TheSandboxes, job_id: JobIdInPath
+) -> dict[SandboxType, list[str]]:
+    """Show the archives of a job."""
+    return await sandboxes.assigned(caller, job_id)
+
+
+@router.get("/{job_id}/sandbox/{sandbox_type}")
+async def get_job_sandbox(
+    caller: Downloader, sandboxes: TheSandboxes, job_id: JobIdInPath, sandbox_type: SandboxType
+) -> list[str]:
+    """Show the archives of one type of a job."""
+    return (await sandboxes.assigned(caller, job_id, sandbox_type))[sandbox_type]
+
+
+@router.patch("/{job_id}/sandbox/output")
+async def assign_sandbox_to_job(
+    caller: Annotated[Identity, allowed(policy.update_jobs)],
+    sandboxes: TheSandboxes,
+    job_id: JobIdInPath,
+    pfn: Annotated[str, body(Name)],
+) -> None:
+    """Make an uploaded archive an output of a job."""
+    await sandboxes.assign_output(caller, job_id, pfn)
+
+
+@router.delete("/{job_id}/sandbox")
+async def unassign_job_sandboxes(caller: Changer, sandboxes: TheSandboxes, job_id: JobIdInPath) -> None:
+    """Take all archives from a job."""
+    await sandboxes.unassign(caller, [job_id])
+
+
+@store_router.post("/upload", status_code=204, dependencies=[_SIGNED])
+async def upload(request: Request, store: TheStore) -> None:
+    """Take an archive: a multipart form of the fields of the announcement's answer, and then the file."""
+    fields, content = await open_form(request.stream(), request.headers.get("content-type", ""))
+    await store.receive(store.verify_upload(fields), content)
+
+
+@store_router.get("/download", dependencies=[_SIGNED])
+async def download(request: Request, store: TheStore) -> FileResponse:
+    """Hand out an archive."""
+    path = store.verify_download(request.query_params)
+    return FileResponse(path, media_type="application/octet-stream")

@@ -1,0 +1,75 @@
+"""The workload system put together, for the composition root and for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dirac.core.entropy import Entropy
+from dirac.core.time import Clock
+from dirac.core.unit import Units
+from dirac.resources.storage.base import ObjectStore
+from dirac.systems.workload.logic.explain import Explain
+from dirac.systems.workload.logic.life_cycle import JobLifeCycle
+from dirac.systems.workload.logic.matching import Matching
+from dirac.systems.workload.logic.pilot_factory import PilotFactory
+from dirac.systems.workload.logic.pilots import Pilots
+from dirac.systems.workload.logic.queries import Queries
+from dirac.systems.workload.logic.rules import ConfiguredRules
+from dirac.systems.workload.logic.sandboxes import Sandboxes
+from dirac.systems.workload.logic.submission import Submission
+from dirac.systems.workload.logic.waiting import Classes, Signals
+from dirac.systems.workload.ports import WorkUnit
+from dirac.systems.workload.ports_running import (
+    ComputingElements,
+    Configured,
+    JobTokens,
+    PilotSecrets,
+    RunUnit,
+)
+from dirac.systems.workload.settings import PilotProgram
+
+
+class WorkloadSystem:
+    """Everything of the workload system, built once per process.
+
+    Args:
+        work: Units of work on jobs and sandboxes.
+        runs: Units of work on jobs, runs and pilots.
+        configuration: Gives the configuration in force.
+        tokens: Makes tokens for runs of jobs.
+        secrets: Knows the secrets of pilots.
+        elements: Gives computing elements.
+        objects: Where sandboxes are kept.
+        clock: The time.
+        entropy: Unpredictable bytes.
+        program: How pilots are started.
+    """
+
+    def __init__(
+        self,
+        *,
+        work: Units[WorkUnit],
+        runs: Units[RunUnit],
+        configuration: Configured,
+        tokens: JobTokens,
+        secrets: PilotSecrets,
+        elements: ComputingElements,
+        objects: ObjectStore,
+        clock: Clock,
+        entropy: Entropy,
+        program: PilotProgram,
+    ) -> None:
+        rules, classes = ConfiguredRules(configuration), Classes(clock)
+        self.signals = Signals()
+        self.submission = Submission(work, rules, objects)
+        self.sandboxes = Sandboxes(work, rules, objects)
+        self.queries = Queries(work)
+        self.matching = Matching(runs, configuration, tokens, self.signals, clock, classes)
+        self.life_cycle = JobLifeCycle(runs, configuration, classes)
+        self.explain = Explain(runs, configuration, classes)
+        self.pilots = Pilots(runs, configuration)
+        self.pilot_factory = PilotFactory(runs, configuration, elements, secrets, classes, entropy, program)
+
+    def provided(self) -> dict[type, Any]:
+        """Return what routes and tasks ask for, by type."""
+        return {type(part): part for part in vars(self).values()}

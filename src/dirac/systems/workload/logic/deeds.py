@@ -1,0 +1,189 @@
+"""What is done to jobs in one transaction: collected job by job, written in bulk.
+
+Everything that changes a job's state goes through here, so that each change has its line in the log, a run
+that is given up is told so, and a job that waits gets pilots.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from dirac.core.errors import ConflictError, NotFoundError
+from dirac.systems.configuration.models import Workload
+from dirac.systems.identity.models import Identity
+from dirac.systems.workload.logic.access import no_such_job
+from dirac.systems.workload.logic.waiting import Classes
+from dirac.systems.workload.models import JobStatus, Outcome, StatusChange
+from dirac.systems.workload.policy import Visibility, changeable
+from dirac.systems.workload.ports_running import Change, JobRow, Order, RunUnit
+from dirac.systems.workload.states import HELD, Judgement, Standing, line_event
+
+ANY_SITE = "ANY"
+
+
+def standing_of(row: JobRow, *, run: bool) -> Standing:
+    """Return where a job is.
+
+    Reports of a run are compared with the run's own earlier ones: they are by another clock than ours.
+    """
+    return Standing(
+        status=JobStatus(row.status),
+        minor_status=row.minor_status,
+        application_status=row.application_status,
+        start_exec_time=row.start_exec_time,
+        end_exec_time=row.end_exec_time,
+        newest=row.last_report if run else row.last_update_time,
+    )
+
+
+class Found:
+    """The jobs that somebody wants to do something to, and what is wrong with the others."""
+
+    def __init__(self, rows: dict[int, JobRow], missing: list[int]) -> None:
+        self.rows = rows
+        self.missing = missing
+        self.failed = {job_id: {"detail": str(no_such_job(job_id))} for job_id in missing}
+
+    def require_any(self) -> None:
+        """Refuse a request of which no job was found.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        if self.rows or not self.missing:
+            return
+        if len(self.missing) == 1:
+            raise no_such_job(self.missing[0])
+        raise NotFoundError(f"there are no jobs {', '.join(map(str, sorted(self.missing)[:20]))}")
+
+
+async def find(unit: RunUnit, identity: Identity, job_ids: list[int]) -> Found:
+    """Find and lock those jobs that somebody may act upon.
+
+    A run reaches its own job, a pilot the jobs whose present run it has, a person what they may change.
+
+    Raises:
+        ConflictError: It is a run that is not the job's present one any more.
+    """
+    if identity.kind == "job":
+        wanted = [job_id for job_id in job_ids if job_id == identity.job_id]
+    else:
+        wanted = list(dict.fromkeys(job_ids))
+    visible = Visibility(vo=identity.vo) if is_run(identity) else changeable(identity)
+    rows = await unit.runs.jobs(visible, wanted, lock=True) if wanted else {}
+    if identity.kind == "pilot":
+        rows = {job_id: row for job_id, row in rows.items() if row.pilot_stamp == identity.stamp}
+    for row in rows.values():
+        if identity.kind == "job" and row.attempt != identity.attempt:
+            raise ConflictError(
+                f"stale attempt: this is run {identity.attempt} of job {row.job_id}, "
+                f"which is at run {row.attempt}",
+                hint="End this run; its results are not wanted any more",
+            )
+    return Found(rows, [job_id for job_id in dict.fromkeys(job_ids) if job_id not in rows])
+
+
+def is_run(identity: Identity) -> bool:
+    """Tell whether somebody is a run of a job, or a pilot that has one."""
+    return identity.kind in ("pilot", "job")
+
+
+class Deeds:
+    """Collects what becomes of jobs.
+
+    Args:
+        unit: The transaction.
+        actor: Who does it, for the history.
+        rules: The configuration's rules for jobs.
+        classes: The classes in memory: they tell where a job may run.
+    """
+
+    def __init__(self, unit: RunUnit, actor: str, rules: Workload, classes: Classes) -> None:
+        self._unit = unit
+        self._actor = actor
+        self._rules = rules
+        self._classes = classes
+        self._changes: list[Change] = []
+        self._orders: list[Order] = []
+        self.success: dict[int, StatusChange] = {}
+        self.failed: dict[int, dict[str, str]] = {}
+
+    def add(
+        self,
+        row: JobRow,
+        judgement: Judgement,
+        *,
+        run: bool = False,
+        counter: int | None = None,
+        outcome: str | None = None,
+    ) -> None:
+        """Take in what was judged of a job.
+
+        Args:
+            row: The job as it was.
+            judgement: What becomes of it.
+            run: Its present run says so itself.
+            counter: Its new number of reschedules, if it waits again.
+            outcome: What its run ended with, if that is not simply the job's new state.
+        """
+        for line in judgement.lines:
+            self._unit.record(
+                line_event(line, vo=row.vo, job_id=row.job_id, attempt=row.attempt, actor=self._actor)
+            )
+        if judgement.refusals:
+            self.failed[row.job_id] = {"detail": "; ".join(dict.fromkeys(judgement.refusals))}
+        if judgement.counted:
+            self._change(row, judgement.standing, run=run, counter=counter, outcome=outcome)
+        if judgement.counted or not judgement.refusals:
+            self.success[row.job_id] = self._told(judgement.standing)
+
+    def _change(
+        self, row: JobRow, standing: Standing, *, run: bool, counter: int | None, outcome: str | None
+    ) -> None:
+        was_held = row.status in HELD
+        held = standing.status in HELD
+        if was_held and (counter is not None or not held):
+            outcome = outcome or str(standing.status)
+            if not run and row.attempt:
+                self._orders.append(Order(row.job_id, row.attempt, "Kill"))
+        else:
+            outcome = None
+        if counter is not None or (row.status != JobStatus.WAITING == standing.status):
+            key = f"start_pilots:{row.vo}"
+            self._unit.enqueue("workload.start_pilots", {"vo": row.vo}, key=key)
+        lease = self._unit.now + timedelta(seconds=self._rules.lease_seconds)
+        self._changes.append(
+            Change(
+                job=row,
+                standing=standing,
+                outcome=outcome,
+                reported=standing.newest if run else None,
+                lease_until=lease if run and held else None,
+                rescheduled=None if counter is None else (counter, self._site(row.class_id)),
+            )
+        )
+
+    def _site(self, class_id: int) -> str:
+        job_class = self._classes.get(class_id)
+        sites = job_class.needs.sites if job_class else ()
+        return ANY_SITE if not sites else sites[0] if len(sites) == 1 else "Multiple"
+
+    def _told(self, standing: Standing) -> StatusChange:
+        return StatusChange(
+            Status=str(standing.status),
+            MinorStatus=standing.minor_status,
+            ApplicationStatus=standing.application_status,
+            StartExecTime=standing.start_exec_time,
+            EndExecTime=standing.end_exec_time,
+            LastUpdateTime=self._unit.now,
+        )
+
+    async def write(self) -> None:
+        """Write everything."""
+        if self._changes:
+            await self._unit.runs.apply(self._changes)
+        await self._unit.runs.order(self._orders)
+
+    def outcome(self, found: Found) -> Outcome:
+        """Return what the caller is told."""
+        return Outcome(success=self.success, failed=found.failed | self.failed)

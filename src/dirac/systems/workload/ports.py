@@ -1,0 +1,239 @@
+"""What the logic of jobs and sandboxes needs: its stores and the rules.
+
+The object store is `dirac.resources.storage.base.ObjectStore`.
+
+The values that go through these doors are here as well; what goes over the wire is in `models`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from dirac.core.search import Page, SearchParams, SummaryParams
+from dirac.core.unit import Event, UnitOfWork
+from dirac.systems.configuration.models import Workload
+from dirac.systems.workload.models import SandboxType
+from dirac.systems.workload.policy import Visibility
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whose a job or a sandbox is."""
+
+    vo: str
+    sub: str
+    username: str
+    group: str
+
+
+class NewClass(msgspec.Struct, frozen=True):
+    """A requirement class: all jobs of one VO and group with the same needs.
+
+    Attributes:
+        digest: Names it, SHA-256 in hexadecimal.
+        requirements: `dirac.formats.description.Requirements` as plain values.
+    """
+
+    digest: str
+    requirements: dict[str, Any]
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to be inserted.
+
+    Attributes:
+        digest: Of its requirement class.
+        jdl: Its description, with ``%j`` wherever its identifier belongs.
+    """
+
+    digest: str
+    jdl: str
+    status: str
+    minor_status: str
+    site: str
+    job_name: str
+    job_group: str
+    job_type: str
+    priority: int
+
+
+class JobHead(msgspec.Struct, frozen=True):
+    """What decides who may act on a job, and for which run.
+
+    Attributes:
+        attempt: Number of the present run, 0 before the first.
+        pilot_stamp: The pilot that holds this run, None if there is none.
+    """
+
+    job_id: int
+    owner: Owner
+    status: str
+    attempt: int
+    pilot_stamp: str | None
+
+
+class StoredPeek(msgspec.Struct, frozen=True):
+    """The end of a run's standard output, as of its last heartbeat; None where there was none."""
+
+    attempt: int
+    text: str | None
+    time: datetime | None
+
+
+class JobRepository(Protocol):
+    """Jobs, their descriptions and classes. All methods take and answer in bulk."""
+
+    async def ensure_classes(self, owner: Owner, classes: Sequence[NewClass]) -> dict[str, int]:
+        """Return the identifiers of classes by digest; those that are new are inserted."""
+        ...
+
+    async def insert(self, owner: Owner, jobs: Sequence[NewJob], classes: Mapping[str, int]) -> list[int]:
+        """Insert jobs with their descriptions; return their identifiers in the same order."""
+        ...
+
+    async def search(self, visible: Visibility, params: SearchParams, *, page: int, per_page: int) -> Page:
+        """Return one page of the visible jobs that fit."""
+        ...
+
+    async def summary(self, visible: Visibility, params: SummaryParams) -> list[dict[str, Any]]:
+        """Count the visible jobs that fit, by the values of some parameters."""
+        ...
+
+    async def heads(self, visible: Visibility, job_ids: Sequence[int]) -> dict[int, JobHead]:
+        """Return the heads of those jobs that are visible."""
+        ...
+
+    async def lock(self, job_ids: Sequence[int]) -> None:
+        """Keep others from changing these jobs until the end of the transaction."""
+        ...
+
+    async def jdls(self, visible: Visibility, job_ids: Sequence[int]) -> dict[int, str]:
+        """Return the descriptions of those jobs that are visible."""
+        ...
+
+    async def parameters(self, job_ids: Sequence[int]) -> dict[int, dict[str, str]]:
+        """Return the free parameters of jobs, by name; jobs without any are absent."""
+        ...
+
+    async def peeks(self, visible: Visibility, job_ids: Sequence[int]) -> dict[int, StoredPeek]:
+        """Return the last seen output of the present run of those jobs that are visible."""
+        ...
+
+
+class SandboxRecord(msgspec.Struct, frozen=True):
+    """An archive that is known, whether it was uploaded or only announced.
+
+    Attributes:
+        stored: When the object store was seen to have it; None if it never was.
+    """
+
+    sandbox_id: int
+    pfn: str
+    vo: str
+    owner_sub: str
+    owner_group: str
+    size: int
+    stored: datetime | None
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """The link from a job to one of its archives.
+
+    Attributes:
+        attempt: The run that made it; None for inputs.
+    """
+
+    job_id: int
+    type: SandboxType
+    sandbox_id: int
+    attempt: int | None = None
+
+
+class SandboxRepository(Protocol):
+    """Archives and the jobs they belong to."""
+
+    async def announce(self, owner: Owner, pfn: str, size: int) -> SandboxRecord:
+        """Return the record of an archive, making it if it is new, and count this as an access.
+
+        The record may be somebody else's: the caller has to look.
+        """
+        ...
+
+    async def find(self, pfns: Sequence[str], *, lock: bool = False) -> dict[str, SandboxRecord]:
+        """Return the records of archives by name; locked ones are not cleaned away meanwhile."""
+        ...
+
+    async def mark_stored(self, sandbox_ids: Sequence[int]) -> None:
+        """Note that the object store has these archives."""
+        ...
+
+    async def assign(self, assignments: Sequence[Assignment]) -> None:
+        """Link archives to jobs; a link that exists stays, for the newest run that asked for it."""
+        ...
+
+    async def assigned(
+        self, job_ids: Sequence[int], kind: SandboxType | None = None
+    ) -> list[tuple[int, str, str]]:
+        """Return (job, type, pfn) of the inputs and of the present runs' outputs of jobs."""
+        ...
+
+    async def unassign(self, job_ids: Sequence[int]) -> None:
+        """Remove all links of jobs."""
+        ...
+
+    async def retire(self, unused_since: datetime, limit: int) -> int:
+        """Count archives that nobody uses as not stored; return how many that were."""
+        ...
+
+    async def disposable(self, unused_since: datetime, limit: int) -> list[SandboxRecord]:
+        """Return and lock records that are not stored, belong to no job, and were left alone."""
+        ...
+
+    async def delete(self, sandbox_ids: Sequence[int]) -> None:
+        """Delete records."""
+        ...
+
+
+class WorkUnit(UnitOfWork, Protocol):
+    """One transaction on jobs and sandboxes."""
+
+    @property
+    def jobs(self) -> JobRepository:
+        """The jobs."""
+        ...
+
+    @property
+    def sandboxes(self) -> SandboxRepository:
+        """The archives."""
+        ...
+
+    async def recall(self, scope: str, key: str, digest: str) -> str | None:
+        """Return the answer that was given for this idempotency key, None if it is new.
+
+        Raises:
+            ConflictError: The key was used before, for another request.
+        """
+        ...
+
+    async def remember(self, scope: str, key: str, digest: str, answer: str) -> None:
+        """Keep the answer to a request for its repetition.
+
+        Raises:
+            ConflictError: The same request is being carried out elsewhere; it has a `retry_after`.
+        """
+        ...
+
+    async def history(self, subject_kind: str, subject_ids: Sequence[str]) -> list[Event]:
+        """Return all events of these subjects, in the order in which they were recorded."""
+        ...
+
+
+class Rules(Protocol):
+    """What the configuration says about jobs."""
+
+    async def workload(self) -> Workload:
+        """Return the section in force."""
+        ...

@@ -1,0 +1,380 @@
+"""What the logic of running jobs and of pilots needs: its stores, its secrets, its computing elements.
+
+`ports` has the same for jobs and sandboxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from dirac.core.search import Page, SearchParams, SummaryParams
+from dirac.core.unit import UnitOfWork
+from dirac.resources.computing.base import ComputingElement
+from dirac.systems.configuration.models import Tree
+from dirac.systems.workload.models import PilotMetadata
+from dirac.systems.workload.policy import Visibility
+from dirac.systems.workload.ports import JobRepository
+from dirac.systems.workload.states import Standing
+
+
+class Snapshot(Protocol):
+    """The configuration as of one version."""
+
+    @property
+    def version(self) -> int:
+        """Its number."""
+        ...
+
+    @property
+    def tree(self) -> Tree:
+        """All of it."""
+        ...
+
+
+class Configured(Protocol):
+    """Who knows the configuration in force."""
+
+    async def current(self) -> Snapshot:
+        """Return it."""
+        ...
+
+
+class JobTokens(Protocol):
+    """Who issues the tokens of runs."""
+
+    async def job_token(
+        self,
+        *,
+        job_id: int,
+        attempt: int,
+        vo: str,
+        owner_sub: str,
+        owner: str,
+        group: str,
+        stamp: str,
+        seconds: int,
+    ) -> str:
+        """Return a token for this one run of this one job."""
+        ...
+
+
+class PilotSecrets(Protocol):
+    """Who knows the one-time secrets of pilots."""
+
+    def secret(self, stamp: str) -> str:
+        """Return the secret of a pilot, the same each time."""
+        ...
+
+    def digest(self, stamp: str) -> str:
+        """Return what is stored of the secret of a pilot."""
+        ...
+
+
+class PilotSecretRepository(Protocol):
+    """The stored secrets of pilots, in the transaction of the pilots themselves."""
+
+    async def add(self, stamp: str, vo: str, secret_digest: str, expires: datetime) -> None:
+        """Let a pilot with this secret log in, until it expires."""
+        ...
+
+
+class ComputingElements(Protocol):
+    """Who knows how to reach computing elements."""
+
+    async def get(self, site: str, ce: str) -> ComputingElement:
+        """Return a computing element of the configuration.
+
+        Raises:
+            NotFoundError: The configuration has none of that name.
+            InvalidInputError: Its settings are wrong.
+        """
+        ...
+
+
+class ClassRow(msgspec.Struct, frozen=True):
+    """A stored requirement class; `requirements` are `dirac.formats.description.Requirements`."""
+
+    class_id: int
+    vo: str
+    owner_group: str
+    requirements: dict[str, Any]
+
+
+class Front(msgspec.Struct, frozen=True):
+    """Which job of a class would be next: the oldest one of the highest priority."""
+
+    class_id: int
+    priority: int
+    job_id: int
+
+
+class JobRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A job with its present run, as far as deeds need it.
+
+    Attributes:
+        attempt: Number of the present run, 0 before the first.
+        pilot_stamp: The pilot that has this run, None if there was none yet.
+        lease_until: When it counts as lost, None if there is none or it is over.
+        last_report: Time of the newest report that the run has made.
+    """
+
+    job_id: int
+    vo: str
+    owner_sub: str
+    owner: str
+    owner_group: str
+    class_id: int
+    status: str
+    minor_status: str
+    application_status: str
+    site: str
+    user_priority: int
+    attempt: int
+    reschedule_counter: int
+    submission_time: datetime
+    last_update_time: datetime
+    start_exec_time: datetime | None
+    end_exec_time: datetime | None
+    pilot_stamp: str | None = None
+    lease_until: datetime | None = None
+    last_report: datetime | None = None
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that a pilot has got, with its description."""
+
+    job: JobRow
+    jdl: str
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a job; what is None stays.
+
+    Attributes:
+        standing: Where it is now.
+        outcome: What its present run ended with, if it did.
+        reported: Time of the newest report of the run, if it has made one.
+        lease_until: The run's new lease.
+        rescheduled: The job waits again; these are its counter and where it may run.
+    """
+
+    job: JobRow
+    standing: Standing
+    outcome: str | None = None
+    reported: datetime | None = None
+    lease_until: datetime | None = None
+    rescheduled: tuple[int, str] | None = None
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True):
+    """A run's sign of life."""
+
+    job_id: int
+    attempt: int
+    lease_until: datetime
+    dynamic: dict[str, float]
+    peek: str | None
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A command for a run."""
+
+    job_id: int
+    attempt: int
+    command: str
+    arguments: str | None = None
+
+
+class RunRepository(Protocol):
+    """Jobs on their way through claims and runs. All methods take and answer in bulk."""
+
+    async def classes(self, after: int) -> list[ClassRow]:
+        """Return the classes with a greater identifier than this one."""
+        ...
+
+    async def fronts(self, vo: str) -> list[Front]:
+        """Return, for each class of a VO with waiting jobs, which of them would be next."""
+        ...
+
+    async def claim(
+        self, front: Front, stamp: str, request_id: str, site: str, lease: datetime
+    ) -> int | None:
+        """Give one waiting job of this class and priority to a pilot; None if there is none any more.
+
+        Raises:
+            ConflictError: The same request is being answered at this moment.
+        """
+        ...
+
+    async def claimed(self, stamp: str, request_id: str) -> Claimed | None:
+        """Return the job that this request of this pilot got, None if it got none.
+
+        `JobRow.attempt` is that of the request, and `lease_until` is None unless it is the present one.
+        """
+        ...
+
+    async def waiting_counts(self, vo: str) -> dict[int, int]:
+        """Return the number of waiting jobs by class."""
+        ...
+
+    async def waiting_before(self, job: JobRow) -> int:
+        """Count the waiting jobs of the VO that have a higher priority, or the same and are older."""
+        ...
+
+    async def jobs(self, visible: Visibility, job_ids: Sequence[int], *, lock: bool) -> dict[int, JobRow]:
+        """Return those jobs that are visible; locked ones are not changed by others meanwhile."""
+        ...
+
+    async def overdue(self, limit: int) -> list[JobRow]:
+        """Return and lock jobs whose present run has outlived its lease."""
+        ...
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Write what becomes of jobs."""
+        ...
+
+    async def beat(self, beats: Sequence[Beat]) -> None:
+        """Write signs of life."""
+        ...
+
+    async def order(self, orders: Sequence[Order]) -> None:
+        """Leave commands for runs."""
+        ...
+
+    async def deliver(self, runs: Mapping[int, int]) -> list[Order]:
+        """Return the commands for these runs (attempt by job) that were not delivered; now they are."""
+        ...
+
+    async def set_site(self, sites: Mapping[int, str]) -> None:
+        """Set the site of jobs."""
+        ...
+
+    async def set_parameters(self, values: Mapping[int, Mapping[str, str]]) -> None:
+        """Set free parameters of jobs; others stay."""
+        ...
+
+    async def expire(self, stamps: Sequence[str]) -> int:
+        """Let the leases of these pilots' runs end now; return how many there were."""
+        ...
+
+
+class PilotRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A pilot.
+
+    Attributes:
+        grid_site: The site.
+        destination_site: The computing element.
+        pilot_reference: Its name there, empty until it was taken.
+    """
+
+    pilot_stamp: str
+    vo: str
+    status: str
+    status_reason: str
+    grid_type: str
+    grid_site: str
+    destination_site: str
+    queue: str
+    pilot_reference: str
+    submission_time: datetime
+    last_update_time: datetime
+    current_job_id: int | None = None
+
+
+class QueueLoad(msgspec.Struct, frozen=True):
+    """Pilots of one queue that have not ended.
+
+    Attributes:
+        waiting: Those that do not run yet.
+        idle: Those that run and have no job.
+        busy: Those that run and have one.
+    """
+
+    waiting: int = 0
+    idle: int = 0
+    busy: int = 0
+
+
+class PilotRepository(Protocol):
+    """Pilots. All methods take and answer in bulk."""
+
+    async def add(self, pilots: Sequence[PilotRow]) -> int:
+        """Insert pilots; return how many of these stamps were new."""
+        ...
+
+    async def find(self, visible: Visibility, stamps: Sequence[str], *, lock: bool) -> dict[str, PilotRow]:
+        """Return those pilots that are visible, by stamp."""
+        ...
+
+    async def alive(self) -> list[PilotRow]:
+        """Return all pilots that have not ended."""
+        ...
+
+    async def loads(self) -> dict[tuple[str, str, str, str], QueueLoad]:
+        """Return the pilots that have not ended, counted by VO, site, computing element and queue."""
+        ...
+
+    async def aborted(self, since: datetime) -> dict[tuple[str, str, str], int]:
+        """Count the pilots that were given up before they ran, by site, computing element and queue."""
+        ...
+
+    async def ended(self, since: datetime, until: datetime) -> list[PilotRow]:
+        """Return the pilots that changed last between these moments, and have ended."""
+        ...
+
+    async def plan_lock(self) -> None:
+        """Wait until nobody else plans pilots; until the end of the transaction nobody else does."""
+        ...
+
+    async def update(self, changes: Mapping[str, PilotMetadata]) -> None:
+        """Change pilots, by stamp."""
+        ...
+
+    async def submitted(self, references: Mapping[str, str]) -> None:
+        """Note the names that computing elements gave to pilots, by stamp."""
+        ...
+
+    async def search(self, visible: Visibility, params: SearchParams, *, page: int, per_page: int) -> Page:
+        """Return one page of the visible pilots that fit."""
+        ...
+
+    async def summary(self, visible: Visibility, params: SummaryParams) -> list[dict[str, Any]]:
+        """Count the visible pilots that fit, by the values of some parameters."""
+        ...
+
+
+class RunUnit(UnitOfWork, Protocol):
+    """One transaction on jobs, runs and pilots."""
+
+    @property
+    def jobs(self) -> JobRepository:
+        """The jobs, as `ports` has them."""
+        ...
+
+    @property
+    def runs(self) -> RunRepository:
+        """Jobs on their way through claims and runs."""
+        ...
+
+    @property
+    def pilots(self) -> PilotRepository:
+        """The pilots."""
+        ...
+
+    @property
+    def pilot_secrets(self) -> PilotSecretRepository:
+        """What pilots log in with."""
+        ...
+
+
+class Enqueued(Protocol):
+    """A committed transaction, as far as listeners look at it."""
+
+    @property
+    def enqueued(self) -> bool:
+        """Whether background work was asked for that may begin at once."""
+        ...

@@ -1,0 +1,213 @@
+"""Jobs in the database: insertion in bulk, search, and what is shown of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, insert, select, true
+
+from dirac.core.search import Condition, Page, SearchParams, SummaryParams
+from dirac.db.search import Searchable, values_of
+from dirac.db.transaction import Transaction
+from dirac.systems.workload.policy import Visibility
+from dirac.systems.workload.ports import JobHead, NewClass, NewJob, Owner, StoredPeek
+from dirac.systems.workload.store.tables import attempts, classes, descriptions, jobs, parameters
+
+# Rows of one statement: the engines allow about 32 000 values in it.
+_BATCH = 5000
+_c = jobs.c
+_NO_APPLICATION_STATUS = "Unknown"
+
+
+def _of_pilot(condition: Condition) -> ColumnElement[bool]:
+    runs = select(attempts.c.job_id).where(attempts.c.pilot_stamp.in_(values_of(condition)))
+    return _c.job_id.in_(runs)
+
+
+SEARCHABLE = Searchable(
+    {
+        "JobID": _c.job_id,
+        "JobType": _c.job_type,
+        "JobGroup": _c.job_group,
+        "Site": _c.site,
+        "JobName": _c.job_name,
+        "Owner": _c.owner,
+        "OwnerGroup": _c.owner_group,
+        "VO": _c.vo,
+        "SubmissionTime": _c.submission_time,
+        "RescheduleTime": _c.reschedule_time,
+        "LastUpdateTime": _c.last_update_time,
+        "StartExecTime": _c.start_exec_time,
+        "HeartBeatTime": _c.heartbeat_time,
+        "EndExecTime": _c.end_exec_time,
+        "Status": _c.status,
+        "MinorStatus": _c.minor_status,
+        "ApplicationStatus": _c.application_status,
+        "UserPriority": _c.user_priority,
+        "RescheduleCounter": _c.reschedule_counter,
+        "VerifiedFlag": _c.verified_flag,
+        "AccountedFlag": _c.accounted_flag,
+    },
+    key="JobID",
+    pseudo={"PilotStamp": _of_pilot},
+)
+"""Parameters of jobs, by the names that DIRAC gives them."""
+
+
+def visible_jobs(visible: Visibility) -> ColumnElement[bool]:
+    """Return the condition that a job is in sight."""
+    parts: list[ColumnElement[bool]] = [true()]
+    if visible.vo is not None:
+        parts.append(_c.vo == visible.vo)
+    if visible.owner_sub is not None:
+        parts.append(_c.owner_sub == visible.owner_sub)
+    return and_(*parts)
+
+
+class JobStore:
+    """Implements `JobRepository`.
+
+    Args:
+        tx: The transaction it works in.
+    """
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    async def ensure_classes(self, owner: Owner, new: Sequence[NewClass]) -> dict[str, int]:
+        """Return the identifiers of classes by digest; those that are new are inserted."""
+        wanted = {one.digest: one for one in new}
+        known = await self._class_ids(list(wanted))
+        # In one order, or two submissions with the same new classes could wait for each other for ever.
+        missing = [wanted[digest] for digest in sorted(wanted.keys() - known.keys())]
+        if not missing:
+            return known
+        rows = [
+            {
+                "digest": one.digest,
+                "vo": owner.vo,
+                "owner_group": owner.group,
+                "requirements": one.requirements,
+            }
+            for one in missing
+        ]
+        for start in range(0, len(rows), _BATCH):
+            await self._tx.insert_missing(classes, rows[start : start + _BATCH])
+        return known | await self._class_ids([one.digest for one in missing])
+
+    async def _class_ids(self, digests: Sequence[str]) -> dict[str, int]:
+        rows = await self._tx.execute(
+            select(classes.c.digest, classes.c.class_id).where(classes.c.digest.in_(digests))
+        )
+        return {row.digest: row.class_id for row in rows}
+
+    async def insert(self, owner: Owner, new: Sequence[NewJob], class_ids: Mapping[str, int]) -> list[int]:
+        """Insert jobs with their descriptions; return their identifiers in the same order."""
+        common = {
+            "vo": owner.vo,
+            "owner_sub": owner.sub,
+            "owner": owner.username,
+            "owner_group": owner.group,
+            "application_status": _NO_APPLICATION_STATUS,
+            "attempt": 0,
+            "reschedule_counter": 0,
+            "submission_time": self._tx.now,
+            "last_update_time": self._tx.now,
+            "verified_flag": True,
+            "accounted_flag": False,
+        }
+        rows = [
+            common
+            | {
+                "class_id": class_ids[job.digest],
+                "status": job.status,
+                "minor_status": job.minor_status,
+                "site": job.site,
+                "job_name": job.job_name,
+                "job_group": job.job_group,
+                "job_type": job.job_type,
+                "user_priority": job.priority,
+            }
+            for job in new
+        ]
+        # SQLite numbers the rows of a statement in their order, but SQLAlchemy does not rely on it.
+        sqlite = self._tx.dialect == "sqlite"
+        statement = insert(jobs).returning(_c.job_id, sort_by_parameter_order=not sqlite)
+        ids = [row.job_id for row in await self._tx.execute(statement, rows)]
+        if sqlite:
+            ids.sort()
+        texts = [
+            {"job_id": job_id, "jdl": job.jdl.replace("%j", str(job_id))}
+            for job_id, job in zip(ids, new, strict=True)
+        ]
+        await self._tx.execute(insert(descriptions), texts)
+        return ids
+
+    async def search(self, visible: Visibility, params: SearchParams, *, page: int, per_page: int) -> Page:
+        """Return one page of the visible jobs that fit."""
+        return await SEARCHABLE.search(
+            self._tx, params, page=page, per_page=per_page, visible=visible_jobs(visible)
+        )
+
+    async def summary(self, visible: Visibility, params: SummaryParams) -> list[dict[str, Any]]:
+        """Count the visible jobs that fit, by the values of some parameters."""
+        return await SEARCHABLE.summary(self._tx, params, visible=visible_jobs(visible))
+
+    async def heads(self, visible: Visibility, job_ids: Sequence[int]) -> dict[int, JobHead]:
+        """Return the heads of those jobs that are visible."""
+        present = and_(attempts.c.job_id == _c.job_id, attempts.c.attempt == _c.attempt)
+        columns = (_c.vo, _c.owner_sub, _c.owner, _c.owner_group)
+        statement = self._seen(
+            select(_c.job_id, _c.status, _c.attempt, attempts.c.pilot_stamp, *columns).select_from(
+                jobs.outerjoin(attempts, present)
+            ),
+            visible,
+            job_ids,
+        )
+        return {
+            row.job_id: JobHead(
+                job_id=row.job_id,
+                owner=Owner(vo=row.vo, sub=row.owner_sub, username=row.owner, group=row.owner_group),
+                status=row.status,
+                attempt=row.attempt,
+                pilot_stamp=row.pilot_stamp,
+            )
+            for row in await self._tx.execute(statement)
+        }
+
+    async def lock(self, job_ids: Sequence[int]) -> None:
+        """Keep others from changing these jobs until the end of the transaction."""
+        await self._tx.execute(
+            select(_c.job_id).where(_c.job_id.in_(job_ids)).order_by(_c.job_id).with_for_update()
+        )
+
+    async def jdls(self, visible: Visibility, job_ids: Sequence[int]) -> dict[int, str]:
+        """Return the descriptions of those jobs that are visible."""
+        joined = jobs.join(descriptions, descriptions.c.job_id == _c.job_id)
+        statement = select(_c.job_id, descriptions.c.jdl).select_from(joined)
+        rows = await self._tx.execute(self._seen(statement, visible, job_ids))
+        return {row.job_id: row.jdl for row in rows}
+
+    async def parameters(self, job_ids: Sequence[int]) -> dict[int, dict[str, str]]:
+        """Return the free parameters of jobs, by name; jobs without any are absent."""
+        found: dict[int, dict[str, str]] = {}
+        statement = select(parameters).where(parameters.c.job_id.in_(job_ids)).order_by(parameters.c.name)
+        for row in await self._tx.execute(statement):
+            found.setdefault(row.job_id, {})[row.name] = row.value
+        return found
+
+    async def peeks(self, visible: Visibility, job_ids: Sequence[int]) -> dict[int, StoredPeek]:
+        """Return the last seen output of the present run of those jobs that are visible."""
+        present = and_(attempts.c.job_id == _c.job_id, attempts.c.attempt == _c.attempt)
+        statement = select(_c.job_id, _c.attempt, _c.heartbeat_time, attempts.c.peek).select_from(
+            jobs.outerjoin(attempts, present)
+        )
+        rows = await self._tx.execute(self._seen(statement, visible, job_ids))
+        return {
+            row.job_id: StoredPeek(attempt=row.attempt, text=row.peek, time=row.heartbeat_time)
+            for row in rows
+        }
+
+    def _seen(self, statement: Select[Any], visible: Visibility, job_ids: Sequence[int]) -> Select[Any]:
+        return statement.where(visible_jobs(visible), _c.job_id.in_(job_ids))

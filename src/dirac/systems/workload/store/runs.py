@@ -1,0 +1,329 @@
+"""Claims, runs, leases and commands in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy.sql import Update
+
+from dirac.core.errors import ConflictError
+from dirac.db.transaction import Transaction
+from dirac.systems.workload.models import JobStatus
+from dirac.systems.workload.policy import Visibility
+from dirac.systems.workload.ports_running import Beat, Change, Claimed, ClassRow, Front, JobRow, Order
+from dirac.systems.workload.store.jobs import visible_jobs
+from dirac.systems.workload.store.pilots import free_pilots, occupy_pilot
+from dirac.systems.workload.store.tables import attempts, classes, commands, descriptions, jobs, parameters
+
+_j = jobs.c
+_a = attempts.c
+_OF_JOB = tuple(name for name in JobRow.__struct_fields__ if name in _j)
+_OF_RUN = ("pilot_stamp", "lease_until", "last_report")
+_PRESENT = and_(_a.job_id == _j.job_id, _a.attempt == _j.attempt)
+_WAITING = JobStatus.WAITING.value
+_MOST_COUNTED = 10_000
+_FEW = 4
+
+
+def _rows() -> Select[Any]:
+    return select(*(_j[name] for name in _OF_JOB), *(_a[name] for name in _OF_RUN)).select_from(
+        jobs.outerjoin(attempts, _PRESENT)
+    )
+
+
+class RunStore:
+    """Implements `RunRepository`.
+
+    Args:
+        tx: The transaction it works in.
+    """
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    async def classes(self, after: int) -> list[ClassRow]:
+        """Return the classes with a greater identifier than this one."""
+        columns = [classes.c[name] for name in ClassRow.__struct_fields__]
+        rows = await self._tx.execute(select(*columns).where(classes.c.class_id > after))
+        return [ClassRow(**row._mapping) for row in rows]
+
+    async def fronts(self, vo: str) -> list[Front]:
+        """Return, for each class of a VO with waiting jobs, which of them would be next.
+
+        Two steps into the index per class, however many jobs wait.
+        """
+        waiting = select(_j.user_priority).where(_j.class_id == classes.c.class_id, _j.status == _WAITING)
+        highest = waiting.order_by(_j.user_priority.desc()).limit(1).scalar_subquery()
+        front = select(classes.c.class_id, highest.label("priority")).where(classes.c.vo == vo).subquery()
+        oldest = (
+            select(_j.job_id)
+            .where(
+                _j.class_id == front.c.class_id,
+                _j.status == _WAITING,
+                _j.user_priority == front.c.priority,
+            )
+            .order_by(_j.job_id)
+            .limit(1)
+            .scalar_subquery()
+        )
+        rows = await self._tx.execute(
+            select(front.c.class_id, front.c.priority, oldest.label("job_id")).where(
+                front.c.priority.is_not(None)
+            )
+        )
+        return [Front(row.class_id, row.priority, row.job_id) for row in rows if row.job_id is not None]
+
+    async def claim(
+        self, front: Front, stamp: str, request_id: str, site: str, lease: datetime
+    ) -> int | None:
+        """Give one waiting job of this class and priority to a pilot; None if there is none any more.
+
+        Raises:
+            ConflictError: The same request is being answered at this moment.
+        """
+        waiting = (
+            _j.class_id == front.class_id,
+            _j.status == _WAITING,
+            _j.user_priority == front.priority,
+        )
+        found = await self._tx.execute(
+            select(_j.job_id, _j.attempt)
+            .where(*waiting)
+            .order_by(_j.job_id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        if (row := found.first()) is None:
+            return None
+        now, attempt = self._tx.now, row.attempt + 1
+        run = {"job_id": row.job_id, "attempt": attempt, "pilot_stamp": stamp, "request_id": request_id}
+        if not await self._tx.insert_missing(attempts, [run | {"claimed": now, "lease_until": lease}]):
+            raise ConflictError("the same request is being answered", hint="Ask again", retry_after=1.0)
+        await self._tx.execute(
+            update(jobs)
+            .where(_j.job_id == row.job_id)
+            .values(
+                status=JobStatus.MATCHED.value,
+                minor_status="Assigned",
+                site=site,
+                attempt=attempt,
+                last_update_time=now,
+                heartbeat_time=now,
+            )
+        )
+        await occupy_pilot(self._tx, stamp, row.job_id)
+        return int(row.job_id)
+
+    async def claimed(self, stamp: str, request_id: str) -> Claimed | None:
+        """Return the job that this request of this pilot got, None if it got none."""
+        columns = [_j[name] for name in _OF_JOB if name != "attempt"]
+        run = [_a[name] for name in _OF_RUN]
+        statement = (
+            select(*columns, *run, _a.attempt, _j.attempt.label("present"), descriptions.c.jdl)
+            .select_from(
+                attempts.join(jobs, _j.job_id == _a.job_id).join(
+                    descriptions, descriptions.c.job_id == _a.job_id
+                )
+            )
+            .where(_a.pilot_stamp == stamp, _a.request_id == request_id)
+        )
+        row = (await self._tx.execute(statement)).first()
+        if row is None:
+            return None
+        values = dict(row._mapping)
+        present, jdl = values.pop("present"), values.pop("jdl")
+        if present != values["attempt"]:
+            values["lease_until"] = None
+        return Claimed(job=JobRow(**values), jdl=jdl)
+
+    async def waiting_counts(self, vo: str) -> dict[int, int]:
+        """Return the number of waiting jobs by class."""
+        rows = await self._tx.execute(
+            select(_j.class_id, func.count().label("number"))
+            .select_from(classes.join(jobs, _j.class_id == classes.c.class_id))
+            .where(classes.c.vo == vo, _j.status == _WAITING)
+            .group_by(_j.class_id)
+        )
+        return {row.class_id: row.number for row in rows}
+
+    async def waiting_before(self, job: JobRow) -> int:
+        """Count the waiting jobs of the VO that come first; counts no further than 10 000."""
+        before = or_(
+            _j.user_priority > job.user_priority,
+            and_(_j.user_priority == job.user_priority, _j.job_id < job.job_id),
+        )
+        some = (
+            select(_j.job_id).where(_j.vo == job.vo, _j.status == _WAITING, before).limit(_MOST_COUNTED)
+        ).subquery()
+        return int((await self._tx.execute(select(func.count()).select_from(some))).scalar_one())
+
+    async def jobs(self, visible: Visibility, job_ids: Sequence[int], *, lock: bool) -> dict[int, JobRow]:
+        """Return those jobs that are visible; locked ones are not changed by others meanwhile."""
+        wanted = and_(visible_jobs(visible), _j.job_id.in_(job_ids))
+        if lock:
+            # By itself: a statement that waits for a lock still sees the other tables as before the wait.
+            await self._tx.execute(select(_j.job_id).where(wanted).order_by(_j.job_id).with_for_update())
+        rows = await self._tx.execute(_rows().where(wanted).order_by(_j.job_id))
+        return {row.job_id: JobRow(**row._mapping) for row in rows}
+
+    async def overdue(self, limit: int) -> list[JobRow]:
+        """Return and lock jobs whose present run has outlived its lease."""
+        late = and_(_a.lease_until <= self._tx.now, _PRESENT)
+        locked = await self._tx.execute(
+            select(_j.job_id)
+            .select_from(jobs.join(attempts, _PRESENT))
+            .where(late)
+            .order_by(_j.job_id)
+            .limit(limit)
+            .with_for_update(of=jobs, skip_locked=True)
+        )
+        ids = [row.job_id for row in locked]
+        if not ids:
+            return []
+        rows = await self._tx.execute(_rows().where(_j.job_id.in_(ids), late).order_by(_j.job_id))
+        return [JobRow(**row._mapping) for row in rows]
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Write what becomes of jobs."""
+        await self._update_jobs([change for change in changes if change.rescheduled is None])
+        await self._update_jobs([change for change in changes if change.rescheduled is not None])
+        again = [change.job.job_id for change in changes if change.rescheduled is not None]
+        if again:  # they describe the run that is given up
+            await self._tx.execute(delete(parameters).where(parameters.c.job_id.in_(again)))
+        now = self._tx.now
+        over = {
+            change.job.job_id: {"ended": now, "outcome": change.outcome, "lease_until": None}
+            for change in changes
+            if change.outcome is not None
+        }
+        await self._spread(update(attempts).where(_a.ended.is_(None)), _a.job_id, over)
+        stamps = {c.job.pilot_stamp for c in changes if c.outcome is not None and c.job.pilot_stamp}
+        if stamps:
+            await free_pilots(self._tx, sorted(stamps), sorted(over))
+        going = {
+            change.job.job_id: {"last_report": change.reported, "lease_until": change.lease_until}
+            for change in changes
+            if change.outcome is None and change.reported is not None and change.lease_until is not None
+        }
+        await self._spread(update(attempts).where(_a.ended.is_(None)), _a.job_id, going)
+
+    async def _update_jobs(self, changes: Sequence[Change]) -> None:
+        now = self._tx.now
+        values: dict[int, dict[str, Any]] = {}
+        for change in changes:
+            standing = change.standing
+            row: dict[str, Any] = {
+                "status": standing.status.value,
+                "minor_status": standing.minor_status,
+                "application_status": standing.application_status,
+                "start_exec_time": standing.start_exec_time,
+                "end_exec_time": standing.end_exec_time,
+                "last_update_time": now,
+            }
+            if change.rescheduled is not None:
+                counter, site = change.rescheduled
+                row |= {"reschedule_counter": counter, "site": site, "reschedule_time": now}
+            values[change.job.job_id] = row
+        await self._spread(update(jobs), _j.job_id, values)
+
+    async def _spread(self, statement: Update, key: Any, values: Mapping[int, Mapping[str, Any]]) -> None:
+        """Give rows their values: with one statement where they are equal, else in one bulk statement."""
+        groups: dict[Hashable, list[int]] = {}
+        for identifier, row in values.items():
+            groups.setdefault(tuple(row.values()), []).append(identifier)
+        if len(groups) <= _FEW:
+            for ids in groups.values():
+                await self._tx.execute(statement.where(key.in_(ids)).values(**values[ids[0]]))
+            return
+        names = next(iter(values.values()))
+        bulk = statement.where(key == bindparam("b_key")).values(
+            {name: bindparam(f"b_{name}") for name in names}
+        )
+        rows = [
+            {"b_key": identifier} | {f"b_{name}": value for name, value in row.items()}
+            for identifier, row in values.items()
+        ]
+        await self._tx.execute(bulk, rows)
+
+    async def beat(self, beats: Sequence[Beat]) -> None:
+        """Write signs of life."""
+        if not beats:
+            return
+        ids = [beat.job_id for beat in beats]
+        await self._tx.execute(update(jobs).where(_j.job_id.in_(ids)).values(heartbeat_time=self._tx.now))
+        for with_peek in (True, False):
+            rows = [
+                {
+                    "b_job": beat.job_id,
+                    "b_attempt": beat.attempt,
+                    "lease_until": beat.lease_until,
+                    "dynamic": beat.dynamic,
+                    **({"peek": beat.peek} if with_peek else {}),
+                }
+                for beat in beats
+                if (beat.peek is not None) == with_peek
+            ]
+            if rows:
+                run = and_(_a.job_id == bindparam("b_job"), _a.attempt == bindparam("b_attempt"))
+                await self._tx.execute(update(attempts).where(run, _a.ended.is_(None)), rows)
+
+    async def order(self, orders: Sequence[Order]) -> None:
+        """Leave commands for runs."""
+        if orders:
+            rows = [
+                {
+                    "job_id": order.job_id,
+                    "attempt": order.attempt,
+                    "command": order.command,
+                    "arguments": order.arguments,
+                    "created": self._tx.now,
+                }
+                for order in orders
+            ]
+            await self._tx.execute(insert(commands), rows)
+
+    async def deliver(self, runs: Mapping[int, int]) -> list[Order]:
+        """Return the commands for these runs (attempt by job) that were not delivered; now they are."""
+        c = commands.c
+        found = (
+            await self._tx.execute(
+                select(c.id, c.job_id, c.attempt, c.command, c.arguments)
+                .where(c.job_id.in_(list(runs)), c.sent.is_(None))
+                .order_by(c.id)
+            )
+        ).all()
+        due = [row for row in found if row.attempt == runs[row.job_id]]
+        if due:
+            ids = [row.id for row in due]
+            await self._tx.execute(update(commands).where(c.id.in_(ids)).values(sent=self._tx.now))
+        return [Order(row.job_id, row.attempt, row.command, row.arguments) for row in due]
+
+    async def set_site(self, sites: Mapping[int, str]) -> None:
+        """Set the site of jobs."""
+        await self._spread(
+            update(jobs), _j.job_id, {job_id: {"site": site} for job_id, site in sites.items()}
+        )
+
+    async def set_parameters(self, values: Mapping[int, Mapping[str, str]]) -> None:
+        """Set free parameters of jobs; others stay."""
+        rows = [
+            {"job_id": job_id, "name": name, "value": value}
+            for job_id, named in values.items()
+            for name, value in named.items()
+        ]
+        if rows:
+            key = tuple_(parameters.c.job_id, parameters.c.name)
+            pairs = [(row["job_id"], row["name"]) for row in rows]
+            await self._tx.execute(delete(parameters).where(key.in_(pairs)))
+            await self._tx.execute(insert(parameters), rows)
+
+    async def expire(self, stamps: Sequence[str]) -> int:
+        """Let the leases of these pilots' runs end now; return how many there were."""
+        now = self._tx.now
+        changed = await self._tx.execute(
+            update(attempts).where(_a.pilot_stamp.in_(stamps), _a.lease_until > now).values(lease_until=now)
+        )
+        return changed.rowcount

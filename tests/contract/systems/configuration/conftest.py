@@ -1,0 +1,90 @@
+"""A configuration on each database, with what is around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dirac.core.errors import InvalidInputError
+from dirac.core.unit import Event
+from dirac.db.engine import Database, DatabaseUnits
+from dirac.systems.configuration.checks import Checker
+from dirac.systems.configuration.logic import Configuration
+from dirac.systems.configuration.ports import ConfigurationUnit as Unit
+from dirac.systems.configuration.store import ConfigurationUnit
+from dirac.systems.identity.models import Identity, Property, RegisteredVO
+from dirac.testing.time import FakeClock
+
+MakeIdentity = Callable[..., Identity]
+
+
+class RecordingRegistry:
+    """Leaves an event in the transaction, as the real one leaves rows."""
+
+    async def replace(self, unit: Unit, vos: Sequence[RegisteredVO], *, actor: str) -> None:
+        unit.record(
+            Event(
+                kind="test.registry.replaced",
+                vo="",
+                subject_kind="test",
+                subject_id="registry",
+                time=unit.now,
+                actor=actor,
+                data={"vos": [vo.name for vo in vos]},
+            )
+        )
+
+
+def _check_computing(plugin: str, name: str, settings: Mapping[str, Any]) -> None:
+    if unknown := set(settings) - {"host"}:
+        raise InvalidInputError(f"{plugin} {name} has no setting {unknown.pop()!r}")
+
+
+@pytest.fixture
+def make_configuration(database: Database, clock: FakeClock) -> Callable[..., Configuration]:
+    """Make configurations on one database, as several processes of an installation do."""
+
+    def make(units: Any = None) -> Configuration:
+        return Configuration(
+            units or DatabaseUnits(database, ConfigurationUnit),
+            clock=clock,
+            registry=RecordingRegistry(),
+            checker=Checker(lambda kind: ["local"] if kind == "dirac.computing" else [], _check_computing),
+            issuer="https://dirac.example",
+        )
+
+    return make
+
+
+@pytest.fixture
+def configuration(make_configuration: Callable[..., Configuration]) -> Configuration:
+    """A configuration of a new installation."""
+    return make_configuration()
+
+
+@pytest.fixture
+def make_identity() -> MakeIdentity:
+    """Make identities of all kinds; users of astro without rights unless told otherwise."""
+
+    def make(vo: str = "astro", *properties: Property, kind: Any = "user") -> Identity:
+        return Identity(
+            vo=vo,
+            sub="alice",
+            username="alice",
+            group="user",
+            properties=frozenset(properties or (Property.NORMAL_USER,)),
+            kind=kind,
+            token_id="t",
+            expires=datetime(2027, 1, 1, tzinfo=UTC),
+        )
+
+    return make
+
+
+@pytest.fixture
+def admin(make_identity: MakeIdentity) -> Identity:
+    """Somebody who may do everything here."""
+    return make_identity("", Property.SERVICE_ADMINISTRATOR, kind="service")

@@ -1,0 +1,177 @@
+"""The configuration's routes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from tests.contract.systems.configuration.sample import TEXT
+
+from dirac.core.errors import UnauthenticatedError
+from dirac.systems.configuration.api import routers
+from dirac.systems.configuration.logic import Configuration
+from dirac.systems.configuration.models import Tree
+from dirac.systems.identity.models import Identity, Property
+from dirac.testing.time import FakeClock
+from dirac.transport.server import create_app
+
+
+@asynccontextmanager
+async def _lifespan(_app: Any) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.fixture
+async def client(
+    configuration: Configuration, admin: Identity, make_identity: Callable[..., Identity]
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application with the configuration's routes; the token names who is asking."""
+    callers = {
+        "admin": admin,
+        "service": make_identity("", Property.CS_ADMINISTRATOR, kind="service"),
+        "would-be": make_identity("astro", Property.CS_ADMINISTRATOR),
+        "astro": make_identity("astro"),
+        "bio": make_identity("bio"),
+        "pilot": make_identity("astro", Property.GENERIC_PILOT, kind="pilot"),
+        "job": make_identity("astro", kind="job"),
+    }
+
+    async def authenticate(token: str) -> Identity:
+        try:
+            return callers[token]
+        except KeyError:
+            raise UnauthenticatedError("no such token") from None
+
+    app = create_app(
+        routers,
+        provided={Configuration: configuration},
+        authenticate=authenticate,
+        lifespan=_lifespan,
+        version="1",
+    )
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://dirac.example") as client:
+        yield client
+
+
+def _as(caller: str, **headers: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {caller}", **headers}
+
+
+async def _apply(client: httpx.AsyncClient, text: str = TEXT, **options: Any) -> httpx.Response:
+    return await client.post("/api/config/apply", json={"text": text, **options}, headers=_as("admin"))
+
+
+async def test_the_shape_of_diracx_for_the_callers_vo(client: httpx.AsyncClient) -> None:
+    assert (await _apply(client)).status_code == 200
+    answer = await client.get("/api/config/", headers=_as("astro"))
+    assert answer.status_code == 200
+    served = answer.json()
+    assert served["Registry"] == {
+        "astro": {
+            "IdP": {"URL": "https://dirac.example", "ClientID": "dirac"},
+            "Support": {"Email": None, "Webpage": None, "Message": "Please contact your VO"},
+            "DefaultGroup": "user",
+            "Users": {"alice": {"PreferedUsername": "alice", "Email": None, "Suspended": []}},
+            "Groups": {"user": {"JobShare": 1000, "Properties": ["NormalUser"], "Users": ["alice"]}},
+        }
+    }
+    assert list(served["Operations"]) == ["astro"]
+    assert list(served["Resources"]["Sites"]["LCG"]) == ["LCG.Both.ch"]
+    assert "bio" not in answer.text.lower()
+    assert "here" not in answer.text, "settings of computing elements are not served"
+    everything = (await client.get("/api/config/", headers=_as("admin"))).json()
+    assert list(everything["Registry"]) == ["astro", "bio"]
+
+
+async def test_what_the_caller_has_is_not_sent_again(client: httpx.AsyncClient, clock: FakeClock) -> None:
+    await _apply(client)
+    first = await client.get("/api/config/", headers=_as("astro"))
+    etag, modified = first.headers["etag"], first.headers["last-modified"]
+    assert etag.startswith('"')
+    assert modified == "Fri, 20 Nov 2026 12:00:00 GMT"
+
+    async def status(caller: str = "astro", **headers: str) -> int:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return (await client.get("/api/config/", headers=_as(caller, **named))).status_code
+
+    for known in (etag, etag.strip('"'), f"W/{etag}", f'"other", {etag}', "*"):
+        assert await status(If_None_Match=known) == 304
+    assert await status(If_Modified_Since=modified) == 304
+    assert await status(If_None_Match='"older"', If_Modified_Since=modified) == 200
+    assert await status(If_None_Match='"newer"', If_Modified_Since="Fri, 20 Nov 2026 12:00:01 GMT") == 304
+    assert await status(If_Modified_Since="no date") == 200
+    assert await status("bio", If_None_Match=etag) == 200, "another VO's answer is another one"
+    clock.advance(5)
+    await _apply(client, TEXT.replace("LCG.Bio.ch", "LCG.New.ch"))
+    assert await status(If_None_Match=etag) == 304, "what changed is not the caller's"
+    await _apply(client, TEXT.replace("LCG.Both.ch", "LCG.All.ch"))
+    assert await status(If_None_Match=etag) == 200
+
+
+async def test_an_application_is_answered_with_its_changes(client: httpx.AsyncClient) -> None:
+    dry = await _apply(client, "pilot: {max_jobs: 2}", dry_run=True)
+    assert dry.json() == {"version": 1, "changes": [{"path": "pilot/max_jobs", "old": 1000, "new": 2}]}
+    assert (await _apply(client, "pilot: {max_jobs: 2}", comment="two")).json() == dry.json()
+    await _apply(client, "pilot: {max_jobs: 3}")
+    log = (await client.get("/api/config/log", headers=_as("admin"))).json()
+    assert [(version["number"], version["comment"]) for version in log] == [(2, ""), (1, "two")]
+    difference = await client.get("/api/config/diff?old=1&new=2", headers=_as("astro"))
+    assert difference.json() == [{"path": "pilot/max_jobs", "old": 2, "new": 3}]
+    back = await client.post("/api/config/rollback", json={"version": 1}, headers=_as("service"))
+    assert back.json()["version"] == 3
+    tree = (await client.get("/api/config/tree?version=3", headers=_as("astro"))).json()
+    assert (tree["version"], tree["text"], tree["tree"]["pilot"]["max_jobs"]) == (
+        3,
+        "pilot:\n  max_jobs: 2\n",
+        2,
+    )
+
+
+async def test_faults_are_answered_with_their_places(client: httpx.AsyncClient) -> None:
+    answer = await _apply(client, "pilot: {max_job: 1}\nsites: 3\n", file="site.yaml")
+    assert answer.status_code == 400
+    error = answer.json()
+    assert error["where"] == "site.yaml:1:9"
+    assert (
+        "site.yaml:1:9: pilot/max_job: unknown option `max_job`; did you mean `max_jobs`?" in error["detail"]
+    )
+    assert "site.yaml:2:8: sites: expected lines of `name: value`, found `3`" in error["detail"]
+
+
+async def test_wrong_requests_are_refused(client: httpx.AsyncClient) -> None:
+    await _apply(client, "pilot: {max_jobs: 2}")
+    assert (await _apply(client, "{}", expected_version=0)).status_code == 409
+    assert (await _apply(client, "#" * 1_100_000)).status_code == 413
+    assert (await _apply(client, "{}", unknown=1)).status_code == 422
+    for version, status in ((9, 404), (-1, 422), (2**40, 422), ("x", 422)):
+        answer = await client.post("/api/config/rollback", json={"version": version}, headers=_as("admin"))
+        assert answer.status_code == status
+        assert (
+            await client.get(f"/api/config/tree?version={version}", headers=_as("admin"))
+        ).status_code == status
+
+
+@pytest.mark.parametrize("caller", ["would-be", "astro", "pilot", "job"])
+async def test_only_administrators_change(client: httpx.AsyncClient, caller: str) -> None:
+    applying = await client.post("/api/config/apply", json={"text": "{}"}, headers=_as(caller))
+    rolling = await client.post("/api/config/rollback", json={"version": 0}, headers=_as(caller))
+    assert (applying.status_code, rolling.status_code) == (403, 403)
+
+
+@pytest.mark.parametrize("path", ["", "tree", "diff?old=0", "log", "schema"])
+async def test_people_and_services_read(client: httpx.AsyncClient, path: str) -> None:
+    statuses = {
+        caller: (await client.get(f"/api/config/{path}", headers=_as(caller))).status_code
+        for caller in ("astro", "service", "pilot", "job", "nobody")
+    }
+    assert statuses == {"astro": 200, "service": 200, "pilot": 403, "job": 403, "nobody": 401}
+
+
+async def test_the_schema_is_that_of_the_tree(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/api/config/schema", headers=_as("astro"))
+    assert answer.json() == msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Tree)))

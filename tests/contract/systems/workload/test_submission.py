@@ -1,0 +1,227 @@
+"""Submission: what is stored, what is refused, and that nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import event, func, select
+
+from dirac.core.errors import ConflictError, InvalidInputError, TooLargeError, UnavailableError
+from dirac.db.engine import Database
+from dirac.db.tables import events, tasks
+from dirac.systems.configuration.models import Workload
+from dirac.systems.identity.models import Property
+from dirac.systems.workload.store.tables import classes, descriptions, jobs
+from dirac.testing.faults import FailNth
+from dirac.testing.time import FakeClock
+
+from .support import ECHO, Room, info, person
+
+ALICE = person("alice")
+
+
+@contextlib.contextmanager
+def counting(database: Database) -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
+        seen.append(statement)
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+
+
+async def count(database: Database, table: object) -> int:
+    async with database.read() as tx:
+        return (await tx.execute(select(func.count()).select_from(table))).scalar_one()  # type: ignore[arg-type]
+
+
+async def test_a_job_waits_and_its_history_says_how_it_came_to_that(room: Room, clock: FakeClock) -> None:
+    (job,) = await room.submission.submit(ALICE, [ECHO])
+    assert (job.Status, job.MinorStatus) == ("Waiting", "Pilot Agent Submission")
+    assert job.TimeStamp == clock.now()
+    log = await room.queries.logging(ALICE, job.JobID)
+    assert [(e.Status, e.MinorStatus, e.ApplicationStatus, e.Source) for e in log] == [
+        ("Received", "Job accepted", "Unknown", "JobManager"),
+        ("Waiting", "Pilot Agent Submission", "Unknown", "JobScheduling"),
+    ]
+    async with room.database.read() as tx:
+        (task,) = (await tx.execute(select(tasks.c.name, tasks.c.args, tasks.c.pending_key))).all()
+    assert tuple(task) == ("workload.start_pilots", {"vo": "astro"}, "start_pilots:astro")
+
+
+async def test_the_stored_description_has_its_identifier_and_its_true_owner(room: Room) -> None:
+    jdl = ECHO + 'Owner = "root"; vo = "other"; JobID = 7; JobRequirements = [ CPUTime = 1 ];'
+    (job_id,) = await room.submitted(ALICE, jdl)
+    text = (await room.queries.jdl(ALICE, job_id)).jdl
+    assert f"job {job_id}" in text
+    assert f"JobID = {job_id};" in text
+    assert "root" not in text
+    assert "other" not in text
+    assert "JobRequirements" not in text
+    assert "alice" in text
+
+
+async def test_identifiers_are_in_the_order_of_the_descriptions(room: Room) -> None:
+    texts = [f'Executable = "run"; JobName = "n{i}";' for i in range(1500)]
+    ids = await room.submitted(ALICE, *texts)
+    assert ids == sorted(ids)
+    async with room.database.read() as tx:
+        names = {row.job_id: row.job_name for row in await tx.execute(select(jobs.c.job_id, jobs.c.job_name))}
+        stored = {row.job_id: row.jdl for row in await tx.execute(select(descriptions))}
+    assert [names[job_id] for job_id in ids] == [f"n{i}" for i in range(1500)]
+    assert all(f"n{i}" in stored[job_id] for i, job_id in enumerate(ids))
+
+
+async def test_a_parametric_description_stands_for_many_jobs(room: Room) -> None:
+    jdl = 'Executable = "run"; Arguments = "%s %n %j"; Parameters = { "a", "b", "c" };'
+    ids = await room.submitted(ALICE, jdl, ECHO)
+    assert len(ids) == 4
+    text = (await room.queries.jdl(ALICE, ids[1])).jdl
+    assert f'"b 1 {ids[1]}"' in text
+
+
+async def test_jobs_with_the_same_needs_are_of_one_class(room: Room) -> None:
+    other = 'Executable = "else"; CPUTime = 86000;'
+    await room.submitted(ALICE, ECHO, other, 'Executable = "x"; Tags = { "GPU" };')
+    await room.submitted(person("bob"), ECHO)
+    await room.submitted(person("bob", "bio"), ECHO)
+    async with room.database.read() as tx:
+        rows = (await tx.execute(select(classes.c.vo, classes.c.requirements))).all()
+    assert sorted((row.vo, row.requirements.get("tags", [])) for row in rows) == [
+        ("astro", []),
+        ("astro", ["GPU"]),
+        ("bio", []),
+    ]
+
+
+async def test_jobs_with_input_data_do_not_wait_for_pilots_yet(room: Room) -> None:
+    (job,) = await room.submission.submit(ALICE, ['Executable = "x"; InputData = "LFN:/astro/a/b";'])
+    assert (job.Status, job.MinorStatus) == ("Received", "Job accepted")
+    assert await count(room.database, tasks) == 0
+
+
+async def test_hundred_descriptions_cost_as_many_statements_as_one(room: Room) -> None:
+    pfn = await room.stored_sandbox(ALICE)
+    jdl = f'Executable = "x"; InputSandbox = {{ "SB:SandboxSE|{pfn}" }};'
+    await room.submitted(ALICE, jdl)
+    with counting(room.database) as one:
+        await room.submission.submit(ALICE, [jdl], "key-1")
+    with counting(room.database) as hundred:
+        await room.submission.submit(ALICE, [jdl] * 100, "key-100")
+    assert len(hundred) == len(one)
+    with counting(room.database) as plain:
+        await room.submitted(ALICE, *[ECHO] * 100)
+    assert len([text for text in plain if not text.startswith(("BEGIN", "PRAGMA"))]) == 5, plain
+
+
+FAULTS = {
+    "empty": ([], "no job description"),
+    "unterminated string": ([ECHO, 'Executable = "x'], r"jdl\[1\] line 1 column"),
+    "no executable": ([ECHO, ECHO, 'Arguments = "x";'], r"jdl\[2\].*Executable"),
+    "unknown type": (["Executable = { 1, 2 };"], r"jdl\[0\].*Executable"),
+    "third line": (["Executable = x;\n\n  = 3;"], r"jdl\[0\] line 3 column 3"),
+    "one of many": (['Executable = "x"; CPUTime = %s; Parameters = { 1000, 5, 2000 };'], r"jdl\[0\] job 1"),
+    "too many parameters": (['Executable = "x"; Parameters = 999999999;'], r"jdl\[0\].*999999999"),
+    "long type": ([f'Executable = "x"; JobType = "{"t" * 65}";'], "JobType"),
+    "long name": ([f'Executable = "x"; JobName = "{"t" * 300}";'], "JobName"),
+    "strange sandbox": (['Executable = "x"; InputSandbox = "SB:Other";'], r"jdl\[0\].*sandbox"),
+    "no such sandbox": (
+        [f'Executable = "x"; InputSandbox = "SB:SandboxSE|/S3/sandboxes/a/b/c/sha256:{"0" * 64}.tar.gz";'],
+        "there is no sandbox",
+    ),
+    "infinite number": (['Executable = "x"; CPUTime = 1e999;'], r"jdl\[0\]"),
+    "control character": (['Executable = "\x01";'], r"jdl\[0\] line 1"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+async def test_a_fault_anywhere_stores_nothing(room: Room, case: str) -> None:
+    texts, message = FAULTS[case]
+    with pytest.raises(InvalidInputError, match=f"(?s){message}"):
+        await room.submission.submit(ALICE, texts, "key")
+    for table in (jobs, descriptions, events, tasks, classes):
+        assert await count(room.database, table) == 0
+
+
+async def test_what_is_too_large_is_refused(room: Room) -> None:
+    with pytest.raises(TooLargeError, match=r"jdl\[0\]"):
+        await room.submission.submit(ALICE, [f'Executable = "{"x" * 10_000_000}";'])
+    room.rules.section = Workload(max_jobs_per_submission=3)
+    with pytest.raises(TooLargeError, match="4 job descriptions"):
+        await room.submission.submit(ALICE, [ECHO] * 4)
+    with pytest.raises(InvalidInputError, match=r"jdl\[2\]"):
+        await room.submission.submit(ALICE, [ECHO, ECHO, 'Executable = "x"; Parameters = 2;'])
+    with pytest.raises(InvalidInputError, match=r"jdl\[1\].*more than the 3 jobs"):
+        await room.submission.submit(ALICE, ['Executable = "x"; Parameters = 3;', ECHO])
+    assert await count(room.database, jobs) == 0
+
+
+async def test_a_repetition_gets_the_same_answer(room: Room) -> None:
+    first = await room.submission.submit(ALICE, [ECHO, ECHO], "a key")
+    assert await room.submission.submit(ALICE, [ECHO, ECHO], "a key") == first
+    assert await room.submission.submit(person("bob"), [ECHO, ECHO], "a key") != first
+    with pytest.raises(ConflictError, match="another request"):
+        await room.submission.submit(ALICE, [ECHO], "a key")
+    assert await count(room.database, jobs) == 4
+    for key in ("", "x" * 129, "käse", "a\nb"):
+        with pytest.raises(InvalidInputError, match="key"):
+            await room.submission.submit(ALICE, [ECHO], key)
+
+
+async def test_duplicates_at_the_same_moment_converge(room: Room) -> None:
+    answers = await asyncio.gather(*(room.submission.submit(ALICE, [ECHO], "one") for _ in range(5)))
+    assert len({answer[0].JobID for answer in answers}) == 1
+    assert await count(room.database, jobs) == 1
+
+
+async def test_submissions_at_the_same_moment_share_their_new_classes(room: Room) -> None:
+    texts = [f'Executable = "x"; Tags = {{ "t{i}" }};' for i in range(20)]
+    orders = (texts, texts[::-1], texts[10:] + texts[:10], texts)
+    await asyncio.gather(*(room.submission.submit(ALICE, order) for order in orders))
+    assert await count(room.database, jobs) == 80
+    assert await count(room.database, classes) == 20
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_failure_at_any_operation_loses_and_doubles_nothing(room: Room, lost: bool) -> None:
+    pfn = await room.stored_sandbox(ALICE)
+    jdl = f'Executable = "x"; InputSandbox = {{ "SB:SandboxSE|{pfn}" }};'
+    faults = FailNth(room.database)
+    done = 0
+    for n in range(1, 100):
+        answer = None
+        with faults.failing(n, lost=lost), contextlib.suppress(UnavailableError):
+            answer = await room.submission.submit(ALICE, [jdl, ECHO], f"key-{n}")
+        again = await room.submission.submit(ALICE, [jdl, ECHO], f"key-{n}")
+        assert answer in (None, again)
+        done += 1
+        assert await count(room.database, jobs) == await count(room.database, descriptions) == 2 * done
+        assert await count(room.database, events) == 4 * done
+        assert len((await room.sandboxes.assigned(ALICE, again[0].JobID))["input"]) == 1
+        if not faults.fired:
+            break
+    assert done > 8
+
+
+async def test_only_ones_own_stored_sandboxes_can_be_used(room: Room) -> None:
+    pfn = await room.stored_sandbox(ALICE, b"mine")
+    jdl = f'Executable = "x"; InputSandbox = {{ "SB:SandboxSE|{pfn}", "{pfn}", "LFN:/astro/x/y" }};'
+    for caller in (person("bob"), person("alice", "bio"), person("bob", "astro", Property.JOB_ADMINISTRATOR)):
+        with pytest.raises(InvalidInputError, match="there is no sandbox"):
+            await room.submission.submit(caller, [jdl])
+    (job_id,) = await room.submitted(ALICE, jdl)
+    assert (await room.sandboxes.assigned(ALICE, job_id))["input"] == [pfn]
+    sharing = person("bob", "astro", Property.NORMAL_USER, Property.JOB_SHARING)
+    assert await room.submitted(sharing, jdl)
+
+    ticket = await room.sandboxes.initiate(ALICE, info(b"later"))
+    later = f'Executable = "x"; InputSandbox = "{ticket.pfn}";'
+    with pytest.raises(InvalidInputError, match="Upload it"):
+        await room.submission.submit(ALICE, [later])
+    await room.upload(ticket, b"later")
+    assert await room.submitted(ALICE, later)

@@ -1,0 +1,120 @@
+"""What must fit together in a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from dirac.core.errors import InvalidInputError
+from dirac.systems.configuration.checks import Checker
+
+PLUGINS = {"dirac.computing": ["local", "slurm"], "dirac.identity": ["oidc"]}
+
+
+def _check_computing(plugin: str, name: str, settings: Mapping[str, Any]) -> None:
+    if "unknown" in settings:
+        raise InvalidInputError("no setting 'unknown'", where=f"computing element {name!r}", hint="Use host")
+
+
+def _faults(**tree: Any) -> list[tuple[str, str]]:
+    checker = Checker(lambda kind: PLUGINS.get(kind, []), _check_computing)
+    return [("/".join(path), text) for path, text in checker.check(tree)]
+
+
+def _vo(**options: Any) -> dict[str, Any]:
+    return {"astro": {"default_group": "user", "groups": {"user": {}}, **options}}
+
+
+def _element(**element: Any) -> dict[str, Any]:
+    sites = {"LCG.Here.ch": {"virtual_organisations": ["astro"], "computing_elements": {"ce": element}}}
+    return {"virtual_organisations": _vo(), "sites": sites}
+
+
+def test_what_fits_has_no_fault() -> None:
+    users = {"alice": {"groups": ["user"]}, "bob": {"groups": ["user"], "sub": "b-1"}}
+    assert _faults(virtual_organisations=_vo(users=users, identity_provider="oidc")) == []
+    assert _faults(**_element(type="local", settings={"host": "a", "token_file": "/x", "port": 1})) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "text"),
+    [
+        ({"default_group": "usr"}, "default_group", "there is no group `usr`; did you mean `user`?"),
+        (
+            {"identity_provider": "x"},
+            "identity_provider",
+            "no identity provider `x`; known are `oidc`, `password`",
+        ),
+        ({"users": {"a": {"groups": ["usr"]}}}, "users/a/groups/0", "there is no group `usr`"),
+        (
+            {"users": {"a": {"groups": ["user", "user"]}}},
+            "users/a/groups/1",
+            "the group `user` is here twice",
+        ),
+        (
+            {"users": {"a": {"groups": ["user"]}, "b": {"groups": ["user"], "sub": "a"}}},
+            "users/b",
+            "the subject `a` is that of the user `a` as well",
+        ),
+    ],
+)
+def test_a_vo_that_does_not_fit(options: dict[str, Any], path: str, text: str) -> None:
+    ((place, found),) = _faults(virtual_organisations=_vo(**options))
+    assert place == f"virtual_organisations/astro/{path}"
+    assert text in found
+
+
+def test_the_same_subject_in_two_vos_is_two_people() -> None:
+    vo = _vo(users={"alice": {"groups": ["user"]}})["astro"]
+    assert _faults(virtual_organisations={"astro": vo, "bio": vo}) == []
+
+
+def test_a_site_of_an_unknown_vo() -> None:
+    sites = {"LCG.Here.ch": {"virtual_organisations": ["astr"]}}
+    ((place, text),) = _faults(virtual_organisations=_vo(), sites=sites)
+    assert place == "sites/LCG.Here.ch/virtual_organisations/0"
+    assert text == "there is no VO `astr`; did you mean `astro`?"
+
+
+def test_an_unknown_computing_plugin() -> None:
+    ((place, text),) = _faults(**_element(type="slrm"))
+    assert place.endswith("computing_elements/ce/type")
+    assert text == "there is no computing plugin `slrm`; did you mean `slurm`?"
+
+
+def test_settings_that_the_plugin_refuses() -> None:
+    ((place, text),) = _faults(**_element(type="slurm", settings={"unknown": 1}))
+    assert place.endswith("computing_elements/ce/settings")
+    assert text == "computing element 'ce': no setting 'unknown'. Use host"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["password", "client_secret", "Token", "accessToken", "apiKey", "private-key", "PASSPHRASE", "user.pwd"],
+)
+def test_a_setting_that_is_called_like_a_secret_is_refused(name: str) -> None:
+    ((place, text),) = _faults(**_element(type="slurm", settings={"deep": [{name: "x"}]}))
+    assert place.endswith(f"settings/deep/0/{name}")
+    assert "secrets never belong in the configuration" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["password_file", "tokenPath", "token_seconds", "keyboard", "private", "secretary"]
+)
+def test_a_setting_that_only_sounds_like_one_is_accepted(name: str) -> None:
+    assert _faults(**_element(type="slurm", settings={name: "x"})) == []
+
+
+def test_a_password_in_an_address_is_refused() -> None:
+    ((place, _),) = _faults(**_element(type="slurm", settings={"url": "https://me:secret@host/x"}))
+    assert place.endswith("settings/url")
+    assert _faults(**_element(type="slurm", settings={"url": "https://host:80/a@b"})) == []
+
+
+def test_what_other_faults_left_of_a_tree_is_still_checked() -> None:
+    tree = {"astro": {"users": {"a": {}}}, "bio": {"default_group": "x", "groups": {}}}
+    assert [place for place, _ in _faults(virtual_organisations=tree)] == [
+        "virtual_organisations/bio/default_group"
+    ]

@@ -1,0 +1,35 @@
+"""The reference says everything, and is the one that is committed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import inspect
+
+from dirac.systems.configuration.models import Tree
+from dirac.systems.configuration.reference import _meaning, _sections, reference
+
+COMMITTED = Path(__file__).parents[4] / "docs/operator/configuration.md"
+
+
+def test_every_option_has_a_meaning() -> None:
+    silent = [
+        f"{path}/{field.name}"
+        for path, section in _sections("", inspect.type_info(Tree))
+        for field in section.fields
+        if not _meaning(field.type)
+    ]
+    assert silent == []
+
+
+def test_the_committed_reference_is_up_to_date() -> None:
+    assert COMMITTED.read_text() == reference(), (
+        "run python -m dirac.systems.configuration.reference > docs/operator/configuration.md"
+    )
+
+
+def test_a_row_has_path_type_default_and_meaning() -> None:
+    assert (
+        "| `virtual_organisations/<vo>/groups/<group>/job_share` | number from 1 to 2147483647 | `1000` "
+        "| Share of the VO's resources, in parts |"
+    ) in reference()
