@@ -14,7 +14,6 @@ import typer
 
 from dirac.core.errors import InvalidInputError
 from dirac.core.search import Condition
-from dirac.core.time import to_wire
 
 _MOST_IDS = 100_000
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -186,6 +185,8 @@ def conditions(
     for parameter, values in (named or {}).items():
         found += one_of(parameter, values)
     if since:
+        from dirac.core.time import to_wire
+
         found.append(Condition("SubmissionTime", "gt", to_wire(parse_since(since, datetime.now(UTC)))))
     return found + [parse_where(text) for text in where or ()]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
-from dirac.cli.output import COLOURS, colourful, print_table
+from dirac.cli.output import COLOURS, colourful, print_table, text
 
 if TYPE_CHECKING:
     from dirac.systems.workload.models import Explanation, LogEntry
@@ -45,10 +45,7 @@ def heading(title: str) -> None:
 def print_log(entries: Sequence[LogEntry]) -> None:
     """Print the life of a job as a table; columns that say nothing are left out."""
     rows = [{name: getattr(entry, name) for name in _LOG} for entry in entries]
-    for row in rows:
-        # The name for "was never said".
-        row["ApplicationStatus"] = "" if row["ApplicationStatus"] == "Unknown" else row["ApplicationStatus"]
-    shown = {name: title for name, title in _LOG.items() if any(row[name] not in (None, "") for row in rows)}
+    shown = {name: title for name, title in _LOG.items() if any(text(row[name]) for row in rows)}
     print_table(rows, shown, nothing="Nothing has happened to it yet.")
 
 

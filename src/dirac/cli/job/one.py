@@ -116,8 +116,8 @@ def describe(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
     heading(f"Job {job_id}")
     width = max(map(len, job)) + 2
     for name, value in job.items():
-        if value not in (None, ""):
-            print(f"  {name:<{width}}{styled(text(value), value)}")
+        if shown := text(value):
+            print(f"  {name:<{width}}{styled(shown, value)}")
     heading("Life")
     print_log(known["log"])
     if known["parameters"]:
