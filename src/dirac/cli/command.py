@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from dirac.cli.help import ENVIRONMENT, EXIT_CODES, Help
+from dirac.cli.parameters import lighten
 from dirac.cli.tree import TREE, Branch, Leaf, Root
 
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -30,6 +31,10 @@ def command(*examples: str) -> Callable[[Function], Function]:
 class Command(TyperCommand):
     """A command with our help."""
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, ``--help`` among them."""
+        return lighten(super().get_params(ctx))
+
     def get_help(self, ctx: Any) -> str:
         """Return the help text, with colours; what prints it takes them away where there is no terminal."""
         page = Help()
@@ -46,6 +51,10 @@ class Group(TyperGroup):
     def __init__(self, *, node: Root | Branch | None = None, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.node = node or TREE
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, ``--help`` among them."""
+        return lighten(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is given
         """Return the names that are shown."""

@@ -40,7 +40,7 @@ function _dirac_complete
     set -lx _TYPER_COMPLETE_ARGS (commandline -cp)
     dirac
 end
-complete --command dirac --no-files --arguments '(_dirac_complete get-args)' --condition '_dirac_complete is-args'""",
+complete -c dirac -f --arguments '(_dirac_complete get-args)' --condition '_dirac_complete is-args'""",
 }
 
 

@@ -14,7 +14,6 @@ import typer
 
 from dirac.core.errors import InvalidInputError
 from dirac.core.search import Condition
-from dirac.core.time import to_wire
 
 _MOST_IDS = 100_000
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -25,7 +24,9 @@ _OPERATORS = {"=": "eq", "!=": "neq", "<": "lt", ">": "gt", "~": "like", "!~": "
 
 Ids = Annotated[
     list[str],
-    typer.Argument(metavar="IDS", help="Jobs: numbers, ranges such as 12-15, or - to read them from standard input."),
+    typer.Argument(
+        metavar="IDS", help="Jobs: numbers, ranges such as 12-15, or - to read them from standard input."
+    ),
 ]
 Id = Annotated[int, typer.Argument(metavar="ID", help="The job's number.", min=1)]
 Statuses = Annotated[
@@ -33,23 +34,33 @@ Statuses = Annotated[
     typer.Option("--status", "-s", metavar="STATUS", help="With this status (repeatable, or with commas)."),
 ]
 Sites = Annotated[
-    list[str] | None, typer.Option("--site", metavar="SITE", help="At this site (repeatable; * stands for any).")
+    list[str] | None,
+    typer.Option("--site", metavar="SITE", help="At this site (repeatable; * stands for any)."),
 ]
-Owners = Annotated[list[str] | None, typer.Option("--owner", metavar="NAME", help="Of this user (repeatable).")]
+Owners = Annotated[
+    list[str] | None, typer.Option("--owner", metavar="NAME", help="Of this user (repeatable).")
+]
 Groups = Annotated[
-    list[str] | None, typer.Option("--group", "-g", metavar="NAME", help="Of this JobGroup (repeatable; * stands for any).")
+    list[str] | None,
+    typer.Option("--group", "-g", metavar="NAME", help="Of this JobGroup (repeatable; * stands for any)."),
 ]
 Names = Annotated[
-    list[str] | None, typer.Option("--name", metavar="NAME", help="Of this JobName (repeatable; * stands for any).")
+    list[str] | None,
+    typer.Option("--name", metavar="NAME", help="Of this JobName (repeatable; * stands for any)."),
 ]
 Since = Annotated[
     str | None,
-    typer.Option("--since", metavar="AGE", help="Submitted since: 30m, 12h, 2d, 1w, or a date such as 2026-01-31."),
+    typer.Option(
+        "--since", metavar="AGE", help="Submitted since: 30m, 12h, 2d, 1w, or a date such as 2026-01-31."
+    ),
 ]
 Where = Annotated[
     list[str] | None,
     typer.Option(
-        "--where", "-w", metavar="CONDITION", help="Any attribute: NAME=VALUE, or with != < > ~ (like, * for any) !~."
+        "--where",
+        "-w",
+        metavar="CONDITION",
+        help="Any attribute: NAME=VALUE, or with != < > ~ (like, * for any) !~.",
     ),
 ]
 Columns = Annotated[
@@ -71,7 +82,9 @@ def parse_ids(words: Iterable[str]) -> list[int]:
                 match = _range(piece)
                 first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
                 if not 1 <= first <= last:
-                    raise InvalidInputError(f"{piece!r} is no job", hint="Type numbers such as 12, or ranges: 12-15")
+                    raise InvalidInputError(
+                        f"{piece!r} is no job", hint="Type numbers such as 12, or ranges: 12-15"
+                    )
                 if len(found) + last - first >= _MOST_IDS:
                     raise InvalidInputError(f"{piece!r} are too many jobs; at most {_MOST_IDS} at a time")
                 found.update(dict.fromkeys(range(first, last + 1)))
@@ -104,13 +117,15 @@ def parse_states(words: Iterable[str], known: type[StrEnum]) -> list[str]:
     """
     by_name = {state.value.lower(): state.value for state in known}
     found: dict[str, None] = {}
-    for word in (piece.strip() for word in words for piece in word.split(",")):
+    for word in (piece.strip() for typed in words for piece in typed.split(",")):
         if word.lower() not in by_name:
             near = get_close_matches(word.lower(), by_name, n=1)
             raise InvalidInputError(
                 f"there is no status {word!r}",
                 where="--status",
-                hint=f"Did you mean {by_name[near[0]]}?" if near else f"There are {', '.join(by_name.values())}",
+                hint=f"Did you mean {by_name[near[0]]}?"
+                if near
+                else f"There are {', '.join(by_name.values())}",
             )
         found[by_name[word.lower()]] = None
     return list(found)
@@ -170,6 +185,8 @@ def conditions(
     for parameter, values in (named or {}).items():
         found += one_of(parameter, values)
     if since:
+        from dirac.core.time import to_wire
+
         found.append(Condition("SubmissionTime", "gt", to_wire(parse_since(since, datetime.now(UTC)))))
     return found + [parse_where(text) for text in where or ()]
 

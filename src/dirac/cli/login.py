@@ -31,16 +31,20 @@ _PASSWORDS = "DIRAC_DEMO_PASSWORDS"
 def login(
     ctx: typer.Context,
     vo: Annotated[
-        str | None, typer.Argument(metavar="VO", help="The virtual organisation; needed if there are several.")
+        str | None,
+        typer.Argument(metavar="VO", help="The virtual organisation; needed if there are several."),
     ] = None,
     group: Annotated[
-        str | None, typer.Option("--group", "-g", metavar="GROUP", help="Group to act in; otherwise the default.")
+        str | None,
+        typer.Option("--group", "-g", metavar="GROUP", help="Group to act in; otherwise the default."),
     ] = None,
     properties: Annotated[
         list[str] | None,
         typer.Option("--property", "-p", metavar="NAME", help="Ask for a property as well (repeatable)."),
     ] = None,
-    server: Annotated[str | None, typer.Option(metavar="URL", help="The server; otherwise DIRAC_URL.")] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="The server; otherwise DIRAC_URL.")
+    ] = None,
     demo_user: Annotated[
         str | None,
         typer.Option(metavar="NAME", help=f"Confirm as a demo user, with the passwords in ${_PASSWORDS}."),
@@ -139,8 +143,8 @@ def whoami(ctx: typer.Context, as_json: Json = False) -> None:
         "server": server,
     }
     if known is not None:
-        facts["token until"] = text(known.expires) + ("" if known.expires > datetime.now(UTC) else " (expired)")
+        facts["token until"] = text(known.expires) + (
+            "" if known.expires > datetime.now(UTC) else " (expired)"
+        )
     for name, value in facts.items():
         print(f"{name + ':':<13}{value}")
-
-

@@ -62,9 +62,12 @@ def root(
         str | None, typer.Option(metavar="URL", help="The server; otherwise DIRAC_URL.")
     ] = None,
     vo: Annotated[
-        str | None, typer.Option(metavar="VO", help="The virtual organisation; otherwise that of the last login.")
+        str | None,
+        typer.Option(metavar="VO", help="The virtual organisation; otherwise that of the last login."),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from (any place).")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from (any place).")
+    ] = False,
     show_version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),

@@ -38,6 +38,7 @@ COLOURS = {
     "Aborted": "red",
     "Parked": "red",
 }
+_NEVER_SAID = "Unknown"
 _WIDE = 10_000
 _DAY_SECONDS = 86400.0
 
@@ -128,7 +129,7 @@ def colour(value: Any) -> str:
 
 def text(value: Any) -> str:
     """Return a value as people read it: local times, no None."""
-    if value is None:
+    if value in (None, _NEVER_SAID):
         return ""
     if isinstance(value, datetime):
         return moment(value)

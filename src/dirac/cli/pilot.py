@@ -52,10 +52,14 @@ def list_pilots(
         typer.echo(f"{len(page.rows)} of {page.total} pilots; --limit shows more.", err=True)
 
 
-@command("dirac pilot summary", "dirac pilot summary --by GridSite,Status --json  # rows with these and `count`")
+@command(
+    "dirac pilot summary", "dirac pilot summary --by GridSite,Status --json  # rows with these and `count`"
+)
 def summary(
     ctx: typer.Context,
-    by: Annotated[str, typer.Option("--by", "-b", metavar="NAMES", help="Attributes to count by.")] = "Status",
+    by: Annotated[
+        str, typer.Option("--by", "-b", metavar="NAMES", help="Attributes to count by.")
+    ] = "Status",
     statuses: Statuses = None,
     sites: Sites = None,
     since: Since = None,

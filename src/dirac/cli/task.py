@@ -11,7 +11,14 @@ from dirac.cli.output import Json, client, print_json, print_table
 from dirac.core.errors import InvalidInputError
 
 _STATES = ("Pending", "Sent", "Running", "Parked", "Done")
-_COLUMNS = {"id": "ID", "name": "TASK", "state": "STATE", "tries": "TRIES", "due": "DUE", "error": "LAST ERROR"}
+_COLUMNS = {
+    "id": "ID",
+    "name": "TASK",
+    "state": "STATE",
+    "tries": "TRIES",
+    "due": "DUE",
+    "error": "LAST ERROR",
+}
 
 
 @command(
@@ -24,14 +31,16 @@ def list_tasks(
     state: Annotated[
         str, typer.Option("--state", "-s", metavar="STATE", help=f"One of {', '.join(_STATES)}.")
     ] = "Parked",
-    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=1000, help="Rows at most.")] = 100,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", min=1, max=1000, help="Rows at most.")
+    ] = 100,
     as_json: Json = False,
 ) -> None:
     """List background work in one state."""
     if state.title() not in _STATES:
         raise InvalidInputError(f"there is no state {state!r}", hint=f"There are {', '.join(_STATES)}")
     with client(ctx) as dirac:
-        tasks = dirac.tasks.list(state=state.title(), limit=limit)
+        tasks = dirac.tasks.search(state=state.title(), limit=limit)
     if as_json:
         print_json(tasks)
         return
@@ -39,10 +48,15 @@ def list_tasks(
     print_table(rows, _COLUMNS, nothing=f"No task is {state.lower()}.")
 
 
-@command("dirac task retry 0198c0de-7b1a-7c3e-9f00-000000000001", "dirac task retry ID ... --json  # {retried: [ID, ...]}")
+@command(
+    "dirac task retry 0198c0de-7b1a-7c3e-9f00-000000000001",
+    "dirac task retry ID ... --json  # {retried: [ID, ...]}",
+)
 def retry(
     ctx: typer.Context,
-    ids: Annotated[list[str], typer.Argument(metavar="IDS", help="The tasks, as `dirac task list` names them.")],
+    ids: Annotated[
+        list[str], typer.Argument(metavar="IDS", help="The tasks, as `dirac task list` names them.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Give parked tasks another series of tries."""

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-@command("dirac job kill 42", "dirac job kill 42-61", "dirac job list --group demo --columns JobID --json | "
-         "jq '.[].JobID' | dirac job kill -", "dirac job kill 42 --json  # {success: {ID: ...}, failed: {ID: ...}}")
+@command(
+    "dirac job kill 42",
+    "dirac job kill 42-61",
+    "dirac job list --group demo --columns JobID --json | jq '.[].JobID' | dirac job kill -",
+    "dirac job kill 42 --json  # {success: {ID: ...}, failed: {ID: ...}}",
+)
 def kill(ctx: typer.Context, ids: Ids, as_json: Json = False) -> None:
     """Stop jobs: those that wait at once, those that run by an order to their pilot."""
     with client(ctx) as dirac:
@@ -40,7 +44,9 @@ def delete(ctx: typer.Context, ids: Ids, as_json: Json = False) -> None:
 def reschedule(
     ctx: typer.Context,
     ids: Ids,
-    reset: Annotated[bool, typer.Option("--reset", help="Forget how often it was rescheduled before.")] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Forget how often it was rescheduled before.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Let jobs run again from their beginning."""

@@ -115,7 +115,9 @@ def list_jobs(
 )
 def summary(
     ctx: typer.Context,
-    by: Annotated[str, typer.Option("--by", "-b", metavar="NAMES", help="Attributes to count by.")] = "Status",
+    by: Annotated[
+        str, typer.Option("--by", "-b", metavar="NAMES", help="Attributes to count by.")
+    ] = "Status",
     statuses: Statuses = None,
     sites: Sites = None,
     owners: Owners = None,

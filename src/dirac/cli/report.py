@@ -1,0 +1,72 @@
+"""Longer answers about jobs, as people read them."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Sequence
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any
+
+from dirac.cli.output import COLOURS, colourful, print_table, text
+
+if TYPE_CHECKING:
+    from dirac.systems.workload.models import Explanation, LogEntry
+
+_LOG = {
+    "StatusTime": "TIME",
+    "Attempt": "RUN",
+    "Status": "STATUS",
+    "MinorStatus": "DETAIL",
+    "ApplicationStatus": "APPLICATION",
+    "Source": "SOURCE",
+    "Note": "NOTE",
+}
+_EFFECT = {"requirement": "REQUIREMENT", "wanted": "WANTED", "removes": "REMOVES", "removes_alone": "ALONE"}
+_CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "bold": 1, "dim": 2}
+_WIDEST = 100
+
+
+def paint(line: str, colour: str) -> str:
+    """Return a line in a colour, if standard output takes colours."""
+    return f"\x1b[{_CODES[colour]}m{line}\x1b[0m" if colour and colourful(sys.stdout) else line
+
+
+def styled(line: str, value: Any) -> str:
+    """Return a line in the colour of a state."""
+    return paint(line, COLOURS.get(value, "")) if isinstance(value, str) else line
+
+
+def heading(title: str) -> None:
+    """Print the title of a part."""
+    print(f"\n{paint(title, 'bold')}")
+
+
+def print_log(entries: Sequence[LogEntry]) -> None:
+    """Print the life of a job as a table; columns that say nothing are left out."""
+    rows = [{name: getattr(entry, name) for name in _LOG} for entry in entries]
+    shown = {name: title for name, title in _LOG.items() if any(text(row[name]) for row in rows)}
+    print_table(rows, shown, nothing="Nothing has happened to it yet.")
+
+
+def print_explanation(explanation: Explanation) -> None:
+    """Print why a job does or does not run."""
+    print(f"Job {explanation.job_id} is {styled(explanation.status, explanation.status)}", end="")
+    print(f": {explanation.minor_status}" if explanation.minor_status else "")
+    print()
+    for line in explanation.text.splitlines():
+        print("\n".join(textwrap.wrap(line, _width()) or [""]))
+    if explanation.requirements:
+        heading(f"Of {explanation.queues} queue{'' if explanation.queues == 1 else 's'} you may use")
+        rows = [{name: getattr(effect, name) for name in _EFFECT} for effect in explanation.requirements]
+        print_table(rows, _EFFECT)
+        for effect in explanation.requirements:
+            for example in effect.examples:
+                print(paint(f"  {effect.requirement}: {example}", "dim"))
+    if explanation.suggestion is not None:
+        heading("What would help")
+        print(paint("\n".join(textwrap.wrap(explanation.suggestion.text, _width())), "green"))
+
+
+def _width() -> int:
+    return min(get_terminal_size().columns, _WIDEST)
