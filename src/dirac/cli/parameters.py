@@ -44,7 +44,9 @@ class Reader:
                 expected = f"a {_NOUNS.get(kind, kind.__name__)}"
             raise typer.BadParameter(f"{word!r} is not {expected}.", ctx=ctx, param=param) from None
         low, high = getattr(param, "min", None), getattr(param, "max", None)
-        if isinstance(value, int | float) and ((low is not None and value < low) or (high is not None and value > high)):
+        if isinstance(value, int | float) and (
+            (low is not None and value < low) or (high is not None and value > high)
+        ):
             bounds = f"from {low} to {high}" if high is not None else f"{low} or more"
             raise typer.BadParameter(f"{word} is not {bounds}.", ctx=ctx, param=param)
         return value

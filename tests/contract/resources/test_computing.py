@@ -1,7 +1,5 @@
 """Every computing element keeps the promises of its interface."""
 
-
-
 from __future__ import annotations
 
 import asyncio

@@ -17,7 +17,9 @@ NOW = "2026-01-31T12:00:00.000000Z"
 TOKEN = "access-1"
 
 
-def job(job_id: int, status: str = "Waiting", minor: str = "Pilot Agent Submission", **more: Any) -> dict[str, Any]:
+def job(
+    job_id: int, status: str = "Waiting", minor: str = "Pilot Agent Submission", **more: Any
+) -> dict[str, Any]:
     return {
         "JobID": job_id,
         "Status": status,
@@ -167,7 +169,9 @@ class Handler(BaseHTTPRequestHandler):
         code = self.form.get("device_code", "").removeprefix("device:")
         if code not in self.state.confirmed:
             return self.send({"error": "authorization_pending"}, 400)
-        self.send({"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer", "refresh_token": "refresh-1"})
+        self.send(
+            {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer", "refresh_token": "refresh-1"}
+        )
 
     def revoke(self) -> None:
         self.send({})
@@ -233,7 +237,9 @@ class Handler(BaseHTTPRequestHandler):
             if all(_fits(row, each) for each in wanted.get("search", [])):
                 key = tuple(row[name] for name in wanted["grouping"])
                 counts[key] = counts.get(key, 0) + 1
-        self.send([dict(zip(wanted["grouping"], key, strict=True)) | {"count": n} for key, n in counts.items()])
+        self.send(
+            [dict(zip(wanted["grouping"], key, strict=True)) | {"count": n} for key, n in counts.items()]
+        )
 
     def sum_jobs(self) -> None:
         self._summary(list(self.state.jobs.values()))

@@ -8,15 +8,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from tests.unit.client.fakes import (
-    SERVER,
-    Fake,
-    LeapingBlockingClock,
-    LeapingClock,
-    Script,
-    names_in,
-    refused,
-)
 
 from dirac.client import AsyncClient
 from dirac.client.aio.tokens import FileTokens, MemoryTokens
@@ -30,6 +21,15 @@ from dirac.core.errors import (
     UnavailableError,
 )
 from dirac.systems.identity.models import DeviceFlow, PilotLogin, TokenResponse
+from tests.unit.client.fakes import (
+    SERVER,
+    Fake,
+    LeapingBlockingClock,
+    LeapingClock,
+    Script,
+    names_in,
+    refused,
+)
 
 FLOW = {
     "user_code": "ABCD-EFGH",

@@ -4,10 +4,10 @@ import inspect
 from pathlib import Path
 
 import pytest
-from tests.unit.client.fakes import SERVER, Fake
 
 from dirac.client import AsyncClient, _generate
 from dirac.client.sync.client import Client
+from tests.unit.client.fakes import SERVER, Fake
 
 TARGETS = _generate.targets()
 

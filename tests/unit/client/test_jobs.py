@@ -16,7 +16,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from tests.unit.client.fakes import SERVER, Fake, LeapingClock, Script, refused
 
 from dirac.client import AsyncClient
 from dirac.core.errors import InvalidInputError, NotFoundError, TooLargeError, UnavailableError
@@ -33,6 +32,7 @@ from dirac.systems.workload.models import (
     PilotStatus,
     Resource,
 )
+from tests.unit.client.fakes import SERVER, Fake, LeapingClock, Script, refused
 
 NOW = "2026-11-20T12:00:00Z"
 

@@ -9,7 +9,6 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.client.fakes import SERVER, Fake, LeapingClock, Script, names_in, refused
 
 from dirac.core.entropy import SystemEntropy
 from dirac.core.errors import (
@@ -23,6 +22,7 @@ from dirac.core.errors import (
 )
 from dirac.transport.http_client import FixedToken, HttpClient, TokenSource
 from dirac.transport.retry import BackOff
+from tests.unit.client.fakes import SERVER, Fake, LeapingClock, Script, names_in, refused
 
 
 def http(fake: Fake, clock: LeapingClock | None = None, tokens: TokenSource | None = None) -> HttpClient:
