@@ -109,7 +109,12 @@ def render() -> str:
     parts = [part for row in rows for part in row]
     beside = sorted(present - set(parts))
     lines = [_HEAD, "## The picture", "", *_graph(rows, _among(counted, parts)), ""]
-    lines += ["## The matrix", "", "Lower layers are further right, so that all numbers are right of the dots.", ""]
+    lines += [
+        "## The matrix",
+        "",
+        "Lower layers are further right, so that all numbers are right of the dots.",
+        "",
+    ]
     lines += [*_matrix(parts, counted), ""]
     if beside:
         lines += [f"In no layer, imported by tests only: {', '.join(f'`{part}`' for part in beside)}.", ""]
