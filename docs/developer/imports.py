@@ -62,9 +62,12 @@ def order(present: frozenset[str]) -> list[list[str]]:
 
 
 def _part(module: str) -> str | None:
-    """Return the part a module belongs to, None for what only holds the others together."""
+    """Return the part a module belongs to, None for what only holds the others together.
+
+    The file with the version is there only when the package was built.
+    """
     words = module.split(".")[1:]
-    if not words or words == [_SYSTEMS]:
+    if not words or words in ([_SYSTEMS], ["_version"]):
         return None
     return ".".join(words[:2] if words[0] == _SYSTEMS else words[:1])
 

@@ -13,7 +13,9 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
+
+from tests.acceptance.installation import Installation
 
 PAGE = Path(__file__).parents[2] / "docs/user/quickstart.md"
 PATIENCE = 120.0
@@ -110,9 +112,9 @@ def _ends(found: re.Match[str]) -> tuple[str, str]:
     return (one, one) if one else (first, last)
 
 
-def test_a_reader_of_the_quickstart_gets_what_it_says(site: Any) -> None:
+def test_a_reader_of_the_quickstart_gets_what_it_says(installation: Installation, tmp_path: Path) -> None:
     numbers, done = Numbers(), 0
-    with Shell(site.environment, site.directory) as shell:
+    with Shell(installation.environment("alice"), tmp_path) as shell:
         for step in steps(PAGE.read_text("utf-8")):
             command = numbers.here(step.command)
             code, said = shell.run(command)
