@@ -127,6 +127,7 @@ class Handler(BaseHTTPRequestHandler):
                 if (found := re.fullmatch(pattern, f"{method} {url.path}")) is not None:
                     return getattr(self, name)(*found.groups())
             self.fail(404, f"no route {method} {url.path}", "not_found")
+        return None
 
     @property
     def body(self) -> Any:
@@ -164,6 +165,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.fail(401, "user name or password is wrong", "unauthenticated")
         self.state.confirmed[form["user_code"]] = form["username"]
         self.send(None, 303, {"Location": "/api/auth/device/complete/finished"})
+        return None
 
     def token(self) -> None:
         code = self.form.get("device_code", "").removeprefix("device:")
@@ -172,6 +174,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(
             {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer", "refresh_token": "refresh-1"}
         )
+        return None
 
     def revoke(self) -> None:
         self.send({})
@@ -191,6 +194,7 @@ class Handler(BaseHTTPRequestHandler):
                 "preferred_username": user,
             }
         )
+        return None
 
     # jobs
 
@@ -257,6 +261,7 @@ class Handler(BaseHTTPRequestHandler):
         self.state.killed += found
         failed = {job_id: {"detail": "not found"} for job_id in wanted if job_id not in found}
         self.send({"success": {job_id: {"Status": "Killed"} for job_id in found}, "failed": failed})
+        return None
 
     def log(self, number: str) -> None:
         if (row := self.known(number)) is not None:
@@ -347,6 +352,7 @@ class Handler(BaseHTTPRequestHandler):
         if not 1 <= version <= len(self.state.versions):
             return self.fail(404, f"there is no version {version}", "not_found")
         self.send({"version": version, "text": self.state.versions[version - 1], "tree": {}})
+        return None
 
     def diff(self) -> None:
         old, new = int(self.query["old"]), int(self.query.get("new", len(self.state.versions)))
@@ -367,6 +373,7 @@ class Handler(BaseHTTPRequestHandler):
         if changes and not request.get("dry_run"):
             versions.append(request["text"])
         self.send({"version": len(versions) + bool(changes and request.get("dry_run")), "changes": changes})
+        return None
 
     def rollback(self) -> None:
         versions = self.state.versions

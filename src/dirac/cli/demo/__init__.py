@@ -1,0 +1,1 @@
+"""The demo: what bin/demo runs once the server is up."""
