@@ -152,7 +152,7 @@ def astro(installation: Installation, tmp_path_factory: pytest.TempPathFactory) 
     ]
     # The pilot's last words change its record; wait for them before looking what nobody may change.
     eventually(lambda: not installation.pilot_pids(), "the pilots have ended")
-    jti = client.auth.refresh_tokens()[0]["jti"]
+    jti = client.auth.refresh_tokens()[0].jti
     return Astro(
         done=done,
         waiting=waiting,
