@@ -19,7 +19,7 @@ from dirac.core.tasks import Task
 from dirac.core.time import SystemClock
 from dirac.db.engine import Database, DatabaseUnits
 from dirac.db.outbox import Outbox
-from dirac.db.schema import migrate, require_current
+from dirac.db.revisions import require_current
 from dirac.resources.storage.base import ObjectStore
 from dirac.resources.storage.directory import UPLOAD_PATH, DirectoryStore
 from dirac.server import health, housekeeping
@@ -173,15 +173,6 @@ def make_store(settings: Settings) -> ObjectStore:
 
 def _check(settings: Settings, kind: str, name: str, given: Mapping[str, Any]) -> None:
     make_element(settings, kind, name, given)
-
-
-async def migrate_database(settings: Settings) -> bool:
-    """Bring the database to this version; return whether there was anything to do."""
-    database = Database(settings.database_url())
-    try:
-        return await migrate(database, LOCATIONS)
-    finally:
-        await database.close()
 
 
 async def operator_token(settings: Settings, old: str | None, *, seconds: int) -> str | None:

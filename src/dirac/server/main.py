@@ -168,9 +168,22 @@ def openapi(settings: File = _DEFAULT) -> None:
 
 
 def _migrate(settings: Settings) -> bool:
-    from dirac.server.composition import migrate_database
+    from dirac.db.engine import Database
+    from dirac.db.revisions import current, heads
+    from dirac.server.schema import LOCATIONS
 
-    return asyncio.run(migrate_database(settings))
+    async def migrate_if_due() -> bool:
+        database = Database(settings.database_url())
+        try:
+            if await current(database) == heads(LOCATIONS):
+                return False
+            from dirac.db.schema import migrate as bring  # Alembic takes its time to load
+
+            return await bring(database, LOCATIONS)
+        finally:
+            await database.close()
+
+    return asyncio.run(migrate_if_due())
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from dirac.core.errors import ConflictError
-from dirac.server.celery import CeleryRunner, make_celery
 from dirac.server.composition import Installation, build
 from dirac.server.control import hold
 from dirac.server.settings import Settings
@@ -27,6 +26,8 @@ def make_runner(installation: Installation) -> Runner:
     """Return the runner that the settings ask for."""
     settings = installation.settings
     if settings.worker.runner == "celery":
+        from dirac.server.celery import CeleryRunner, make_celery  # optional, and slow to load
+
         return CeleryRunner(make_celery(settings.broker_url()))
     executor = Executor(installation.outbox, installation.tasks, installation.provide)
     return InProcessRunner(executor, concurrency=settings.worker.concurrency)

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from dirac.core.errors import UnavailableError
 from dirac.db.engine import Database
-from dirac.db.schema import migrate, require_current
+from dirac.db.revisions import heads, require_current
+from dirac.db.schema import alembic_config, migrate
 from dirac.server.schema import LOCATIONS, METADATA
 
 
@@ -38,3 +40,7 @@ async def test_an_empty_database_is_refused_with_the_command_that_mends_it(datab
         await require_current(empty, LOCATIONS)
     finally:
         await empty.close()
+
+
+def test_the_newest_revisions_are_those_that_alembic_finds() -> None:
+    assert heads(LOCATIONS) == frozenset(ScriptDirectory.from_config(alembic_config(LOCATIONS)).get_heads())
