@@ -10,12 +10,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dirac.client import Client
+from dirac.client.session import find_session
 from dirac.server import control
 from dirac.server.settings import load
 from pilot.release import make_release
@@ -98,6 +100,7 @@ class Installation:
         self.state = directory / "server"
         self.settings_file = self.state / "dirac.toml"
         self.passwords = self.state / "secrets" / "passwords.json"
+        self._clients: dict[tuple[str, int], Client] = {}
         self._options = {"pilots": 2, "idle": 4, "lease": 20, "heartbeat": 2, "reschedules": 3} | options
         self._lay_out()
 
@@ -109,7 +112,8 @@ class Installation:
             f'state = "{self.state}"\n'
             'master_key_file = "secrets/master.key"\n'
             f'[http]\nurl = "{self.url}"\nport = {self.port}\n'
-            f'[pilots]\nprogram = "{cvmfs}/dirac/pilot/dirac-pilot.py"\ndirectory = "{self.directory}/pilots"\n'
+            f'[pilots]\nprogram = "{cvmfs}/dirac/pilot/dirac-pilot.py"\n'
+            f'directory = "{self.directory}/pilots"\n'
         )
         self.tree = self.directory / "configuration.yml"
         self.tree.write_text(TREE.format(cvmfs=cvmfs, **self._options))
@@ -131,11 +135,11 @@ class Installation:
         return answer
 
     def deploy(self) -> None:
-        """Start the server, make its accounts and apply the configuration."""
+        """Start the server, apply the configuration, make the accounts and log the users in."""
         self.server("up")
         self.server("token", "--out", str(self.state / "secrets" / "operator.token"))
-        self.server("accounts", "--passwords", str(self.passwords), given=json.dumps(USERS))
         self.run("config", "apply", str(self.tree), "--yes", operator=True)
+        self.server("accounts", "--passwords", str(self.passwords), given=json.dumps(USERS))
         for vo, users in USERS.items():
             for user in users:
                 self.run("login", vo, "--demo-user", user, *self._group(vo, user), user=user)
@@ -173,6 +177,8 @@ class Installation:
 
     def close(self) -> None:
         """Stop everything."""
+        for client in self._clients.values():
+            client.close()
         with contextlib.suppress(Exception):
             control.stop(load(self.settings_file))
         deadline = time.monotonic() + 15
@@ -226,18 +232,15 @@ class Installation:
         """Return an access token of a user."""
         if user == "operator":
             return (self.state / "secrets" / "operator.token").read_text().strip()
-        client = self.client(user)
-        try:
-            return client.auth.access_token()
-        finally:
-            client.close()
+        return self.client(user).auth.access_token()
 
     def client(self, user: str) -> Client:
-        """Return a client library's client of a logged-in user."""
-        from dirac.client.session import find_session
-
-        with _environment(self.environment(user)):
-            return Client(session=find_session(self.url), deadline=PATIENCE)
+        """Return the calling thread's client of a logged-in user; closed with the installation."""
+        key = (user, threading.get_ident())
+        if key not in self._clients:
+            with _environment(self.environment(user)):
+                self._clients[key] = Client(session=find_session(self.url), deadline=300)
+        return self._clients[key]
 
     # Looking inside, for counting
 

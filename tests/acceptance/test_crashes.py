@@ -64,7 +64,7 @@ class Users(threading.Thread):
     def stop(self) -> list[int]:
         """Stop submitting; return the jobs that were accepted."""
         self._enough.set()
-        self.join(120)
+        self.join(330)
         assert self.error is None, f"a submission failed: {self.error!r}"
         assert not self.is_alive(), "a submission hangs"
         return self.accepted

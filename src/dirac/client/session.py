@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -166,6 +164,8 @@ class Session:
 
     def _save(self, stored: _Stored) -> None:
         """Replace the file in one step, so that a reader or a crash never meets half of it."""
+        import tempfile  # late: most commands do not log in
+
         with _storage(self.credentials):
             self.credentials.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Made by mkstemp: readable by its owner alone from the first moment on.
@@ -235,11 +235,15 @@ def _directory(environ: Mapping[str, str], variable: str, default: str) -> Path:
 
 def _read_config(file: Path) -> dict[str, Any]:
     try:
-        config = tomllib.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
+        content = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise InvalidInputError(f"{file} cannot be read: {error.strerror}") from None
+    import tomllib  # late: it costs more than all of this module, and many have no such file
+
+    try:
+        config = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"no valid TOML: {error}", where=str(file)) from None
     for name in ("server", "vo"):

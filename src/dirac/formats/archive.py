@@ -94,7 +94,8 @@ def unpack(
 ) -> list[Path]:
     """Unpack a tar archive, plain or compressed by gzip, bzip2 or xz, whatever its name says.
 
-    Nothing appears in the directory unless the whole archive is acceptable. Existing files of the same names are replaced.
+    Nothing appears in the directory unless the whole archive is acceptable. Existing files of the same names
+    are replaced; directories appear with their files.
 
     Args:
         archive: The archive.

@@ -26,14 +26,18 @@ class Http(_Table, frozen=True):
 
     url: Annotated[str, Meta(description="Address that users and pilots know")] = "http://127.0.0.1:8912"
     host: Annotated[str, Meta(description="Address to listen on")] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65535)] = 8912
+    port: Annotated[int, Meta(ge=1, le=65535, description="Port to listen on")] = 8912
 
 
 class DatabaseSettings(_Table, frozen=True):
     """Where the database is: `url`, or `url_file` for one that holds a password."""
 
-    url: str | None = None
-    url_file: str | None = None
+    url: Annotated[
+        str | None, Meta(description="Address without a password; SQLite in `state` if there is none")
+    ] = None
+    url_file: Annotated[
+        str | None, Meta(description="File that holds the address, readable by the server only")
+    ] = None
     pool_size: Annotated[int, Meta(ge=1, le=1000, description="Connections kept open")] = 10
 
 
@@ -65,7 +69,12 @@ class Worker(_Table, frozen=True):
 class Settings(_Table, frozen=True):
     """Everything of one server. Relative paths start at `state`."""
 
-    state: Annotated[str, Meta(description="Directory of everything the server writes")]
+    state: Annotated[
+        str,
+        Meta(
+            description="Directory of everything the server writes; the file may leave it out if it is there"
+        ),
+    ]
     http: Http = Http()
     database: DatabaseSettings = DatabaseSettings()
     sandboxes: Sandboxes = Sandboxes()
@@ -74,7 +83,9 @@ class Settings(_Table, frozen=True):
     master_key_file: Annotated[
         str, Meta(description="File of at least 32 random bytes, readable by the server only")
     ] = "master.key"
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="How much is logged")
+    ] = "INFO"
 
     def path(self, name: str) -> Path:
         """Return a path, counted from the state directory if it is relative."""

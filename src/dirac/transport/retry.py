@@ -24,7 +24,7 @@ class BackOff:
 
     first: float = 0.2
     factor: float = 2.0
-    longest: float = 10.0
+    longest: float = 5.0
 
     def pause(self, tries: int, entropy: Entropy, retry_after: float | None = None) -> float:
         """Return the seconds to wait after so many tries (1 and up), from half the full pause to all of it.

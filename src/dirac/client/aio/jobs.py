@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,23 +9,22 @@ from typing import Any
 
 from dirac.client.aio.pages import Listing
 from dirac.client.aio.sandboxes import Sandboxes
-from dirac.client.aio.uploads import with_uploads
 from dirac.client.aio.waiting import Waiting
-from dirac.client.models import JobText, Peek
 from dirac.core.entropy import Entropy
 from dirac.core.search import Condition, Page, SearchParams, Sort
 from dirac.core.time import Clock
-from dirac.formats.archive import unpack
 from dirac.systems.workload.models import (
     Explanation,
     HeartbeatData,
     InsertedJob,
     JobCommand,
+    JobJdl,
     JobStatusUpdate,
     LogEntry,
     MatchAnswer,
     MatchRequest,
     Outcome,
+    Peek,
     Row,
 )
 from dirac.transport.http_client import HttpClient, Progress
@@ -76,6 +74,8 @@ class Jobs:
 
             [job] = await client.jobs.submit(Path("job.jdl").read_text(), base_dir=Path("work"))
         """
+        from dirac.client.aio.uploads import with_uploads  # most commands pack and parse nothing
+
         texts = [jdl] if isinstance(jdl, str) else list(jdl)
         key = key or self._entropy.bytes(16).hex()
         ready = await with_uploads(texts, (base_dir or Path()).absolute(), self._sandboxes, progress)
@@ -203,6 +203,10 @@ class Jobs:
 
             files = await client.jobs.output([42], Path("results"))  # {42: [Path("results/42/std.out")]}
         """
+        import tempfile  # late, as in `submit`
+
+        from dirac.formats.archive import unpack
+
         found: dict[int, list[Path]] = {}
         with tempfile.TemporaryDirectory(prefix="dirac-") as scratch:
             archive = Path(scratch, "output")
@@ -275,7 +279,7 @@ class Jobs:
 
             print(await client.jobs.jdl(42))
         """
-        return (await self._http.call("GET", f"/api/jobs/{job_id}/jdl", JobText)).jdl
+        return (await self._http.call("GET", f"/api/jobs/{job_id}/jdl", JobJdl)).jdl
 
     async def parameters(self, job_id: int) -> dict[str, Any]:
         """Return what is known of a job's run: host, memory, CPU time and the like.

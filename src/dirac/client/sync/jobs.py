@@ -3,30 +3,28 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dirac.client.models import JobText, Peek
 from dirac.client.sync.pages import Listing
 from dirac.client.sync.sandboxes import Sandboxes
-from dirac.client.sync.uploads import with_uploads
 from dirac.client.sync.waiting import Waiting
 from dirac.core.entropy import Entropy
 from dirac.core.search import Condition, Page, SearchParams, Sort
-from dirac.formats.archive import unpack
 from dirac.systems.workload.models import (
     Explanation,
     HeartbeatData,
     InsertedJob,
     JobCommand,
+    JobJdl,
     JobStatusUpdate,
     LogEntry,
     MatchAnswer,
     MatchRequest,
     Outcome,
+    Peek,
     Row,
 )
 from dirac.transport.blocking import BlockingClock
@@ -79,6 +77,8 @@ class Jobs:
 
             [job] = client.jobs.submit(Path("job.jdl").read_text(), base_dir=Path("work"))
         """
+        from dirac.client.sync.uploads import with_uploads  # most commands pack and parse nothing
+
         texts = [jdl] if isinstance(jdl, str) else list(jdl)
         key = key or self._entropy.bytes(16).hex()
         ready = with_uploads(texts, (base_dir or Path()).absolute(), self._sandboxes, progress)
@@ -206,6 +206,10 @@ class Jobs:
 
             files = client.jobs.output([42], Path("results"))  # {42: [Path("results/42/std.out")]}
         """
+        import tempfile  # late, as in `submit`
+
+        from dirac.formats.archive import unpack
+
         found: dict[int, list[Path]] = {}
         with tempfile.TemporaryDirectory(prefix="dirac-") as scratch:
             archive = Path(scratch, "output")
@@ -278,7 +282,7 @@ class Jobs:
 
             print(client.jobs.jdl(42))
         """
-        return (self._http.call("GET", f"/api/jobs/{job_id}/jdl", JobText)).jdl
+        return (self._http.call("GET", f"/api/jobs/{job_id}/jdl", JobJdl)).jdl
 
     def parameters(self, job_id: int) -> dict[str, Any]:
         """Return what is known of a job's run: host, memory, CPU time and the like.

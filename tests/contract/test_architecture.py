@@ -1,0 +1,41 @@
+"""The code keeps to the architecture, and the picture of it is the one that is committed."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def imports() -> ModuleType:
+    """The program that draws the picture."""
+    spec = importlib.util.spec_from_file_location("imports", ROOT / "docs/developer/imports.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_import_contracts_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    status = lint_imports(str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True)
+    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+def test_the_committed_picture_is_up_to_date(imports: ModuleType) -> None:
+    committed = (ROOT / "docs/developer/imports.md").read_text("utf-8")
+    assert committed == imports.render(), "run python docs/developer/imports.py"
+
+
+def test_the_matrix_has_no_arrow_upwards(imports: ModuleType) -> None:
+    present, counted = imports.arrows()
+    ranks = {part: rank for rank, row in enumerate(imports.order(present)) for part in row}
+    upwards = [pair for pair in counted if set(pair) <= set(ranks) and ranks[pair[0]] >= ranks[pair[1]]]
+    assert counted, "no import was found at all"
+    assert upwards == []
