@@ -31,6 +31,7 @@ Row: TypeAlias = Mapping[str, Any]
 Rows: TypeAlias = dict[int, dict[str, Any]]
 
 ENDED = frozenset({"Done", "Failed", "Killed", "Deleted"})
+_ENDED_PILOTS = frozenset({"Done", "Failed", "Aborted", "Deleted"})
 _PARAMETERS = ["JobID", "Status", "MinorStatus", "Site"]
 _PAUSE = 0.5
 _MOST = 10_000
@@ -64,12 +65,14 @@ class Scene:
         labels: For each job the name of its group.
         pilots: For each state of pilots their number.
         events: What happened last, newest at the end.
+        before: Those that had ended when the view began: they had no part in these jobs.
         trouble: Why nothing is known at present, if so.
     """
 
     rows: Rows = field(default_factory=dict)
     labels: dict[int, str] = field(default_factory=dict)
     pilots: Counter[str] = field(default_factory=Counter)
+    before: Counter[str] | None = None
     events: deque[tuple[datetime, int, str, str]] = field(default_factory=lambda: deque(maxlen=_EVENTS))
     trouble: str = ""
 
@@ -161,6 +164,9 @@ def _look(groups: Sequence[Watched], scene: Scene) -> bool:
         except DiracError:
             # Whose jobs these are may not be allowed to see pilots: then there are none to show.
             continue
+    if scene.before is None:
+        scene.before = Counter({state: count for state, count in pilots.items() if state in _ENDED_PILOTS})
+    pilots -= scene.before
     changed |= pilots != scene.pilots
     scene.pilots = pilots
     return changed

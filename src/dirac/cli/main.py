@@ -7,6 +7,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer._completion_classes import completion_init
 from typer.main import get_command
 
 from dirac.cli.command import Group
@@ -21,6 +22,7 @@ from dirac.core.errors import (
 )
 
 _PROGRAM = "dirac"
+_COMPLETION = "_DIRAC_COMPLETE"
 _INTERRUPTED = 130
 _EXIT_CODES: tuple[tuple[type[DiracError], int], ...] = (
     (InvalidInputError, 2),
@@ -102,6 +104,9 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if _COMPLETION in os.environ:
+        # A shell asks how a word may go on; Typer answers once it knows the shells.
+        completion_init()
     try:
         outcome: Any = get_command(app).main(arguments, prog_name=_PROGRAM, standalone_mode=False)
     except typer.BadParameter as error:

@@ -22,7 +22,12 @@ _LOG = {
     "Source": "SOURCE",
     "Note": "NOTE",
 }
-_EFFECT = {"requirement": "REQUIREMENT", "wanted": "WANTED", "removes": "REMOVES", "removes_alone": "ALONE"}
+_EFFECT = {
+    "requirement": "REQUIREMENT",
+    "wanted": "WANTED",
+    "removes": "REMOVES",
+    "removes_alone": "IT ALONE",
+}
 _CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "bold": 1, "dim": 2}
 _WIDEST = 100
 

@@ -65,10 +65,11 @@ def stop_pilots(directory: Path, *, patience: float) -> int:
 
 def _supervisor(started: Path) -> str | None:
     try:
-        name = json.loads(started.read_bytes()).get("supervisor")
+        record = json.loads(started.read_bytes())
     except (OSError, ValueError):
         # A file that a loss of power has emptied: that process is gone as well.
         return None
+    name = record.get("supervisor") if isinstance(record, dict) else None
     return name if isinstance(name, str) and name.count(":") == 2 else None
 
 

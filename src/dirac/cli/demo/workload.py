@@ -38,7 +38,7 @@ with open("result.json", "w") as file:
     json.dump({"seed": seed, "points": region["points"], "hits": hits}, file)
 print(f"seed {seed}: {hits} of {region['points']} points are inside")
 '''
-_REGION = {"points": 500_000, "side": 2.0, "radius": 1.0}
+_REGION = {"points": 300_000, "side": 2.0, "radius": 1.0}
 _FAILING = '''\
 #!/usr/bin/env python3
 """Fails, as programs do."""
