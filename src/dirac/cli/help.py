@@ -39,7 +39,9 @@ class Help:
 
     def usage(self, line: str) -> None:
         """Add how the command is typed."""
-        self._lines.append(style("Usage:", bold=True) + " " + line.removeprefix("Usage:").strip())
+        words = " ".join(line.removeprefix("Usage:").split())
+        # What must be given stands as it is; only what may be left out has brackets.
+        self._lines.append(style("Usage:", bold=True) + " " + words.replace("{", "").replace("}", ""))
 
     def text(self, text: str) -> None:
         """Add paragraphs; an indented paragraph keeps its lines."""

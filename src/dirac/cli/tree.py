@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A command.
 
     Attributes:
@@ -21,8 +20,7 @@ class Leaf:
     hidden: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(NamedTuple):
     """A group of commands."""
 
     summary: str
@@ -30,19 +28,18 @@ class Branch:
     hidden: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(NamedTuple):
     """All commands, in sections of the help, and what a newcomer types first."""
 
     summary: str
     examples: tuple[str, ...]
     sections: Mapping[str, Mapping[str, Leaf | Branch]]
-    commands: Mapping[str, Leaf | Branch] = field(init=False)
     hidden: bool = False
 
-    def __post_init__(self) -> None:
-        flat = {name: node for section in self.sections.values() for name, node in section.items()}
-        object.__setattr__(self, "commands", flat)
+    @property
+    def commands(self) -> Mapping[str, Leaf | Branch]:
+        """All of them by name."""
+        return {name: node for section in self.sections.values() for name, node in section.items()}
 
 
 _CLI = "dirac.cli"

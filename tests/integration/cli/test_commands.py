@@ -167,7 +167,7 @@ def test_configuration(command: Command, state: State, tmp_path: Path) -> None:
     (tmp_path / "site.yml").write_text("a: 2\n")
     assert command("config", "apply", "site.yml").code == 2
     planned = command("config", "apply", "site.yml", "--dry-run")
-    assert planned.out == "- sites/a: a: 1\n+ sites/a: a: 2\n1 changes; nothing was applied.\n"
+    assert planned.out == "- sites/a: a: 1\n+ sites/a: a: 2\n1 change; nothing was applied.\n"
     assert len(state.versions) == 1
     applied = command("config", "apply", "site.yml", "--yes", "--json", "--comment", "more")
     assert applied.json == {"version": 2, "changes": [{"path": "sites/a", "old": "a: 1", "new": "a: 2"}]}

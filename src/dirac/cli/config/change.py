@@ -95,7 +95,8 @@ def _tell(applied: Applied, *, dry_run: bool, shown: bool, as_json: bool) -> Non
     if not applied.changes:
         print(f"No change: version {applied.version} says the same.")
     elif dry_run:
-        print(f"{len(applied.changes)} changes; nothing was applied.")
+        number = len(applied.changes)
+        print(f"{number} change{'' if number == 1 else 's'}; nothing was applied.")
     else:
         print(f"This is version {applied.version} now.")
 
