@@ -109,16 +109,14 @@ def watch(
 
     Args:
         groups: The jobs.
-        until: Told the statuses of all jobs; the view ends when it says so.
+        until: Told the statuses of all jobs, by number, which are returned when it says so.
         timeout: Seconds after which the view is given up.
         quiet: Show nothing.
         pause: Seconds between two looks.
 
-    Returns:
-        The statuses of all jobs, by number.
-
     Raises:
-        UnavailableError: The server has not answered for two minutes, or the time is over.
+        UnavailableError: The server has not answered for two minutes.
+        DiracError: The time is over.
     """
     scene = Scene(labels={job_id: each.label for each in groups for job_id in each.job_ids})
     end = None if timeout is None else time.monotonic() + timeout
@@ -137,8 +135,7 @@ def watch(
             if scene.rows and len(scene.rows) == len(scene.labels) and until(scene.rows):
                 return scene.rows
             if end is not None and time.monotonic() > end:
-                states = ", ".join(f"{count} {state}" for state, count in scene.states().items())
-                raise DiracError(f"the jobs have not ended after {timeout:g} s: {states}")
+                raise DiracError(f"the jobs have not ended after {timeout:g} s: {_said(scene.states())}")
             time.sleep(pause)
 
 
@@ -191,9 +188,12 @@ def _print_line(scene: Scene) -> None:
     if scene.trouble:
         print(f"{datetime.now():%H:%M:%S}  {scene.trouble}; trying again", flush=True)
         return
-    jobs = ", ".join(f"{count} {state}" for state, count in sorted(scene.states().items()))
-    pilots = ", ".join(f"{count} {state}" for state, count in sorted(scene.pilots.items()))
-    print(f"{datetime.now():%H:%M:%S}  jobs: {jobs or 'none'}   pilots: {pilots or 'none'}", flush=True)
+    jobs, pilots = _said(scene.states()), _said(scene.pilots)
+    print(f"{datetime.now():%H:%M:%S}  jobs: {jobs}   pilots: {pilots}", flush=True)
+
+
+def _said(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
 
 
 def picture(scene: Scene) -> RenderableType:
