@@ -38,6 +38,8 @@ COLOURS = {
     "Aborted": "red",
     "Parked": "red",
 }
+# Seconds that a person is kept waiting for a server that does not answer.
+_PATIENCE = 10.0
 _NEVER_SAID = "Unknown"
 _WIDE = 10_000
 _DAY_SECONDS = 86400.0
@@ -48,7 +50,7 @@ def client(ctx: typer.Context) -> Client:
     from dirac.client import Client
 
     shared = ctx.find_root().params
-    return Client(shared.get("server"), vo=shared.get("vo"))
+    return Client(shared.get("server"), vo=shared.get("vo"), deadline=_PATIENCE)
 
 
 def colourful(stream: Any) -> bool:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dirac.core.errors import DiracError, InternalError, InvalidInputError, InvalidShapeError, TooLargeError
 from dirac.core.logging import request_id
+from dirac.transport.docs import add_docs
 from dirac.transport.openapi import describe
 from dirac.transport.routing import MAX_BODY, Allowed, Open, Provided, dependencies
 from dirac.transport.wire import ErrorBody, encode, error_body, status_of
@@ -123,7 +124,7 @@ def create_app(
         title="DIRAC",
         version=version,
         lifespan=lifespan,
-        docs_url="/api/docs",
+        docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
@@ -135,6 +136,7 @@ def create_app(
     for kind in (DiracError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _on_error)
     app.add_middleware(Guard, unlimited=unlimited)
+    add_docs(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
