@@ -290,6 +290,39 @@ async def test_cleaning_that_fails_anywhere_can_be_repeated(room: Room, clock: F
     assert n > 5
 
 
+@pytest.mark.parametrize("lost", [False, True])
+async def test_an_output_commit_that_fails_anywhere_is_made_once_when_it_is_repeated(
+    room: Room, lost: bool
+) -> None:
+    faults = FailNth(room.database)
+    for n in range(1, 60):
+        (job_id,) = await room.submitted(ALICE)
+        present = await running(room, job_id, 1, stamp=f"p{n}")
+        content = f"results {n}".encode()
+
+        async def hand_in(job_id: int = job_id, present: Identity = present, content: bytes = content) -> str:
+            pfn = await room.stored_sandbox(present, content)
+            await room.sandboxes.assign_output(present, job_id, pfn)
+            return pfn
+
+        with faults.failing(n, lost=lost), contextlib.suppress(UnavailableError):
+            await hand_in()
+        fired = faults.fired
+        pfn = await hand_in()
+        assert (await room.sandboxes.assigned(ALICE, job_id))["output"] == [pfn]
+        assert await room.fetched(ALICE, pfn) == content
+        async with room.database.read() as tx:
+            told = (
+                select(func.count())
+                .select_from(events)
+                .where(events.c.kind == "workload.job.sandbox", events.c.subject_id == str(job_id))
+            )
+            assert (await tx.execute(told)).scalar_one() == 1
+        if not fired:
+            break
+    assert n > 5
+
+
 async def test_a_job_submitted_during_cleaning_keeps_its_input(room: Room, clock: FakeClock) -> None:
     for n in range(10):
         content = f"content {n}".encode()
