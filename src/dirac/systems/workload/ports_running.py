@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from dirac.core.errors import ConflictError
 from dirac.core.search import Page, SearchParams, SummaryParams
 from dirac.core.unit import UnitOfWork
 from dirac.resources.computing.base import ComputingElement
@@ -151,6 +152,37 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     jdl: str
 
 
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """A pilot's request, as far as a claim needs it.
+
+    Attributes:
+        registered: There is a record of this pilot.
+        site: Where the pilot is.
+        lease_until: When the run counts as lost.
+    """
+
+    stamp: str
+    request_id: str
+    registered: bool
+    site: str
+    lease_until: datetime
+
+
+class Won(msgspec.Struct, frozen=True):
+    """A successful claim.
+
+    Attributes:
+        following: The class's new front, None if nothing of it waits any more.
+    """
+
+    claimed: Claimed
+    following: Front | None
+
+
+class RequestAnsweredError(ConflictError):
+    """A request has got a job before."""
+
+
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a job; what is None stays.
 
@@ -196,17 +228,20 @@ class RunRepository(Protocol):
         """Return the classes with a greater identifier than this one."""
         ...
 
+    async def class_count(self, after: int) -> int:
+        """Count the classes with a greater identifier than this one."""
+        ...
+
     async def fronts(self, vo: str) -> list[Front]:
         """Return, for each class of a VO with waiting jobs, which of them would be next."""
         ...
 
-    async def claim(
-        self, front: Front, stamp: str, request_id: str, site: str, lease: datetime
-    ) -> int | None:
+    async def claim(self, front: Front, ask: Ask) -> Won | None:
         """Give one waiting job of this class and priority to a pilot; None if there is none any more.
 
         Raises:
-            ConflictError: The same request is being answered at this moment.
+            RequestAnsweredError: The same request has got a job already.
+            ConflictError: The pilot has ended.
         """
         ...
 

@@ -50,6 +50,9 @@ ENDED: Final = frozenset({S.DONE, S.COMPLETED, S.FAILED, S.KILLED})
 HELD: Final = frozenset({S.MATCHED, S.RUNNING, S.STALLED, S.COMPLETING})
 """States in which a pilot has the job; they come from a claim, and losing the lease leaves them."""
 
+OF_A_RUN: Final = HELD | ENDED | {S.DELETED}
+"""States that the job's newest run has or has left behind; in all others that run is given up."""
+
 _P = PilotStatus
 _PILOT_FINAL: Final = frozenset({_P.DONE, _P.FAILED, _P.DELETED, _P.ABORTED})
 PILOT_LIFE: Final = LifeCycle[PilotStatus](

@@ -6,6 +6,7 @@ from dirac.core.errors import ConflictError, NotFoundError
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.workload.policy import Visibility, changeable
 from dirac.systems.workload.ports import JobHead, Owner, SandboxRecord, WorkUnit
+from dirac.systems.workload.states import OF_A_RUN
 
 
 def no_such_job(job_id: int) -> NotFoundError:
@@ -50,9 +51,21 @@ async def head_for_change(unit: WorkUnit, identity: Identity, job_id: int) -> Jo
         raise no_such_job(job_id)
     if identity.kind == "pilot" and head.pilot_stamp != identity.stamp:
         raise no_such_job(job_id)
-    if identity.kind == "job" and head.attempt != identity.attempt:
-        raise ConflictError(
-            f"stale attempt: this is run {identity.attempt} of job {job_id}, which is at run {head.attempt}",
-            hint="End this run; its results are not wanted any more",
-        )
+    if identity.kind == "job":
+        require_present(identity, job_id, head.attempt, head.status)
     return head
+
+
+def require_present(identity: Identity, job_id: int, attempt: int, status: str) -> None:
+    """Refuse a run that is not its job's present one any more.
+
+    Raises:
+        ConflictError: There is a newer run, or the job waits for one.
+    """
+    if identity.attempt == attempt and status in OF_A_RUN:
+        return
+    now = f"is at run {attempt}" if identity.attempt != attempt else f"is {status} again"
+    raise ConflictError(
+        f"stale attempt: this is run {identity.attempt} of job {job_id}, which {now}",
+        hint="End this run; its results are not wanted any more",
+    )

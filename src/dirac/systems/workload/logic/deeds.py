@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from dirac.core.errors import ConflictError, NotFoundError
+from dirac.core.errors import NotFoundError
 from dirac.systems.configuration.models import Workload
 from dirac.systems.identity.models import Identity
-from dirac.systems.workload.logic.access import no_such_job
+from dirac.systems.workload.logic.access import no_such_job, require_present
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import JobStatus, Outcome, StatusChange
 from dirac.systems.workload.policy import Visibility, changeable
 from dirac.systems.workload.ports_running import Change, JobRow, Order, RunUnit
-from dirac.systems.workload.states import HELD, Judgement, Standing, line_event
+from dirac.systems.workload.states import HELD, OF_A_RUN, Judgement, Standing, line_event
 
 ANY_SITE = "ANY"
 
@@ -72,14 +72,14 @@ async def find(unit: RunUnit, identity: Identity, job_ids: list[int]) -> Found:
     visible = Visibility(vo=identity.vo) if is_run(identity) else changeable(identity)
     rows = await unit.runs.jobs(visible, wanted, lock=True) if wanted else {}
     if identity.kind == "pilot":
-        rows = {job_id: row for job_id, row in rows.items() if row.pilot_stamp == identity.stamp}
+        rows = {
+            job_id: row
+            for job_id, row in rows.items()
+            if row.pilot_stamp == identity.stamp and row.status in OF_A_RUN
+        }
     for row in rows.values():
-        if identity.kind == "job" and row.attempt != identity.attempt:
-            raise ConflictError(
-                f"stale attempt: this is run {identity.attempt} of job {row.job_id}, "
-                f"which is at run {row.attempt}",
-                hint="End this run; its results are not wanted any more",
-            )
+        if identity.kind == "job":
+            require_present(identity, row.job_id, row.attempt, row.status)
     return Found(rows, [job_id for job_id in dict.fromkeys(job_ids) if job_id not in rows])
 
 

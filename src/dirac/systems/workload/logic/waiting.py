@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Container, Sequence
+from bisect import insort
+from collections.abc import Container
 
 import msgspec
 
@@ -22,13 +23,19 @@ from dirac.systems.workload.ports_running import Enqueued, Front, RunUnit
 # not later than the longest transaction.
 _SETTLED_AFTER = 60.0
 _MOST_OFFERS = 4096
+_YOUNG = 1.0
 
 
 class Signals:
-    """Wakes those who wait for work, in this process; other processes find out by looking."""
+    """Wakes those who wait for work, in this process; other processes find out by looking.
+
+    Attributes:
+        wakes: How often there may have been something new.
+    """
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.wakes = 0
 
     def committed(self, transaction: Enqueued) -> None:
         """Listen to a database's commits: where jobs begin to wait, pilots are asked for."""
@@ -37,6 +44,7 @@ class Signals:
 
     def wake(self) -> None:
         """Say that there may be work."""
+        self.wakes += 1
         self._event.set()
         self._event = asyncio.Event()
 
@@ -73,12 +81,19 @@ class Classes:
         self._clock = clock
         self._by_vo: dict[str, list[JobClass]] = {}
         self._known: dict[int, JobClass] = {}
+        self._newest = 0
+        # Up to here nothing is missing; beyond, so many classes are known.
         self._settled = 0
-        self._highest: list[tuple[float, int]] = []
+        self._unsettled = 0
+        self._seen: list[tuple[float, int]] = []
         self._fits: dict[Offer, Fit] = {}
 
     async def refresh(self, unit: RunUnit) -> None:
         """Load what is new."""
+        count = await unit.runs.class_count(self._settled)
+        if count == self._unsettled:
+            self._settle(self._newest)
+            return
         rows = await unit.runs.classes(self._settled)
         for row in sorted(rows, key=lambda row: row.class_id):
             if row.class_id not in self._known:
@@ -86,14 +101,21 @@ class Classes:
                 new = JobClass(row.class_id, row.vo, row.owner_group, needs)
                 self._known[row.class_id] = new
                 self._by_vo.setdefault(row.vo, []).append(new)
-        self._settle(max((row.class_id for row in rows), default=self._settled))
+                self._newest = max(self._newest, row.class_id)
+        self._unsettled = len(rows)
+        self._settle(self._newest)
 
-    def _settle(self, highest: int) -> None:
+    def _settle(self, newest: int) -> None:
+        """Take note of what is known now, and count what was known long ago as complete."""
         now = self._clock.monotonic()
-        if highest > (self._highest[-1][1] if self._highest else self._settled):
-            self._highest.append((now, highest))
-        while self._highest and now - self._highest[0][0] >= _SETTLED_AFTER:
-            self._settled = self._highest.pop(0)[1]
+        if not self._seen or newest > self._seen[-1][1]:
+            self._seen.append((now, newest))
+        while len(self._seen) > 1 and now - self._seen[1][0] >= _SETTLED_AFTER:
+            self._seen.pop(0)
+        moment, settled = self._seen[0]
+        if now - moment >= _SETTLED_AFTER and settled > self._settled:
+            self._settled = settled
+            self._unsettled = sum(class_id > settled for class_id in self._known)
 
     def get(self, class_id: int) -> JobClass | None:
         """Return a class."""
@@ -118,21 +140,40 @@ class Classes:
 
 
 class Look(msgspec.Struct):
-    """What one look at the database showed.
+    """What one look at the database showed, and what was done since.
 
     Attributes:
         begun: When, by the clock's `monotonic`.
+        wakes: How often there had been something new by then.
         fronts: Classes with waiting jobs, in the order of service.
-        exhausted: Those of which somebody found no more jobs since.
+        spoiled: Something is known to be missing.
     """
 
     begun: float
-    fronts: Sequence[Front]
-    exhausted: set[Front] = msgspec.field(default_factory=set)
+    wakes: int
+    fronts: list[Front]
+    spoiled: bool = False
 
     def left(self, unfit: Container[int]) -> list[Front]:
-        """Return the fronts that may still have jobs, without those of some classes."""
-        return [front for front in self.fronts if front.class_id not in unfit and front not in self.exhausted]
+        """Return the fronts that may have jobs, without those of some classes."""
+        return [front for front in self.fronts if front.class_id not in unfit]
+
+    def served(self, front: Front, following: Front | None) -> None:
+        """Note what is at the front of a class now; None if there is nothing any more."""
+        with contextlib.suppress(ValueError):  # somebody else has seen more
+            self.fronts.remove(front)
+            if following is not None:
+                insort(self.fronts, following, key=order_of_service)
+
+    def missed(self, front: Front) -> None:
+        """Note that a front is not as it was seen, for reasons that are not known."""
+        self.served(front, None)
+        self.spoiled = True
+
+
+def order_of_service(front: Front) -> tuple[int, int]:
+    """Sort key of fronts: the highest priority first, then the oldest job."""
+    return -front.priority, front.job_id
 
 
 class WaitingJobs:
@@ -141,27 +182,44 @@ class WaitingJobs:
     Args:
         units: Transactions of the workload system.
         classes: The classes in memory.
+        signals: Tells when a look is not worth keeping.
         clock: The time.
     """
 
-    def __init__(self, units: Units[RunUnit], classes: Classes, clock: Clock) -> None:
+    def __init__(self, units: Units[RunUnit], classes: Classes, signals: Signals, clock: Clock) -> None:
         self._units = units
         self._classes = classes
+        self._signals = signals
         self._clock = clock
         self._last: dict[str, Look] = {}
         self._looking: dict[str, asyncio.Lock] = {}
 
+    def recent(self, vo: str) -> Look | None:
+        """Return the last look if it is young, and there was nothing new in this process since.
+
+        What it shows may be gone, which a claim finds out; what it does not show may be there.
+        """
+        last = self._last.get(vo)
+        if last is None or not self._is_whole(last):
+            return None
+        return last if self._clock.monotonic() - last.begun < _YOUNG else None
+
+    def _is_whole(self, look: Look) -> bool:
+        return not look.spoiled and look.wakes == self._signals.wakes
+
     async def look(self, vo: str, *, since: float) -> Look:
-        """Return a look at a VO's waiting jobs that began at `since` or later (clock's `monotonic`)."""
+        """Return a look at a VO's waiting jobs that began after `since` (clock's `monotonic`).
+
+        It is no look from before something new came up in this process.
+        """
         async with self._looking.setdefault(vo, asyncio.Lock()):
             # While we waited for the lock, somebody may have begun a look that is young enough for us too.
             last = self._last.get(vo)
-            if last is not None and last.begun >= since:
+            if last is not None and last.begun > since and self._is_whole(last):
                 return last
-            begun = self._clock.monotonic()
+            begun, wakes = self._clock.monotonic(), self._signals.wakes
             async with self._units.read() as unit:
                 await self._classes.refresh(unit)
                 found = await unit.runs.fronts(vo)
-            fronts = sorted(found, key=lambda front: (-front.priority, front.job_id))
-            look = self._last[vo] = Look(begun=begun, fronts=fronts)
+            look = self._last[vo] = Look(begun, wakes, sorted(found, key=order_of_service))
             return look

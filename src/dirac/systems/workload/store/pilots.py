@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, func, select, true, updat
 
 from dirac.core.search import Condition, Page, SearchParams, SummaryParams
 from dirac.db.search import Searchable, values_of
+from dirac.db.search_values import integer
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import PilotMetadata, PilotStatus
 from dirac.systems.workload.policy import Visibility
@@ -21,6 +22,7 @@ from dirac.systems.workload.store.tables import attempts, classes, pilots
 _c = pilots.c
 _ALIVE = sorted(state.value for state in PILOT_LIFE.states if PILOT_LIFE.successors(state))
 _RUNNING = PilotStatus.RUNNING.value
+_OCCUPY = update(pilots).where(_c.pilot_stamp == bindparam("b_stamp"), _c.status.in_(_ALIVE))
 _COLUMNS = {
     "Status": "status",
     "StatusReason": "status_reason",
@@ -35,7 +37,8 @@ _COLUMNS = {
 
 
 def _of_job(condition: Condition) -> ColumnElement[bool]:
-    runs = select(attempts.c.pilot_stamp).where(attempts.c.job_id.in_(values_of(condition)))
+    job_ids = [integer(value, condition.parameter, 64) for value in values_of(condition)]
+    runs = select(attempts.c.pilot_stamp).where(attempts.c.job_id.in_(job_ids))
     return _c.pilot_stamp.in_(runs)
 
 
@@ -67,13 +70,11 @@ def _visible(visible: Visibility) -> ColumnElement[bool]:
     return true() if visible.vo is None else _c.vo == visible.vo
 
 
-async def occupy_pilot(tx: Transaction, stamp: str, job_id: int) -> None:
-    """Note that a pilot has a job now, and therefore runs; one that ended meanwhile stays so."""
-    await tx.execute(
-        update(pilots)
-        .where(_c.pilot_stamp == stamp, _c.status.in_(_ALIVE))
-        .values(current_job_id=job_id, status=_RUNNING, last_update_time=tx.now)
-    )
+async def occupy_pilot(tx: Transaction, stamp: str, job_id: int) -> bool:
+    """Note that a pilot has a job now, and therefore runs; False if it is not known, or has ended."""
+    values = {"b_stamp": stamp, "current_job_id": job_id, "status": _RUNNING, "last_update_time": tx.now}
+    changed = await tx.execute(_OCCUPY, values)
+    return changed.rowcount == 1
 
 
 async def free_pilots(tx: Transaction, stamps: Sequence[str], job_ids: Sequence[int]) -> None:

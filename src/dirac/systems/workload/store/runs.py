@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.sql import Update
 
-from dirac.core.errors import ConflictError
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import JobStatus
 from dirac.systems.workload.policy import Visibility
-from dirac.systems.workload.ports_running import Beat, Change, Claimed, ClassRow, Front, JobRow, Order
+from dirac.systems.workload.ports_running import (
+    Ask,
+    Beat,
+    Change,
+    Claimed,
+    ClassRow,
+    Front,
+    JobRow,
+    Order,
+    Won,
+)
+from dirac.systems.workload.store.claims import OF_JOB, claim, fronts
 from dirac.systems.workload.store.jobs import visible_jobs
-from dirac.systems.workload.store.pilots import free_pilots, occupy_pilot
+from dirac.systems.workload.store.pilots import free_pilots
 from dirac.systems.workload.store.tables import attempts, classes, commands, descriptions, jobs, parameters
 
 _j = jobs.c
 _a = attempts.c
-_OF_JOB = tuple(name for name in JobRow.__struct_fields__ if name in _j)
 _OF_RUN = ("pilot_stamp", "lease_until", "last_report")
 _PRESENT = and_(_a.job_id == _j.job_id, _a.attempt == _j.attempt)
 _WAITING = JobStatus.WAITING.value
@@ -29,7 +48,7 @@ _FEW = 4
 
 
 def _rows() -> Select[Any]:
-    return select(*(_j[name] for name in _OF_JOB), *(_a[name] for name in _OF_RUN)).select_from(
+    return select(*(_j[name] for name in OF_JOB), *(_a[name] for name in _OF_RUN)).select_from(
         jobs.outerjoin(attempts, _PRESENT)
     )
 
@@ -50,76 +69,27 @@ class RunStore:
         rows = await self._tx.execute(select(*columns).where(classes.c.class_id > after))
         return [ClassRow(**row._mapping) for row in rows]
 
+    async def class_count(self, after: int) -> int:
+        """Count the classes with a greater identifier than this one."""
+        statement = select(func.count()).select_from(classes).where(classes.c.class_id > after)
+        return int((await self._tx.execute(statement)).scalar_one())
+
     async def fronts(self, vo: str) -> list[Front]:
-        """Return, for each class of a VO with waiting jobs, which of them would be next.
+        """Return, for each class of a VO with waiting jobs, which of them would be next."""
+        return await fronts(self._tx, vo)
 
-        Two steps into the index per class, however many jobs wait.
-        """
-        waiting = select(_j.user_priority).where(_j.class_id == classes.c.class_id, _j.status == _WAITING)
-        highest = waiting.order_by(_j.user_priority.desc()).limit(1).scalar_subquery()
-        front = select(classes.c.class_id, highest.label("priority")).where(classes.c.vo == vo).subquery()
-        oldest = (
-            select(_j.job_id)
-            .where(
-                _j.class_id == front.c.class_id,
-                _j.status == _WAITING,
-                _j.user_priority == front.c.priority,
-            )
-            .order_by(_j.job_id)
-            .limit(1)
-            .scalar_subquery()
-        )
-        rows = await self._tx.execute(
-            select(front.c.class_id, front.c.priority, oldest.label("job_id")).where(
-                front.c.priority.is_not(None)
-            )
-        )
-        return [Front(row.class_id, row.priority, row.job_id) for row in rows if row.job_id is not None]
-
-    async def claim(
-        self, front: Front, stamp: str, request_id: str, site: str, lease: datetime
-    ) -> int | None:
+    async def claim(self, front: Front, ask: Ask) -> Won | None:
         """Give one waiting job of this class and priority to a pilot; None if there is none any more.
 
         Raises:
-            ConflictError: The same request is being answered at this moment.
+            RequestAnsweredError: The same request has got a job already.
+            ConflictError: The pilot has ended.
         """
-        waiting = (
-            _j.class_id == front.class_id,
-            _j.status == _WAITING,
-            _j.user_priority == front.priority,
-        )
-        found = await self._tx.execute(
-            select(_j.job_id, _j.attempt)
-            .where(*waiting)
-            .order_by(_j.job_id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        if (row := found.first()) is None:
-            return None
-        now, attempt = self._tx.now, row.attempt + 1
-        run = {"job_id": row.job_id, "attempt": attempt, "pilot_stamp": stamp, "request_id": request_id}
-        if not await self._tx.insert_missing(attempts, [run | {"claimed": now, "lease_until": lease}]):
-            raise ConflictError("the same request is being answered", hint="Ask again", retry_after=1.0)
-        await self._tx.execute(
-            update(jobs)
-            .where(_j.job_id == row.job_id)
-            .values(
-                status=JobStatus.MATCHED.value,
-                minor_status="Assigned",
-                site=site,
-                attempt=attempt,
-                last_update_time=now,
-                heartbeat_time=now,
-            )
-        )
-        await occupy_pilot(self._tx, stamp, row.job_id)
-        return int(row.job_id)
+        return await claim(self._tx, front, ask)
 
     async def claimed(self, stamp: str, request_id: str) -> Claimed | None:
         """Return the job that this request of this pilot got, None if it got none."""
-        columns = [_j[name] for name in _OF_JOB if name != "attempt"]
+        columns = [_j[name] for name in OF_JOB if name != "attempt"]
         run = [_a[name] for name in _OF_RUN]
         statement = (
             select(*columns, *run, _a.attempt, _j.attempt.label("present"), descriptions.c.jdl)
