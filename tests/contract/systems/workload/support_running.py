@@ -1,0 +1,299 @@
+"""The second half of the system put together, with a computing element that a test has in its hands."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from sqlalchemy import event, select
+
+from dirac.core.errors import NotFoundError, UnavailableError
+from dirac.core.time import Clock
+from dirac.db.engine import Database, DatabaseUnits
+from dirac.db.history import history
+from dirac.db.tables import tasks
+from dirac.resources.computing.base import (
+    Capacity,
+    ComputingElement,
+    Output,
+    PilotJob,
+    PilotState,
+    PilotStatus,
+    Submitted,
+)
+from dirac.systems.configuration.models import Tree
+from dirac.systems.identity.models import Identity
+from dirac.systems.identity.store.pilots import PilotSecretStore
+from dirac.systems.workload.logic.explain import Explain
+from dirac.systems.workload.logic.life_cycle import JobLifeCycle
+from dirac.systems.workload.logic.matching import Matching
+from dirac.systems.workload.logic.pilot_factory import PilotFactory
+from dirac.systems.workload.logic.pilots import Pilots
+from dirac.systems.workload.logic.queries import Queries
+from dirac.systems.workload.logic.sandboxes import Sandboxes
+from dirac.systems.workload.logic.submission import Submission
+from dirac.systems.workload.logic.waiting import Classes, Signals
+from dirac.systems.workload.models import (
+    JobStatus,
+    JobStatusUpdate,
+    MatchAnswer,
+    MatchedJob,
+    MatchRequest,
+    Outcome,
+    Resource,
+)
+from dirac.systems.workload.settings import PilotProgram
+from dirac.systems.workload.store.tables import attempts, jobs, pilots
+from dirac.systems.workload.store.unit import WorkloadUnit
+from dirac.testing.time import FakeEntropy
+
+from .support import Room, pilot, run
+
+SITE = "LCG.Here.fr"
+
+TREE: dict[str, Any] = {
+    "virtual_organisations": {
+        name: {"default_group": "users", "groups": {"users": {}}} for name in ("astro", "bio")
+    },
+    "sites": {
+        SITE: {
+            "virtual_organisations": ["astro", "bio"],
+            "computing_elements": {
+                "ce": {"type": "scripted", "queues": {"q": {"max_running": 4, "max_waiting": 3}}}
+            },
+        }
+    },
+    "workload": {"lease_seconds": 100, "max_reschedules": 2},
+}
+
+
+class FixedConfiguration:
+    """A configuration that a test sets."""
+
+    def __init__(self, tree: dict[str, Any]) -> None:
+        self.version = 1
+        self.tree = msgspec.convert(tree, Tree)
+
+    async def current(self) -> Self:
+        return self
+
+
+class ScriptedElement(ComputingElement):
+    """A computing element of which a test says what it does."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, PilotJob] = {}
+        self.states: dict[str, PilotState] = {}
+        self.forgotten: list[str] = []
+        self.submissions = 0
+        self.refusal: str | None = None
+        self.unavailable = False
+        self.answer_is_lost = False
+
+    @classmethod
+    def from_settings(cls, name: str, settings: Mapping[str, Any]) -> Self:
+        return cls()
+
+    async def submit(self, jobs: Sequence[PilotJob]) -> list[Submitted]:
+        self.submissions += 1
+        if self.unavailable:
+            raise UnavailableError("the element does not answer")
+        if self.refusal is not None:
+            return [Submitted(job.stamp, error=self.refusal) for job in jobs]
+        for job in jobs:
+            assert job.fault() is None
+            self.jobs.setdefault(job.stamp, job)
+            self.states.setdefault(job.stamp, PilotState(PilotStatus.SUBMITTED))
+        if self.answer_is_lost:
+            raise UnavailableError("the answer was lost")
+        return [Submitted(job.stamp, reference=f"scripted://ce/{job.stamp}") for job in jobs]
+
+    async def status(self, references: Sequence[str]) -> dict[str, PilotState]:
+        if self.unavailable:
+            raise UnavailableError("the element does not answer")
+        unknown = PilotState(PilotStatus.UNKNOWN)
+        return {name: self.states.get(name.rpartition("/")[2], unknown) for name in references}
+
+    def becomes(self, status: PilotStatus, exit_code: int | None = None) -> None:
+        """Let all pilots be in a state."""
+        self.states = {stamp: PilotState(status, exit_code) for stamp in self.jobs}
+
+    async def cancel(self, references: Sequence[str]) -> dict[str, str]:
+        return {}
+
+    async def output(self, reference: str, limit: int = 0) -> Output:
+        raise NotFoundError("there is none")
+
+    async def cleanup(self, references: Sequence[str]) -> dict[str, str]:
+        self.forgotten += references
+        return {}
+
+    async def capacity(self) -> Capacity:
+        return Capacity(0, 0)
+
+
+class Elements:
+    """The computing elements: one."""
+
+    def __init__(self) -> None:
+        self.element = ScriptedElement()
+
+    async def get(self, site: str, ce: str) -> ComputingElement:
+        if (site, ce) != (SITE, "ce"):
+            raise NotFoundError(f"there is no computing element {ce} at {site}")
+        return self.element
+
+
+class Words:
+    """Tokens and secrets in plain words."""
+
+    async def job_token(self, *, job_id: int, attempt: int, seconds: int, **_who: str) -> str:
+        return f"token of {job_id}:{attempt} for {seconds}"
+
+    def secret(self, stamp: str) -> str:
+        return f"secret-{stamp}"
+
+    def digest(self, stamp: str) -> str:
+        return hashlib.sha256(self.secret(stamp).encode()).hexdigest()
+
+
+class Hall(Room):
+    """Both halves of the workload system on a database."""
+
+    def __init__(self, database: Database, directory: Path, clock: Clock) -> None:
+        super().__init__(database, directory, clock)
+        self.clock = clock
+        self.configuration = FixedConfiguration(TREE)
+        self.all_units = DatabaseUnits(database, lambda tx: WorkloadUnit(tx, PilotSecretStore(tx)))
+        self.signals = Signals()
+        database.committed.append(self.signals.committed)
+        self.words = Words()
+        self.elements = Elements()
+        self.element = self.elements.element
+        self.pilots = Pilots(self.all_units, self.configuration)
+        self._requests = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with empty memories, as a new process does."""
+        self.classes = Classes(self.clock)
+        self.matching = Matching(
+            self.all_units, self.configuration, self.words, self.signals, self.clock, self.classes
+        )
+        self.life = JobLifeCycle(self.all_units, self.configuration, self.classes)
+        self.explain = Explain(self.all_units, self.configuration, self.classes)
+        self.factory = PilotFactory(
+            self.all_units,
+            self.configuration,
+            self.elements,
+            self.words,
+            self.classes,
+            FakeEntropy(),
+            PilotProgram(url="http://server", program="/opt/dirac-pilot.py"),
+        )
+
+    def provided(self) -> dict[type, Any]:
+        """Return what the routes ask for."""
+        return {
+            Explain: self.explain,
+            JobLifeCycle: self.life,
+            Matching: self.matching,
+            Pilots: self.pilots,
+            Queries: self.queries,
+            Sandboxes: self.sandboxes,
+            Submission: self.submission,
+        }
+
+    async def ask(
+        self,
+        stamp: str = "p1",
+        request_id: str | None = None,
+        *,
+        vo: str = "astro",
+        wait: float = 0,
+        **has: Any,
+    ) -> MatchAnswer:
+        """Ask for a job as a pilot does."""
+        self._requests += 1
+        resource = Resource(**({"site": SITE} | has))
+        request = MatchRequest(
+            resource=resource, request_id=request_id or f"{stamp}-{self._requests}", wait=wait
+        )
+        return await self.matching.match(pilot(stamp, vo), request)
+
+    async def matched(self, stamp: str = "p1", **has: Any) -> MatchedJob:
+        """Get a job as a pilot does."""
+        answer = await self.ask(stamp, **has)
+        assert answer.job is not None, answer.reasons
+        return answer.job
+
+    async def report(self, caller: Identity, job_id: int, status: JobStatus, minor: str = "x") -> Outcome:
+        """Report a state, at this moment."""
+        update = JobStatusUpdate(Status=status, MinorStatus=minor, Source="Test")
+        return await self.life.set_statuses(caller, {job_id: {self.clock.now(): update}})
+
+    async def running(self, stamp: str = "p1") -> Identity:
+        """Get a job and start it; returns its run."""
+        job = await self.matched(stamp)
+        who = run(job.job_id, job.attempt, stamp=stamp)
+        outcome = await self.report(who, job.job_id, JobStatus.RUNNING, "Job Initialization")
+        assert not outcome.failed
+        return who
+
+    async def row(self, job_id: int) -> Any:
+        """Return a job's row."""
+        async with self.database.read() as tx:
+            return (await tx.execute(select(jobs).where(jobs.c.job_id == job_id))).one()
+
+    async def status(self, job_id: int) -> str:
+        """Return a job's state."""
+        return str((await self.row(job_id)).status)
+
+    async def runs(self, job_id: int) -> list[Any]:
+        """Return a job's runs, first one first."""
+        async with self.database.read() as tx:
+            statement = select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt)
+            return list(await tx.execute(statement))
+
+    async def log(self, job_id: int) -> list[str]:
+        """Return the states in a job's log."""
+        async with self.database.read() as tx:
+            found = await history(tx, "job", [str(job_id)])
+        return [each.data["Status"] for each in found if each.kind == "workload.job.status"]
+
+    async def pilot_rows(self) -> list[Any]:
+        """Return all pilots, oldest first."""
+        async with self.database.read() as tx:
+            return list(await tx.execute(select(pilots).order_by(pilots.c.pilot_id)))
+
+    async def tasks(self) -> list[str]:
+        """Return the names of the background work that waits."""
+        async with self.database.read() as tx:
+            rows = await tx.execute(select(tasks.c.name).where(tasks.c.state == "Pending"))
+            return sorted(row.name for row in rows)
+
+    @contextmanager
+    def counted(self) -> Iterator[list[str]]:
+        """Collect the statements of a block."""
+        statements: list[str] = []
+
+        def before(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+            if not statement.startswith(("BEGIN", "SELECT 1")):
+                statements.append(statement)
+
+        engine = self.database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", before)
+        try:
+            yield statements
+        finally:
+            event.remove(engine, "before_cursor_execute", before)
+
+
+def moment(clock: Clock, seconds: float = 0) -> datetime:
+    """Return the clock's time, moved by so much."""
+    return datetime.fromtimestamp(clock.now().timestamp() + seconds, UTC)

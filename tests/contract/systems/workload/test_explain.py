@@ -1,0 +1,67 @@
+"""Why a job does or does not run, told from what is stored."""
+
+from __future__ import annotations
+
+import pytest
+
+from dirac.systems.identity.models import Property
+from dirac.systems.workload.models import JobStatus, JobStatusUpdate
+
+from .support import person
+from .support_running import Hall
+
+ALICE = person()
+
+
+async def test_a_job_that_can_never_run(hall: Hall) -> None:
+    (job_id,) = await hall.submitted(ALICE, 'Executable = "x"; Tags = {"GPU"}; NumberOfProcessors = 2;')
+    found = await hall.explain.explain(ALICE, job_id)
+    assert (found.status, found.queues, found.fitting, found.waiting_before) == ("Waiting", 1, 0, 0)
+    assert "cannot run" in found.text
+    assert {(each.requirement, each.removes, each.removes_alone) for each in found.requirements} == {
+        ("Tags", 1, 0),
+        ("NumberOfProcessors", 1, 0),
+    }
+    assert found.suggestion is not None
+    assert found.suggestion.change == {"Tags": "", "NumberOfProcessors": "1"}
+
+
+async def test_a_job_that_waits_its_turn(hall: Hall) -> None:
+    ids = await hall.submitted(ALICE, *[f'Executable = "x"; Priority = {number};' for number in (1, 5, 1)])
+    await hall.submitted(person(vo="bio"), 'Executable = "x"; Priority = 9;')
+    found = await hall.explain.explain(ALICE, ids[2])
+    assert (found.fitting, found.waiting_before, found.suggestion) == (1, 2, None)
+    assert "1 of 1 queues fit, and 2 waiting jobs of astro come before it" in found.text
+
+
+async def test_a_vo_without_sites(hall: Hall) -> None:
+    (job_id,) = await hall.submitted(person(vo="lost"))
+    found = await hall.explain.explain(person(vo="lost"), job_id)
+    assert "No site serves lost" in found.text
+
+
+async def test_a_failed_job_shows_what_was_recorded(hall: Hall) -> None:
+    await hall.submitted(ALICE)
+    who = await hall.running()
+    job_id = who.job_id or 0
+    await hall.life.set_metadata(who, {job_id: {"StandardErrorTail": "Segmentation fault\n"}})
+    update = JobStatusUpdate(
+        Status=JobStatus.FAILED,
+        MinorStatus="Application Finished With Errors",
+        ApplicationStatus="Failed (exit code 139)",
+    )
+    await hall.life.set_statuses(who, {job_id: {hall.clock.now(): update}})
+    found = await hall.explain.explain(ALICE, job_id)
+    assert "Application Finished With Errors (Failed (exit code 139)), in run 1 at LCG.Here.fr" in found.text
+    assert "Segmentation fault" in found.text
+
+
+@pytest.mark.parametrize("status", sorted(JobStatus))
+async def test_every_state_has_words(hall: Hall, status: JobStatus) -> None:
+    (job_id,) = await hall.submitted(ALICE)
+    boss = person("boss", "astro", Property.JOB_ADMINISTRATOR)
+    forced = {job_id: {hall.clock.now(): JobStatusUpdate(Status=status)}}
+    await hall.life.set_statuses(boss, forced, force=True)
+    found = await hall.explain.explain(ALICE, job_id)
+    assert found.status == status
+    assert found.text.endswith(".")
