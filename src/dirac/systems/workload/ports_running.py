@@ -1,7 +1,4 @@
-"""What the logic of running jobs and of pilots needs: its stores, its secrets, its computing elements.
-
-`ports` has the same for jobs and sandboxes.
-"""
+"""What the logic of runs and pilots needs: stores, secrets, computing elements; `ports` has the rest."""
 
 from __future__ import annotations
 
@@ -24,11 +21,6 @@ from dirac.systems.workload.states import Standing
 
 class Snapshot(Protocol):
     """The configuration as of one version."""
-
-    @property
-    def version(self) -> int:
-        """Its number."""
-        ...
 
     @property
     def tree(self) -> Tree:
@@ -403,13 +395,4 @@ class RunUnit(UnitOfWork, Protocol):
     @property
     def pilot_secrets(self) -> PilotSecretRepository:
         """What pilots log in with."""
-        ...
-
-
-class Enqueued(Protocol):
-    """A committed transaction, as far as listeners look at it."""
-
-    @property
-    def enqueued(self) -> bool:
-        """Whether background work was asked for that may begin at once."""
         ...

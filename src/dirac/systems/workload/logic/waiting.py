@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from bisect import insort
 from collections.abc import Container
+from typing import Protocol
 
 import msgspec
 
@@ -17,13 +18,22 @@ from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.formats.description import Requirements
 from dirac.systems.workload.logic.fitting import Dimension, JobClass, Offer, fits
-from dirac.systems.workload.ports_running import Enqueued, Front, RunUnit
+from dirac.systems.workload.ports_running import Front, RunUnit
 
 # Identifiers are given out before the commit: a class may appear after one with a greater identifier, but
 # not later than the longest transaction.
 _SETTLED_AFTER = 60.0
 _MOST_OFFERS = 4096
 _YOUNG = 1.0
+
+
+class Enqueued(Protocol):
+    """A committed transaction, as far as listeners look at it."""
+
+    @property
+    def enqueued(self) -> bool:
+        """Whether background work was asked for that may begin at once."""
+        ...
 
 
 class Signals:
