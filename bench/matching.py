@@ -28,7 +28,7 @@ from dirac.systems.workload.logic.fitting import JobClass, fits, offer_of
 from dirac.systems.workload.logic.matching import Matching
 from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.models import MatchRequest, Resource
-from dirac.systems.workload.ports_running import PilotRow
+from dirac.systems.workload.ports.running import PilotRow
 from dirac.systems.workload.store.tables import classes, descriptions, jobs
 from dirac.systems.workload.store.unit import WorkloadUnit
 

@@ -12,7 +12,7 @@ import msgspec
 
 from dirac.core.errors import InvalidInputError
 from dirac.systems.workload.models import SandboxInfo
-from dirac.systems.workload.ports import Owner
+from dirac.systems.workload.ports.work import Owner
 
 BUCKET = "sandboxes"
 MAX_LENGTH = 512

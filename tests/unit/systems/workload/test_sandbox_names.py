@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dirac.core.errors import InvalidInputError
 from dirac.resources.storage.base import check_key
 from dirac.systems.workload.models import SandboxInfo
-from dirac.systems.workload.ports import Owner
+from dirac.systems.workload.ports.work import Owner
 from dirac.systems.workload.sandbox_names import SandboxName, is_reference
 
 INFO = SandboxInfo(checksum="AB" * 32, size=1, format="tar.zst")

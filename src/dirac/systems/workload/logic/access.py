@@ -5,7 +5,7 @@ from __future__ import annotations
 from dirac.core.errors import ConflictError, NotFoundError
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.workload.policy import Visibility, changeable
-from dirac.systems.workload.ports import JobHead, Owner, SandboxRecord, WorkUnit
+from dirac.systems.workload.ports.work import JobHead, Owner, SandboxRecord, WorkUnit
 from dirac.systems.workload.states import OF_A_RUN
 
 

@@ -18,14 +18,14 @@ from dirac.systems.workload.logic.rules import ConfiguredRules
 from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.logic.submission import Submission
 from dirac.systems.workload.logic.waiting import Classes, Signals
-from dirac.systems.workload.ports import WorkUnit
-from dirac.systems.workload.ports_running import (
+from dirac.systems.workload.ports.running import (
     ComputingElements,
     Configured,
     JobTokens,
     PilotSecrets,
     RunUnit,
 )
+from dirac.systems.workload.ports.work import WorkUnit
 from dirac.systems.workload.settings import PilotProgram
 
 

@@ -15,7 +15,7 @@ from dirac.systems.workload.logic.access import no_such_job, require_present
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import JobStatus, Outcome, StatusChange
 from dirac.systems.workload.policy import Visibility, changeable
-from dirac.systems.workload.ports_running import Change, JobRow, Order, RunUnit
+from dirac.systems.workload.ports.running import Change, JobRow, Order, RunUnit
 from dirac.systems.workload.states import HELD, OF_A_RUN, Judgement, Standing, line_event
 
 ANY_SITE = "ANY"

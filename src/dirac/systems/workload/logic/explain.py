@@ -22,7 +22,7 @@ from dirac.systems.workload.logic.planning import places
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import Explanation, JobStatus, RequirementEffect, Suggestion
 from dirac.systems.workload.policy import readable
-from dirac.systems.workload.ports_running import Configured, JobRow, RunUnit
+from dirac.systems.workload.ports.running import Configured, JobRow, RunUnit
 
 _EXAMPLES = 3
 _TAIL = 2000

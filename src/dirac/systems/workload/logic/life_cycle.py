@@ -21,7 +21,7 @@ from dirac.systems.workload.models import (
     JobStatusUpdate,
     Outcome,
 )
-from dirac.systems.workload.ports_running import Beat, Configured, JobRow, RunUnit
+from dirac.systems.workload.ports.running import Beat, Configured, JobRow, RunUnit
 from dirac.systems.workload.states import (
     HELD,
     Judgement,

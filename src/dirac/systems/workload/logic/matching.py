@@ -26,7 +26,7 @@ from dirac.systems.workload.models import (
     Resource,
 )
 from dirac.systems.workload.policy import Visibility
-from dirac.systems.workload.ports_running import (
+from dirac.systems.workload.ports.running import (
     Ask,
     Claimed,
     Configured,

@@ -19,7 +19,7 @@ from dirac.systems.workload.logic.planning import Place, QueueState, places, pla
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import PilotMetadata, PilotStatus
 from dirac.systems.workload.policy import Visibility
-from dirac.systems.workload.ports_running import (
+from dirac.systems.workload.ports.running import (
     ComputingElements,
     Configured,
     PilotRow,

@@ -15,7 +15,7 @@ from dirac.formats.description import JobDescription, Limits
 from dirac.formats.jdl import Bare, Jdl
 from dirac.systems.configuration.models import Workload
 from dirac.systems.workload.models import JobStatus
-from dirac.systems.workload.ports import NewClass, NewJob, Owner
+from dirac.systems.workload.ports.work import NewClass, NewJob, Owner
 from dirac.systems.workload.sandbox_names import SandboxName, is_reference
 
 ACCEPTED = (JobStatus.RECEIVED.value, "Job accepted")

@@ -15,7 +15,7 @@ from dirac.systems.workload.logic.access import no_such_job
 from dirac.systems.workload.logic.submission import STATUS_EVENT
 from dirac.systems.workload.models import JobJdl, LogEntry, Peek
 from dirac.systems.workload.policy import readable
-from dirac.systems.workload.ports import WorkUnit
+from dirac.systems.workload.ports.work import WorkUnit
 
 LOGGING = "LoggingInfo"
 """Pseudo parameter of a search: the life-cycle log, as a list in every row."""

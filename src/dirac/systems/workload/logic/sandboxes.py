@@ -19,7 +19,7 @@ from dirac.systems.workload.logic.access import (
 )
 from dirac.systems.workload.models import JobStatus, SandboxDownload, SandboxInfo, SandboxType, SandboxUpload
 from dirac.systems.workload.policy import changeable, readable
-from dirac.systems.workload.ports import (
+from dirac.systems.workload.ports.work import (
     Assignment,
     JobHead,
     Owner,

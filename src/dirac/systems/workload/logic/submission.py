@@ -15,7 +15,7 @@ from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import may_use
 from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared, digest_of, prepare
 from dirac.systems.workload.models import InsertedJob
-from dirac.systems.workload.ports import Assignment, Owner, Rules, WorkUnit
+from dirac.systems.workload.ports.work import Assignment, Owner, Rules, WorkUnit
 from dirac.systems.workload.sandbox_names import SandboxName
 
 STATUS_EVENT = "workload.job.status"

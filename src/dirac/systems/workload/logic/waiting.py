@@ -18,7 +18,7 @@ from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.formats.description import Requirements
 from dirac.systems.workload.logic.fitting import Dimension, JobClass, Offer, fits
-from dirac.systems.workload.ports_running import Front, RunUnit
+from dirac.systems.workload.ports.running import Front, RunUnit
 
 # Identifiers are given out before the commit: a class may appear after one with a greater identifier, but
 # not later than the longest transaction.

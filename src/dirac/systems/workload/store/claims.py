@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from dirac.core.errors import ConflictError
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import JobStatus
-from dirac.systems.workload.ports_running import Ask, Claimed, Front, JobRow, RequestAnsweredError, Won
+from dirac.systems.workload.ports.running import Ask, Claimed, Front, JobRow, RequestAnsweredError, Won
 from dirac.systems.workload.store.pilots import occupy_pilot
 from dirac.systems.workload.store.tables import attempts, classes, descriptions, jobs
 

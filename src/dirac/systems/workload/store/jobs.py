@@ -11,7 +11,7 @@ from dirac.core.search import Condition, Page, SearchParams, SummaryParams
 from dirac.db.search import Searchable, values_of
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.policy import Visibility
-from dirac.systems.workload.ports import JobHead, NewClass, NewJob, Owner, StoredPeek
+from dirac.systems.workload.ports.work import JobHead, NewClass, NewJob, Owner, StoredPeek
 from dirac.systems.workload.store.tables import attempts, classes, descriptions, jobs, parameters
 
 # Rows of one statement: the engines allow about 32 000 values in it.

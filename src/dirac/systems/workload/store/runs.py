@@ -22,7 +22,7 @@ from sqlalchemy.sql import Update
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import JobStatus
 from dirac.systems.workload.policy import Visibility
-from dirac.systems.workload.ports_running import (
+from dirac.systems.workload.ports.running import (
     Ask,
     Beat,
     Change,

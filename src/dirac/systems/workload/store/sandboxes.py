@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, and_, delete, exists, or_, select, up
 
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import SandboxType
-from dirac.systems.workload.ports import Assignment, Owner, SandboxRecord
+from dirac.systems.workload.ports.work import Assignment, Owner, SandboxRecord
 from dirac.systems.workload.store.tables import assignments, jobs, sandboxes
 
 # Rows of one statement: the engines allow about 32 000 values in it.

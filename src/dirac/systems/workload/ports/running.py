@@ -15,7 +15,7 @@ from dirac.resources.computing.base import ComputingElement
 from dirac.systems.configuration.models import Tree
 from dirac.systems.workload.models import PilotMetadata
 from dirac.systems.workload.policy import Visibility
-from dirac.systems.workload.ports import JobRepository
+from dirac.systems.workload.ports.work import JobRepository
 from dirac.systems.workload.states import Standing
 
 
