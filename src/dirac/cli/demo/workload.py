@@ -94,7 +94,7 @@ JobName    = "supercomputer";
 JobGroup   = "{GROUP}";
 Executable = "/bin/hostname";
 Tags       = {{ "GPU", "Cray" }};
-CPUTime    = 400000;
+CPUTime    = 345600;
 """
 BIO_JDL = f"""\
 JobName       = "bases";
