@@ -59,8 +59,8 @@ class Task:
         name: ``system.verb_noun``; part of the wire format between server and worker.
         run: What it does.
         retry: What happens when it raises.
-        every: Seconds between two runs for periodic work, None for work on demand.
-        deadline: Seconds after which an execution counts as lost and is handed out again.
+        every: Seconds between two runs for periodic work, None for work on demand. Runs do not overlap.
+        deadline: Seconds that an execution may take; then it is ended and counts as failed.
     """
 
     name: str

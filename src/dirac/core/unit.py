@@ -64,13 +64,17 @@ class UnitOfWork(Protocol):
         Args:
             task: Name of a declared task.
             args: Its arguments, JSON values only.
-            key: While an entry with this key has not been begun, another one is not added.
+            key: While an entry with this key has not been begun, another one is not added; it begins at
+                the earlier of the two moments.
             delay: Seconds before it may begin.
         """
         ...
 
     def complete(self, entry: str) -> None:
-        """Mark a background task's entry as done, together with the effect it has here."""
+        """Mark a background task's entry as done, together with the effect it has here.
+
+        If another execution has done so already, the unit fails with a `ConflictError` and has no effect.
+        """
         ...
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import orjson
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from dirac.core.entropy import Entropy, SystemEntropy
@@ -101,19 +102,28 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[Transaction]:
+        committing = False
         try:
-            async with self.engine.connect() as connection:
+            async with self._connection() as connection:
                 await connection.execution_options(**{_WRITES: writes})
                 async with connection.begin():
                     transaction = Transaction(connection, self.dialect, self.clock.now(), self.entropy)
                     yield transaction
                     await transaction.flush()
-        except (OperationalError, InterfaceError) as error:
-            raise _unavailable(error) from error
+                    committing = writes
         except DBAPIError as error:
-            if error.connection_invalidated or _is_conflict(error):
-                raise _unavailable(error) from error
+            if _passes(error):
+                raise _unavailable(type(error.orig).__name__, committing=committing) from error
             raise
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self.engine.connect())
+            except (OSError, PoolTimeoutError) as error:  # asyncpg's own, and all connections in use
+                raise _unavailable(type(error).__name__, committing=False) from error
+            yield connection
 
     async def close(self) -> None:
         """Close all connections."""
@@ -145,16 +155,23 @@ class DatabaseUnits(Generic[U]):
             yield self._dress(transaction)
 
 
-def _unavailable(error: DBAPIError) -> UnavailableError:
+def _unavailable(what: str, *, committing: bool) -> UnavailableError:
+    if committing:
+        # Whether the commit arrived, nobody knows: who repeats it needs an idempotent request.
+        return UnavailableError(
+            f"the database did not say whether this was carried out: {what}",
+            hint="Look whether it was, or repeat it with the same idempotency key",
+            retry_after=1.0,
+        )
     return UnavailableError(
-        f"the database did not carry this out: {type(error.orig).__name__}",
-        hint="Nothing was changed; try again",
-        retry_after=1.0,
+        f"the database did not carry this out: {what}", hint="Nothing was changed; try again", retry_after=1.0
     )
 
 
-def _is_conflict(error: DBAPIError) -> bool:
-    """Tell whether the engine gave this transaction up for another one (deadlock, serialisation)."""
+def _passes(error: DBAPIError) -> bool:
+    """Tell whether the same may work later: the connection broke, or another transaction came first."""
+    if isinstance(error, (OperationalError, InterfaceError)) or error.connection_invalidated:
+        return True
     state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     return state in ("40001", "40P01", "55P03", "57P01")
 

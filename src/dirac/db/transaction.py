@@ -7,14 +7,28 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import CursorResult, Executable, Table, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Executable,
+    Table,
+    and_,
+    case,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dirac.core.entropy import Entropy, uuid7
-from dirac.core.errors import ConflictError
+from dirac.core.errors import ConflictError, InvalidInputError
 from dirac.core.unit import Event
 from dirac.db.tables import events, idempotency, tasks
+
+_BULK = 1000  # rows of one statement; databases take some 32 000 values at a time
 
 
 class Transaction:
@@ -30,7 +44,7 @@ class Transaction:
         self._entropy = entropy
         self._events: list[dict[str, Any]] = []
         self._tasks: list[dict[str, Any]] = []
-        self._completed: list[str] = []
+        self._completed: set[str] = set()
 
     @property
     def now(self) -> datetime:
@@ -54,16 +68,23 @@ class Transaction:
 
     async def insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
         """Insert those rows whose unique keys are not there yet; return how many that were."""
-        if not rows:
-            return 0
-        statement: Any
-        if self.dialect == "sqlite":
-            statement = sqlite.insert(table).on_conflict_do_nothing()
-        elif self.dialect == "postgresql":
-            statement = postgresql.insert(table).on_conflict_do_nothing()
-        else:
-            statement = mysql.insert(table).prefix_with("IGNORE")
-        return (await self.execute(statement.values([dict(row) for row in rows]))).rowcount
+        return sum(
+            [await self._insert_missing(table, rows[i : i + _BULK]) for i in range(0, len(rows), _BULK)]
+        )
+
+    async def _insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+        values = [dict(row) for row in rows]
+        if self.dialect != "mariadb":
+            dialect = sqlite if self.dialect == "sqlite" else postgresql
+            return (
+                await self.execute(dialect.insert(table).values(values).on_conflict_do_nothing())
+            ).rowcount
+        count = (await self.execute(mysql.insert(table).prefix_with("IGNORE").values(values))).rowcount
+        # IGNORE also cuts what is too long for its column; each row that was there is one warning.
+        warnings = (await self.execute(text("SELECT @@warning_count"))).scalar_one()
+        if warnings > len(values) - count:
+            raise InvalidInputError(f"a value does not fit into the table {table.name!r}")
+        return count
 
     def record(self, event: Event) -> None:
         """Append an event to the history."""
@@ -94,8 +115,8 @@ class Transaction:
         )
 
     def complete(self, entry: str) -> None:
-        """Mark a task's entry as done."""
-        self._completed.append(entry)
+        """Mark a task's entry as done; if it is already, the transaction fails with a ConflictError."""
+        self._completed.add(entry)
 
     async def recall(self, scope: str, key: str, digest: str) -> str | None:
         """Return the answer that was given for this idempotency key, None if it is new.
@@ -136,16 +157,55 @@ class Transaction:
         plain = [task for task in self._tasks if task["pending_key"] is None]
         if plain:
             await self.execute(insert(tasks), plain)
-        keyed = {task["pending_key"]: task for task in self._tasks if task["pending_key"] is not None}
-        await self.insert_missing(tasks, list(keyed.values()))
+        await self._add_keyed()
         if self._completed:
-            await self.execute(
-                update(tasks)
-                .where(tasks.c.id.in_(self._completed))
-                .values(state="Done", finished=self._now, error=None)
-            )
+            await self._finish()
+
+    async def _add_keyed(self) -> None:
+        """Add the tasks that have a key, or bring forward the ones that wait under it.
+
+        This locks what is there until the commit: work that begins meanwhile would not see what this
+        transaction changed, and nothing would be left to see it later.
+        """
+        keyed: dict[str, dict[str, Any]] = {}
+        for task in sorted(self._tasks, key=lambda task: task["due"], reverse=True):
+            if task["pending_key"] is not None:
+                keyed[task["pending_key"]] = task  # the earliest
+        rows = [keyed[key] for key in sorted(keyed)]  # in one order everywhere: no deadlock
+        for start in range(0, len(rows), _BULK):
+            await self.execute(self._keyed(rows[start : start + _BULK]))
+
+    def _keyed(self, rows: list[dict[str, Any]]) -> Any:
+        if self.dialect == "mariadb":
+            statement = mysql.insert(tasks).values(rows)
+            return statement.on_duplicate_key_update(due=_earlier(statement.inserted.due))
+        dialect = sqlite if self.dialect == "sqlite" else postgresql
+        upsert = dialect.insert(tasks).values(rows)
+        return upsert.on_conflict_do_update(
+            index_elements=[tasks.c.pending_key], set_={"due": _earlier(upsert.excluded.due)}
+        )
+
+    async def _finish(self) -> None:
+        """Mark entries as done, each once: of two executions of one entry the second has no effect.
+
+        Raises:
+            ConflictError: Another execution was faster.
+        """
+        changed = await self.execute(
+            update(tasks)
+            .where(tasks.c.id.in_(self._completed), tasks.c.state != "Done")
+            .values(state="Done", finished=self._now, error=None, pending_key=None)
+        )
+        if changed.rowcount != len(self._completed):
+            raise ConflictError("this background task was carried out by another execution already")
 
     async def forget_before(self, moment: datetime) -> None:
         """Drop idempotency keys and finished tasks that are older than this."""
         await self.execute(delete(idempotency).where(idempotency.c.created < moment))
         await self.execute(delete(tasks).where(tasks.c.state == "Done", tasks.c.finished < moment))
+
+
+def _earlier(due: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Return the earlier moment for an entry that nobody has tried yet; others keep their own."""
+    waits = and_(tasks.c.state == "Pending", tasks.c.tries == 0)
+    return case((and_(waits, due < tasks.c.due), due), else_=tasks.c.due)

@@ -1,22 +1,26 @@
 """Starting and stopping the server's process without a supervisor: the embedded profile.
 
-The process holds a lock on ``server.lock`` for as long as it lives, so that whether it runs is never a
-guess; ``server.json`` beside it says which process it is and what it was started from.
+The process holds a lock on ``server.lock`` for as long as it lives, and the kernel tells who holds it, so
+that whether it runs, and which process it is, is never a guess; ``server.json`` beside it says what it was
+started from.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import msgspec
@@ -28,6 +32,9 @@ _PATIENCE = 20.0
 _STOP_PATIENCE = 20.0
 _LOOK = 0.02
 _TAIL = 15
+_BACKLOG = 2048
+_PROGRAM = (sys.executable, "-m", "dirac.server.main")
+_FLOCK = struct.Struct("@hhqqi0q")  # type, whence, start, length, process (fcntl.h, 64-bit offsets)
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -56,15 +63,16 @@ def hold(settings: Settings) -> Iterator[None]:
         ConflictError: There is one already.
     """
     state = Path(settings.state)
-    with (state / "server.lock").open("w") as lock:
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "server.lock").open("a") as lock:  # to close it anywhere in this process drops the lock
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # POSIX leaves the choice
             raise ConflictError(
                 f"a server of {state} is running", hint="Stop it: dirac-server stop"
             ) from None
-        note = state / "server.json"
-        note.write_bytes(msgspec.json.encode(Running(pid=os.getpid(), origin=origin(settings))))
+        note = msgspec.json.encode(Running(pid=os.getpid(), origin=origin(settings)))
+        write_secret(state / "server.json", note.decode())
         yield
 
 
@@ -72,41 +80,77 @@ def running(settings: Settings) -> Running | None:
     """Return the running server of a state directory, None if there is none."""
     state = Path(settings.state)
     try:
-        with (state / "server.lock").open("r") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
+        with (state / "server.lock").open("rb") as lock:
+            answer = fcntl.fcntl(lock, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     except FileNotFoundError:
         return None
-    except BlockingIOError:
-        pass
-    try:
-        return msgspec.json.decode((state / "server.json").read_bytes(), type=Running)
-    except (OSError, msgspec.DecodeError):
+    kind, _, _, _, pid = _FLOCK.unpack(answer)
+    if kind == fcntl.F_UNLCK:
         return None
+    with suppress(OSError, msgspec.DecodeError):
+        note = msgspec.json.decode((state / "server.json").read_bytes(), type=Running)
+        if note.pid == pid:
+            return note
+    return Running(pid=pid, origin="")  # it has just begun
+
+
+def bind(settings: Settings) -> socket.socket:
+    """Take the address that the server listens on.
+
+    Raises:
+        ConflictError: Another program has it.
+        InvalidInputError: It is none of this machine's, or not for this user.
+    """
+    host, port = settings.http.host, settings.http.port
+    listener: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConflictError(
+                f"port {port} of {host} is in use by another program",
+                hint="Choose another port, or find the program: ss -ltnp",
+            ) from None
+        raise InvalidInputError(f"cannot listen on port {port} of {host}: {error.strerror}") from None
+    return listener
 
 
 def ready(settings: Settings) -> bool:
     """Tell whether the server answers."""
-    url = f"http://{settings.http.host}:{settings.http.port}/api/health/ready"
+    connection = HTTPConnection(settings.http.host, settings.http.port, timeout=2)
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        connection.request("GET", "/api/health/ready")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
         return False
+    finally:
+        connection.close()
 
 
-def start(settings: Settings, settings_file: Path) -> float:
+def start(settings: Settings, settings_file: Path, program: Sequence[str] = _PROGRAM) -> float:
     """Start the server and wait until it answers; returns the seconds that took.
 
+    Args:
+        settings: What it is started with.
+        settings_file: Where it reads that.
+        program: The command that understands ``run --settings FILE``.
+
     Raises:
-        UnavailableError: It ended, or did not answer in time; the message has the end of its log.
+        UnavailableError: It ended, or did not answer in time and was ended; the message has the end of
+            its log.
     """
     log = settings.path("log")
     log.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with (log / "server.log").open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dirac.server.main", "run", "--settings", str(settings_file.resolve())],
+            [*program, "run", "--settings", str(settings_file.resolve())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -118,8 +162,11 @@ def start(settings: Settings, settings_file: Path) -> float:
             raise UnavailableError(f"the server ended with code {process.returncode}:\n{_log_tail(settings)}")
         # The port may be somebody else's: only our process' own answer counts.
         if (found := running(settings)) and found.pid == process.pid and ready(settings):
+            process.returncode = 0  # it lives on without us, and Popen need not complain
             return time.monotonic() - began
         time.sleep(_LOOK)
+    process.kill()
+    process.wait()
     raise UnavailableError(f"the server did not answer within {_PATIENCE} s:\n{_log_tail(settings)}")
 
 
@@ -132,7 +179,8 @@ def stop(settings: Settings) -> bool:
     found = running(settings)
     if found is None:
         return False
-    os.kill(found.pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):  # it has just ended
+        os.kill(found.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_PATIENCE
     while running(settings) is not None:
         if time.monotonic() > deadline:
@@ -149,21 +197,48 @@ def make_master_key(settings: Settings) -> bool:
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_secret(path, os.urandom(48).hex())
+    return write_secret(path, os.urandom(48).hex(), replace=False)
+
+
+def write_secret(path: Path, text: str, *, replace: bool = True) -> bool:
+    """Write a file that only its owner can ever have read, all or nothing, safe from a loss of power.
+
+    Args:
+        path: Where.
+        text: What.
+        replace: Whether to replace what is there.
+
+    Returns:
+        Whether it was written.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        fresh = Path(name)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            if replace:
+                fresh.rename(path)
+            else:
+                path.hardlink_to(fresh)
+        finally:
+            fresh.unlink(missing_ok=True)
+        _sync(path.parent)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from None
     return True
 
 
-def write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner can ever have read, all or nothing."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        fresh.rename(path)
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from None
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _log_tail(settings: Settings) -> str:

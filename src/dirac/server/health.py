@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
-from dirac.core.errors import InvalidInputError, NotAllowedError
+from dirac.core.errors import InvalidInputError, NotAllowedError, UnavailableError
 from dirac.db.engine import Database
 from dirac.db.outbox import ListedTask, Outbox
 from dirac.systems.identity.models import Identity, Property
@@ -14,6 +15,7 @@ health = SystemRouter("/api/health", "health")
 operations = SystemRouter("/api/tasks", "tasks")
 
 _STATES = ("Pending", "Sent", "Running", "Parked", "Done")
+_PATIENCE = 1.5  # seconds; who asks soon stops waiting
 _OPEN = open_to_all("load balancers ask, and learn nothing but that it works")
 
 
@@ -34,8 +36,11 @@ async def live() -> dict[str, str]:
 @health.get("/ready", dependencies=[_OPEN], include_in_schema=False)
 async def ready(database: Annotated[Database, provided(Database)]) -> dict[str, str]:
     """Say that requests can be served: the database answers."""
-    async with database.read() as tx:
-        await tx.ping()
+    try:
+        async with asyncio.timeout(_PATIENCE), database.read() as tx:
+            await tx.ping()
+    except TimeoutError:
+        raise UnavailableError(f"the database did not answer within {_PATIENCE} s", retry_after=1.0) from None
     return {"status": "ready"}
 
 

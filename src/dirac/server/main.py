@@ -151,9 +151,9 @@ def worker(settings: File = _DEFAULT) -> None:
     configure(loaded.log_level)
     installation = build(loaded)
 
-    async def begin() -> Any:
+    async def begin() -> Executor:
         await installation.begin()
-        return Executor(installation.outbox, installation.tasks, installation.provide).execute
+        return Executor(installation.outbox, installation.tasks, installation.provide)
 
     work(make_celery(loaded.broker_url()), loaded.worker.concurrency, begin, installation.close)
 

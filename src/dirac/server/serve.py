@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
 
-from dirac.core.errors import ConflictError
 from dirac.server.composition import Installation, build
-from dirac.server.control import hold
+from dirac.server.control import bind, hold
 from dirac.server.settings import Settings
 from dirac.server.worker import Executor, InProcessRunner, Relay, Runner
 from dirac.transport.server import create_app
 
-_BACKLOG = 2048
 _GRACE = 10
 
 
@@ -60,29 +56,6 @@ def make_app(installation: Installation) -> FastAPI:
     )
 
 
-def _bind(settings: Settings) -> socket.socket:
-    """Take the address.
-
-    Raises:
-        ConflictError: Somebody else has it.
-    """
-    family = socket.AF_INET6 if ":" in settings.http.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.http.host, settings.http.port))
-    except OSError as error:
-        listener.close()
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise ConflictError(
-            f"port {settings.http.port} of {settings.http.host} is in use by another program",
-            hint="Choose another port, or find the program: ss -ltnp",
-        ) from None
-    listener.listen(_BACKLOG)
-    return listener
-
-
 def run(settings: Settings) -> None:
     """Serve until told to stop.
 
@@ -90,7 +63,7 @@ def run(settings: Settings) -> None:
         ConflictError: The port is taken, or a server of this state directory is running.
     """
     with hold(settings):
-        listener = _bind(settings)
+        listener = bind(settings)
         app = make_app(build(settings))
         config = uvicorn.Config(
             app,

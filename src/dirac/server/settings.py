@@ -5,6 +5,7 @@ What all servers of an installation share is the configuration (`dirac.systems.c
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -67,7 +68,7 @@ class Worker(_Table, frozen=True):
 
 
 class Settings(_Table, frozen=True):
-    """Everything of one server. Relative paths start at `state`."""
+    """Everything of one server. Relative paths start at `state`, which itself starts at the settings file."""
 
     state: Annotated[
         str,
@@ -95,8 +96,10 @@ class Settings(_Table, frozen=True):
         """Return the database's address; SQLite in the state directory by default.
 
         Raises:
-            InvalidInputError: The file that should hold it cannot be read.
+            InvalidInputError: It is given twice, or the file that should hold it cannot be read.
         """
+        if self.database.url is not None and self.database.url_file is not None:
+            raise InvalidInputError("database.url and database.url_file are both set", hint="Remove one")
         if self.database.url_file is not None:
             return _secret(self.path(self.database.url_file), "database.url_file")
         return self.database.url or f"sqlite:///{self.path('dirac.db')}"
@@ -118,14 +121,7 @@ class Settings(_Table, frozen=True):
             InvalidInputError: The file cannot be read, is too short, or others may read it.
         """
         path = self.path(self.master_key_file)
-        try:
-            mode, key = path.stat().st_mode, path.read_bytes().strip()
-        except OSError as error:
-            raise InvalidInputError(
-                f"the master key {path} cannot be read: {error.strerror}", hint="Make one: dirac-server init"
-            ) from None
-        if mode & 0o077:
-            raise InvalidInputError(f"others may read the master key {path}", hint=f"chmod 600 {path}")
+        key = _read_secret(path, "master_key_file", forbidden=0o077, hint="Make one: dirac-server up")
         if len(key) < SHORTEST_KEY:
             raise InvalidInputError(f"the master key {path} is shorter than {SHORTEST_KEY} bytes")
         return key
@@ -133,9 +129,33 @@ class Settings(_Table, frozen=True):
 
 def _secret(path: Path, option: str) -> str:
     try:
-        return path.read_text().strip()
+        return _read_secret(path, option, forbidden=0o007).decode()
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{option}: {path} holds no text") from None
+
+
+def _read_secret(path: Path, option: str, *, forbidden: int, hint: str | None = None) -> bytes:
+    """Return the content of a file that is not for everybody.
+
+    Args:
+        path: Where it is.
+        option: What names it, for messages.
+        forbidden: Bits of its mode that must not be set.
+        hint: What to do if there is none.
+
+    Raises:
+        InvalidInputError: It cannot be read, is empty, or others may read it.
+    """
+    try:
+        with path.open("rb") as file:
+            mode, content = os.fstat(file.fileno()).st_mode, file.read().strip()
     except OSError as error:
-        raise InvalidInputError(f"{option}: {path} cannot be read: {error.strerror}") from None
+        raise InvalidInputError(f"{option}: {path} cannot be read: {error.strerror}", hint=hint) from None
+    if mode & forbidden:
+        raise InvalidInputError(f"{option}: others may read {path}", hint=f"chmod 600 {path}")
+    if not content:
+        raise InvalidInputError(f"{option}: {path} is empty", hint=hint)
+    return content
 
 
 def load(file: Path) -> Settings:
@@ -150,8 +170,17 @@ def load(file: Path) -> Settings:
         raise InvalidInputError(f"the settings {file} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"no valid TOML: {error}", where=str(file)) from None
-    content.setdefault("state", str(file.resolve().parent))
+    here = file.resolve().parent
+    content.setdefault("state", ".")
     try:
-        return msgspec.convert(content, Settings)
+        settings = msgspec.convert(content, Settings)
     except msgspec.ValidationError as error:
-        raise InvalidInputError(str(error), where=str(file)) from None
+        raise InvalidInputError(_readable(str(error)), where=str(file)) from None
+    return msgspec.structs.replace(settings, state=str(here / settings.state))
+
+
+def _readable(fault: str) -> str:
+    """Name the option first, as it is written in the file: ``http.port: expected `int`, got `str```."""
+    what, _, where = fault.partition(" - at `$.")
+    what = what.replace("Object contains unknown field", "there is no option").replace("`object`", "a table")
+    return f"{where.rstrip('`')}: {what[0].lower()}{what[1:]}" if where else what

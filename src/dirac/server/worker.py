@@ -16,6 +16,7 @@ from dirac.core.errors import DiracError
 from dirac.core.tasks import Execution, Provider, Task
 from dirac.db.engine import Database
 from dirac.db.outbox import Entry, Outbox
+from dirac.db.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,12 @@ class Executor:
         try:
             await self._run(entry)
             await self._outbox.finish(entry)
-        except asyncio.CancelledError:
-            raise  # the server stops; the entry is handed out again when its deadline has passed
+        except asyncio.CancelledError as error:
+            if not _told_to_stop():  # something that the task waited for was cancelled
+                await self._failed(entry, error)
+                return
+            await self._outbox.interrupt(entry)
+            raise
         except Exception as error:
             await self._failed(entry, error)
 
@@ -53,30 +58,57 @@ class Executor:
         task = self._declared.get(entry.name)
         if task is None:
             raise LookupError(f"no task of this installation is called {entry.name!r}")
-        async with asyncio.timeout(task.deadline):
-            await task.run(Execution(entry=entry.id, args=entry.args, provide=self._provide))
+        keeper = asyncio.create_task(self._outbox.keep(entry))
+        try:
+            async with asyncio.timeout(task.deadline):
+                await task.run(Execution(entry=entry.id, args=entry.args, provide=self._provide))
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
 
-    async def _failed(self, entry: Entry, error: Exception) -> None:
+    async def _failed(self, entry: Entry, error: BaseException) -> None:
         text = str(error) if isinstance(error, DiracError) else "".join(traceback.format_exception(error))
-        parked = await self._outbox.fail(entry, text)
+        state = await self._outbox.fail(entry, text)
         log.log(
-            logging.ERROR if parked else logging.WARNING,
-            "task %s failed%s",
+            logging.ERROR if state == "Parked" else logging.WARNING,
+            {
+                "Parked": "task %s failed, parked",
+                "Pending": "task %s failed, will be tried again",
+                None: "task %s failed after its effect, or after another execution had begun",
+            }[state],
             entry.name,
-            ", parked" if parked else ", will be tried again",
             extra={"entry": entry.id, "tries": entry.tries, "error": text},
         )
 
 
-class Runner(Protocol):
-    """Where the relay brings the entries that are due."""
+def _told_to_stop() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
-    def room(self) -> int:
-        """Return how many entries may be brought now."""
+
+class Runner(Protocol):
+    """Where the relay brings the entries that are due.
+
+    Attributes:
+        on_room: Set when there is room again.
+    """
+
+    on_room: asyncio.Event
+
+    async def room(self) -> int:
+        """Return how many entries may be brought now.
+
+        Raises:
+            UnavailableError: Nobody can take entries at the moment.
+        """
         ...
 
     async def hand_out(self, entry_ids: Sequence[str]) -> None:
-        """See to it that these entries are carried out."""
+        """See to it that these entries are carried out.
+
+        Raises:
+            UnavailableError: That is not certain for all of them.
+        """
         ...
 
     async def close(self) -> None:
@@ -98,35 +130,42 @@ class InProcessRunner:
         self._concurrency = concurrency
         self._patience = patience
         self._running: set[asyncio.Task[None]] = set()
-        self.on_room: asyncio.Event = asyncio.Event()
+        self.on_room = asyncio.Event()
 
-    def room(self) -> int:
+    async def room(self) -> int:
         """Return how many more may run."""
         return self._concurrency - len(self._running)
 
     async def hand_out(self, entry_ids: Sequence[str]) -> None:
         """Start carrying them out."""
         for entry_id in entry_ids:
-            task = asyncio.create_task(self._carry_out(entry_id))
-            self._running.add(task)
-            task.add_done_callback(self._ended)
+            self.start(entry_id)
+
+    def start(self, entry_id: str) -> asyncio.Task[None]:
+        """Start carrying one out, whether there is room or not."""
+        task = asyncio.create_task(self._carry_out(entry_id))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
     async def _carry_out(self, entry_id: str) -> None:
         try:
             await self._executor.execute(entry_id)
         except DiracError as error:
-            # The database was away: the entry's state is as it was, and it is handed out again.
+            # The database was away: the entry is handed out again when it counts as lost.
             log.warning("entry %s was not carried out: %s", entry_id, error)
+        except Exception:
+            log.exception("entry %s was not carried out", entry_id)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self.on_room.set()
 
     async def close(self) -> None:
-        """Wait for what runs, then end it."""
+        """Wait for what runs, then end it; what is ended so begins again at the next start."""
         if self._running:
             await asyncio.wait(self._running, timeout=self._patience)
-        for task in list(self._running):
+        for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
@@ -142,31 +181,65 @@ class Relay:
     """
 
     def __init__(self, database: Database, outbox: Outbox, runner: Runner, *, period: float = 1.0) -> None:
+        self._database = database
         self._outbox = outbox
         self._runner = runner
         self._period = period
-        self._wake = runner.on_room if isinstance(runner, InProcessRunner) else asyncio.Event()
-        database.committed.append(lambda transaction: self._wake.set() if transaction.enqueued else None)
+        self._troubled = False
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            try:
-                await self._outbox.tick()
-                await self.hand_out()
-            except DiracError as error:
-                log.warning("the outbox cannot be read: %s", error)
-            try:
-                async with asyncio.timeout(self._period):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
+        """Work until cancelled, whatever happens to the database or the runner."""
+        self._database.committed.append(self._heard)
+        try:
+            while True:
+                if await self._look():
+                    await self._rest()
+                else:
+                    await self._database.clock.sleep(self._period)
+        finally:
+            self._database.committed.remove(self._heard)
 
     async def hand_out(self) -> None:
         """Bring everything that is due, as far as there is room."""
-        while (room := min(self._runner.room(), _BATCH)) > 0:
+        while (room := min(await self._runner.room(), _BATCH)) > 0:
             taken = await self._outbox.take(room)
             if not taken:
                 return
-            await self._runner.hand_out(taken)
+            try:
+                await self._runner.hand_out(taken)
+            except DiracError:
+                await self._outbox.put_back(taken)
+                raise
+
+    def _heard(self, transaction: Transaction) -> None:
+        if transaction.enqueued:
+            self._runner.on_room.set()
+
+    async def _look(self) -> bool:
+        """Do one round and return whether it went well; of a lasting trouble only the begin is logged."""
+        try:
+            await self._outbox.tick()
+            await self.hand_out()
+        except DiracError as error:
+            if not self._troubled:
+                log.warning("background work is not handed out: %s", error)
+            self._troubled = True
+        except Exception:
+            log.exception("background work is not handed out")
+            self._troubled = True
+        else:
+            if self._troubled:
+                log.info("background work is handed out again")
+            self._troubled = False
+        return not self._troubled
+
+    async def _rest(self) -> None:
+        """Wait until something is heard, at most for a period."""
+        event = self._runner.on_room
+        alarm = asyncio.create_task(self._database.clock.sleep(self._period))
+        alarm.add_done_callback(lambda task: None if task.cancelled() else event.set())
+        try:
+            await event.wait()
+        finally:
+            alarm.cancel()
+        event.clear()

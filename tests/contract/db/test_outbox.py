@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 import pytest
+from sqlalchemy import select
 
-from dirac.core.errors import NotFoundError
+from dirac.core.errors import ConflictError, NotFoundError
 from dirac.core.tasks import Execution, Retry, Task
 from dirac.db.engine import Database
-from dirac.db.outbox import Outbox
+from dirac.db.outbox import Entry, Outbox
+from dirac.db.tables import tasks
 from dirac.server.worker import Executor, InProcessRunner, Relay
 from dirac.testing.time import FakeClock
 
@@ -167,3 +170,169 @@ async def test_the_relay_carries_out_what_a_commit_brings(database: Database) ->
         await runner.close()
     assert len(seen) == 20
     assert await outbox.listed(["Pending", "Sent", "Running", "Parked"], 10) == []
+
+
+async def _executed(database: Database, outbox: Outbox, name: str) -> Entry:
+    """Return the first execution of a new entry."""
+    await _enqueue(database, name)
+    (entry_id,) = await outbox.take(1)
+    entry = await outbox.begin(entry_id)
+    assert entry is not None
+    return entry
+
+
+async def test_what_could_not_be_handed_out_is_due_at_once(database: Database) -> None:
+    outbox = _outbox(database, Task("test.work", _nothing))
+    await _enqueue(database, "test.work", "test.work")
+    taken = await outbox.take(2)
+    begun = await outbox.begin(taken[0])
+    await outbox.put_back(taken)
+    assert await outbox.take(2) == [taken[1]], "the other one has begun"
+    assert begun is not None
+
+
+async def test_a_message_of_an_entry_that_waits_does_not_begin_it(database: Database) -> None:
+    outbox = _outbox(database, Task("test.work", _nothing, retry=Retry(first_delay=60)))
+    entry = await _executed(database, outbox, "test.work")
+    assert await outbox.fail(entry, "the oven is cold") == "Pending"
+    assert await outbox.begin(entry.id) is None
+
+
+async def test_an_execution_that_lives_keeps_its_entry(database: Database, clock: FakeClock) -> None:
+    outbox = _outbox(database, Task("test.work", _nothing))
+    entry = await _executed(database, outbox, "test.work")
+    keeper = asyncio.create_task(outbox.keep(entry))
+    try:
+        for _ in range(6):
+            before = await _due(database, entry)
+            async with asyncio.timeout(20):
+                while await _due(database, entry) == before:
+                    clock.advance(0.5)
+                    await asyncio.sleep(0.001)
+        assert await outbox.take(1) == []
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+    clock.advance(16)
+    assert await outbox.take(1) == [entry.id]
+
+
+async def _due(database: Database, entry: Entry) -> datetime:
+    async with database.read() as tx:
+        due: datetime = (await tx.execute(select(tasks.c.due).where(tasks.c.id == entry.id))).scalar_one()
+        return due
+
+
+async def test_only_the_newest_execution_says_how_it_ended(database: Database, clock: FakeClock) -> None:
+    outbox = _outbox(database, Task("test.work", _nothing))
+    old = await _executed(database, outbox, "test.work")
+    clock.advance(16)
+    new = await outbox.begin(old.id)
+    assert new is not None
+    assert await outbox.fail(old, "too late") is None
+    await outbox.interrupt(old)
+    await outbox.finish(old)
+    assert [entry.state for entry in await outbox.listed(["Running"], 10)] == ["Running"]
+    await outbox.finish(new)
+    assert [entry.error for entry in await outbox.listed(["Done"], 10)] == [None]
+
+
+async def test_of_two_executions_one_has_its_effect(database: Database, clock: FakeClock) -> None:
+    outbox = _outbox(database, Task("test.work", _nothing))
+    entry = await _executed(database, outbox, "test.work")
+
+    async def effect() -> None:
+        async with database.write() as tx:
+            tx.enqueue("test.effect")
+            tx.complete(entry.id)
+
+    outcomes = await asyncio.gather(*(effect() for _ in range(4)), return_exceptions=True)
+    refused = [outcome for outcome in outcomes if outcome is not None]
+    assert len(refused) == 3
+    assert all(isinstance(outcome, ConflictError) for outcome in refused)
+    assert [entry.name for entry in await outbox.listed(["Pending"], 10)] == ["test.effect"]
+
+
+async def test_work_that_kills_its_workers_is_parked(database: Database, clock: FakeClock) -> None:
+    outbox = _outbox(database, Task("test.work", _nothing, retry=Retry(tries=2)))
+    entry = await _executed(database, outbox, "test.work")
+    for _ in range(2):
+        clock.advance(16)
+        assert await outbox.take(1) == [entry.id]
+        last = await outbox.begin(entry.id)
+    assert last is None
+    (parked,) = await outbox.listed(["Parked"], 10)
+    assert parked.error == "execution 2 of 2 did not come to an end"
+
+
+async def test_an_execution_that_was_stopped_does_not_count(database: Database) -> None:
+    outbox = _outbox(database, Task("test.work", _nothing, retry=Retry(tries=1)))
+    entry = await _executed(database, outbox, "test.work")
+    await outbox.interrupt(entry)
+    assert await outbox.take(1) == [entry.id]
+    again = await outbox.begin(entry.id)
+    assert again is not None
+    assert again.tries == 1
+
+
+async def test_periodic_work_does_not_overlap(database: Database, clock: FakeClock) -> None:
+    outbox = _outbox(database, Task("test.sweep", _nothing, every=10, retry=Retry(tries=2, first_delay=15)))
+    await outbox.tick()
+    (first,) = await outbox.take(10)
+    entry = await outbox.begin(first)
+    assert entry is not None
+    clock.advance(11)
+    await outbox.tick()
+    assert await outbox.take(10) == [], "it runs"
+    assert await outbox.fail(entry, "the broom is broken") == "Pending"
+    clock.advance(11)
+    await outbox.tick()
+    assert await outbox.take(10) == [], "it waits for its second try"
+    clock.advance(11)
+    assert await outbox.take(10) == [first]
+    entry = await outbox.begin(first)
+    assert entry is not None
+    assert await outbox.fail(entry, "the broom is broken") == "Parked"
+    clock.advance(11)
+    await outbox.tick()
+    assert len(await outbox.take(10)) == 1, "what is parked does not end it for ever"
+
+
+async def test_work_under_a_key_begins_at_the_earliest_moment(database: Database, clock: FakeClock) -> None:
+    outbox = _outbox(database, Task("test.work", _nothing))
+    for delay in (60, 10, 30):
+        async with database.write() as tx:
+            tx.enqueue("test.work", key="the one", delay=delay)
+            tx.enqueue("test.work", key="the one", delay=90)
+    clock.advance(9)
+    assert await outbox.take(10) == []
+    clock.advance(2)
+    assert len(await outbox.take(10)) == 1
+
+
+async def test_work_under_a_key_that_begins_meanwhile_sees_the_change(database: Database) -> None:
+    """Else the change would be dropped as known to work that has not seen it."""
+    outbox = _outbox(database, Task("test.work", _nothing), Task("test.seen", _nothing))
+    async with database.write() as tx:
+        tx.enqueue("test.work", key="the one")
+    (first,) = await outbox.take(10)
+    changed, beginning = asyncio.Event(), asyncio.Event()
+
+    async def change() -> None:
+        async with database.write() as tx:
+            tx.enqueue("test.work", key="the one")
+            await tx.flush()  # as the commit does first; from here on nobody may begin
+            tx._tasks.clear()
+            tx.enqueue("test.seen")
+            changed.set()
+            await beginning.wait()
+
+    async def work() -> list[str]:
+        await changed.wait()
+        begin = asyncio.create_task(outbox.begin(first))
+        beginning.set()
+        assert await begin is not None
+        return [entry.name for entry in await outbox.listed(["Pending"], 10)]
+
+    _, seen = await asyncio.gather(change(), work())
+    assert "test.seen" in seen

@@ -6,12 +6,14 @@ import asyncio
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 
-from dirac.core.errors import ConflictError
+from dirac.core.errors import ConflictError, InvalidInputError, UnavailableError
 from dirac.core.unit import Event
 from dirac.db.engine import Database
 from dirac.db.history import history
 from dirac.db.tables import events, tasks
+from dirac.testing.faults import FailNth
 
 
 def _event(database: Database, subject: str) -> Event:
@@ -94,3 +96,47 @@ async def test_concurrent_writers_lose_nothing(database: Database) -> None:
 
     await asyncio.gather(*(write(number) for number in range(40)))
     assert await _count(database, events) == 40
+
+
+async def test_missing_rows_are_inserted_in_any_number(database: Database) -> None:
+    rows = [
+        {"id": f"{n:032}", "name": "n", "args": {}, "state": "Done", "tries": 0}
+        | {"due": database.clock.now(), "created": database.clock.now()}
+        for n in range(5000)
+    ]
+    async with database.write() as tx:
+        assert await tx.insert_missing(tasks, rows[:10]) == 10
+        assert await tx.insert_missing(tasks, rows) == 4990
+        assert await tx.insert_missing(tasks, []) == 0
+    assert await _count(database, tasks) == 5000
+
+
+async def test_no_value_is_cut_to_fit(database: Database) -> None:
+    if database.dialect == "sqlite":  # knows no lengths: the value is kept as it is
+        async with database.write() as tx:
+            await tx.remember("scope", "k" * 200, "digest", "answer")
+            assert await tx.recall("scope", "k" * 200, "digest") == "answer"
+        return
+    with pytest.raises((InvalidInputError, DBAPIError)):
+        async with database.write() as tx:
+            await tx.remember("scope", "k" * 200, "digest", "answer")
+    async with database.read() as tx:
+        assert await tx.recall("scope", "k" * 128, "digest") is None
+
+
+async def test_of_a_commit_without_an_answer_nothing_is_claimed(database: Database) -> None:
+    faults = FailNth(database)
+
+    async def record() -> None:
+        async with database.write() as tx:
+            tx.record(_event(database, "1"))
+
+    with faults.failing(0):
+        await record()
+    with faults.failing(faults.count, lost=True), pytest.raises(UnavailableError) as caught:
+        await record()
+    assert "did not say" in str(caught.value)
+    assert await _count(database, events) == 2
+    with faults.failing(faults.count - 1), pytest.raises(UnavailableError, match="Nothing was changed"):
+        await record()
+    assert await _count(database, events) == 2

@@ -282,7 +282,8 @@ async def test_cleaning_that_fails_anywhere_can_be_repeated(room: Room, clock: F
         key = pfn.removeprefix("/S3/sandboxes/")
         assert (ticket.url is None) == (await room.objects.exists([key]) == {key})
         clock.advance(20 * DAY)
-        await room.sandboxes.clean(task)
+        with contextlib.suppress(ConflictError):  # it came to its end before
+            await room.sandboxes.clean(task)
         await room.sandboxes.clean(await entry(room))
         assert await names(room) == set()
         if not faults.fired:

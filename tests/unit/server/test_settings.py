@@ -1,0 +1,137 @@
+"""Settings: what is wrong is said with the option's name, and secrets are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dirac.core.errors import InvalidInputError
+from dirac.server.settings import SHORTEST_KEY, Settings, load
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "dirac.toml"
+
+
+def secret(path: Path, content: bytes, mode: int = 0o600) -> None:
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
+def test_an_empty_file_is_a_server_of_its_directory(file: Path) -> None:
+    file.write_text("")
+    settings = load(file)
+    assert Path(settings.state) == file.parent
+    assert settings.database_url() == f"sqlite:///{file.parent / 'dirac.db'}"
+
+
+def test_paths_start_where_they_are_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text('state = "var"\nmaster_key_file = "keys/master"\n[pilots]\ndirectory = "/scratch"')
+    (file.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(file.parent / "elsewhere")
+    settings = load(Path("..") / file.name)
+    assert Path(settings.state) == file.parent / "var"
+    assert settings.path(settings.master_key_file) == file.parent / "var/keys/master"
+    assert settings.path(settings.pilots.directory) == Path("/scratch")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stat = 1", "there is no option `stat`"),
+        ("[http]\nprot = 1", "http: there is no option `prot`"),
+        ('[http]\nport = "x"', "http.port: expected `int`, got `str`"),
+        ("[http]\nport = 99999", "http.port: expected `int` <= 65535"),
+        ("http = 8912", "http: expected a table, got `int`"),
+        ("[worker]\nconcurrency = 0", "worker.concurrency: expected `int` >= 1"),
+        ('[worker]\nrunner = "cellery"', "worker.runner: invalid enum value 'cellery'"),
+        ('log_level = "LOUD"', "log_level: invalid enum value 'LOUD'"),
+        ("[http\n", "line 1, column 6"),
+        ("state = 3", "state: expected `str`, got `int`"),
+    ],
+)
+def test_a_fault_is_said_with_its_place(file: Path, text: str, message: str) -> None:
+    file.write_text(text)
+    with pytest.raises(InvalidInputError) as caught:
+        load(file)
+    assert str(file) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"dirac\.toml cannot be read: No such file"):
+        load(file)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidInputError, match="no valid TOML"):
+        load(file)
+
+
+def test_of_two_places_of_the_database_none_is_guessed(tmp_path: Path) -> None:
+    settings = load_text(tmp_path, '[database]\nurl = "sqlite:///a.db"\nurl_file = "b"')
+    with pytest.raises(InvalidInputError, match="both set"):
+        settings.database_url()
+
+
+def load_text(directory: Path, text: str) -> Settings:
+    file = directory / "dirac.toml"
+    file.write_text(text)
+    return load(file)
+
+
+def test_an_address_with_a_password_is_read_from_its_file(tmp_path: Path) -> None:
+    settings = load_text(
+        tmp_path, '[database]\nurl_file = "db"\n[worker]\nrunner = "celery"\nbroker_url_file = "broker"'
+    )
+    secret(tmp_path / "db", b"mariadb://dirac:secret@db/dirac\n")
+    secret(tmp_path / "broker", b"amqp://dirac:secret@mq//\n", 0o640)
+    assert settings.database_url() == "mariadb://dirac:secret@db/dirac"
+    assert settings.broker_url() == "amqp://dirac:secret@mq//"
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "message"),
+    [
+        (None, 0, "cannot be read: No such file"),
+        (b" \n", 0o600, "is empty"),
+        (b"\xff\xfe", 0o600, "holds no text"),
+        (b"amqp://dirac:secret@mq//", 0o644, "others may read"),
+    ],
+)
+def test_an_unusable_address_is_said(tmp_path: Path, content: bytes | None, mode: int, message: str) -> None:
+    settings = load_text(tmp_path, '[worker]\nbroker_url_file = "broker"')
+    if content is not None:
+        secret(tmp_path / "broker", content, mode)
+    with pytest.raises(InvalidInputError, match=f"worker.broker_url_file: .*{message}") as caught:
+        settings.broker_url()
+    assert "secret@" not in str(caught.value)
+
+
+def test_celery_needs_a_broker(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"worker\.broker_url_file is not set"):
+        Settings(state=str(tmp_path)).broker_url()
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "message"),
+    [
+        (None, 0, "dirac-server up"),
+        (b"k" * (SHORTEST_KEY - 1), 0o600, "shorter than 32 bytes"),
+        (b"k" * SHORTEST_KEY, 0o640, "chmod 600"),
+        (b"k" * SHORTEST_KEY, 0o604, "chmod 600"),
+    ],
+)
+def test_an_unsafe_master_key_is_refused(
+    tmp_path: Path, content: bytes | None, mode: int, message: str
+) -> None:
+    if content is not None:
+        secret(tmp_path / "master.key", content, mode)
+    with pytest.raises(InvalidInputError, match=message) as caught:
+        Settings(state=str(tmp_path)).master_key()
+    assert "kkk" not in str(caught.value)
+
+
+def test_a_master_key_is_read_without_the_end_of_its_line(tmp_path: Path) -> None:
+    secret(tmp_path / "master.key", b"k" * SHORTEST_KEY + b"\n")
+    assert Settings(state=str(tmp_path)).master_key() == b"k" * SHORTEST_KEY
