@@ -33,6 +33,8 @@ MAX_BODY = 16 * 1024 * 1024
 class Body:
     """Reads the request's body as JSON of a type."""
 
+    required = True
+
     def __init__(self, kind: Any, limit: int) -> None:
         self.kind = kind
         self._limit = limit
