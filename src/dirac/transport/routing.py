@@ -51,7 +51,7 @@ class Body:
         async for chunk in request.stream():
             size += len(chunk)
             if size > self._limit:
-                raise TooLargeError(f"the body is larger than {self._limit} bytes")
+                raise TooLargeError(f"the body is larger than {self._limit} bytes", hint="Send less at once")
             chunks.append(chunk)
         return decode(b"".join(chunks), self.kind)
 

@@ -38,7 +38,8 @@ _DOWNLOAD = {
         for name in DOWNLOAD_FIELDS
     ]
 }
-_SENT: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {"schema": _ARCHIVE}}}}
+_CONTENT = {"application/octet-stream": {"schema": _ARCHIVE}}
+_SENT: dict[int | str, dict[str, Any]] = {200: {"content": _CONTENT}}
 _SIGNED = open_to_all("the address is signed, and expires after minutes")
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, func, select, true, updat
 
 from dirac.core.search import Condition, Page, SearchParams, SummaryParams
 from dirac.db.search import Searchable, values_of
+from dirac.db.search_values import integer
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import PilotMetadata, PilotStatus
 from dirac.systems.workload.policy import Visibility
@@ -35,7 +36,8 @@ _COLUMNS = {
 
 
 def _of_job(condition: Condition) -> ColumnElement[bool]:
-    runs = select(attempts.c.pilot_stamp).where(attempts.c.job_id.in_(values_of(condition)))
+    job_ids = [integer(value, condition.parameter, 64) for value in values_of(condition)]
+    runs = select(attempts.c.pilot_stamp).where(attempts.c.job_id.in_(job_ids))
     return _c.pilot_stamp.in_(runs)
 
 
