@@ -31,6 +31,8 @@ _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
 }
+# Bad expression, value out of range, wrong date, wrong text, text too long, wrong function argument.
+_MARIADB_VALUES = (1139, 1264, 1292, 1366, 1406, 1411, 1690)
 _WRITES = "dirac_writes"
 _BUSY_MILLISECONDS = 30_000
 
@@ -112,6 +114,8 @@ class Database:
                     await transaction.flush()
                     committing = writes
         except DBAPIError as error:
+            if _is_value(error):
+                raise _unacceptable(error) from error
             if _passes(error):
                 raise _unavailable(type(error.orig).__name__, committing=committing) from error
             raise
@@ -166,6 +170,19 @@ def _unavailable(what: str, *, committing: bool) -> UnavailableError:
     return UnavailableError(
         f"the database did not carry this out: {what}", hint="Nothing was changed; try again", retry_after=1.0
     )
+
+
+def _unacceptable(error: DBAPIError) -> InvalidInputError:
+    """Tell the caller what an engine did not like about a value: too long, out of range, a bad expression."""
+    text = str(error.orig).rpartition(">: ")[2][:200]
+    return InvalidInputError(f"the database cannot work with a value: {text}", hint="Nothing was changed")
+
+
+def _is_value(error: DBAPIError) -> bool:
+    """Tell whether it is a value that the engine refuses (SQLSTATE class 22, and MariaDB's numbers)."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    number = error.orig.args[0] if error.orig is not None and error.orig.args else None
+    return state.startswith("22") or number in _MARIADB_VALUES
 
 
 def _passes(error: DBAPIError) -> bool:

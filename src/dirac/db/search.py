@@ -7,8 +7,7 @@ out of range, a text where a number belongs, a bad expression) is refused here, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +27,6 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.exc import DBAPIError
 
 from dirac.core.errors import InvalidInputError
 from dirac.core.search import (
@@ -52,8 +50,6 @@ Pseudo = Callable[[Condition], Compiled]
 
 _TEXT_ONLY = ("like", "not like", "regex")
 _ORDERED = ("gt", "lt")
-# Bad expression, value out of range, wrong date, wrong text.
-_MARIADB_VALUES = (1139, 1264, 1292, 1366, 1411, 1690)
 _BINARY = {"mariadb": "utf8mb4_bin", "mysql": "utf8mb4_bin", "postgresql": "C"}
 
 
@@ -123,8 +119,7 @@ class Searchable:
             base = base.distinct()
         first = (page - 1) * per_page
         ordered = base.order_by(*self._order(params, names, tx.dialect)).offset(first).limit(per_page)
-        with _values_refused():
-            rows = self._rows(names, await tx.execute(ordered))
+        rows = self._rows(names, await tx.execute(ordered))
         if 0 < len(rows) < per_page or (not rows and not first):
             return Page(rows=rows, total=first + len(rows), first=first)  # the last page: no need to count
         return Page(rows=rows, total=await self._count(tx, base, params.distinct), first=first)
@@ -148,8 +143,7 @@ class Searchable:
             .order_by(*order)
             .limit(MAX_PAGE + 1)
         )
-        with _values_refused():
-            rows = (await tx.execute(statement)).all()
+        rows = (await tx.execute(statement)).all()
         if len(rows) > MAX_PAGE:
             raise InvalidInputError(
                 f"there are more than {MAX_PAGE} groups", hint="Group by less, or search for less"
@@ -222,20 +216,6 @@ class Searchable:
             return _compile(column, condition, dialect)
         except InvalidInputError as error:
             raise InvalidInputError(error.message, where=where, hint=error.hint) from None
-
-
-@contextmanager
-def _values_refused() -> Iterator[None]:
-    """Tell the caller what an engine did not like about a value, mostly about an expression."""
-    try:
-        yield
-    except DBAPIError as error:
-        state = getattr(error.orig, "sqlstate", None) or ""
-        number = error.orig.args[0] if error.orig is not None and error.orig.args else None
-        if state.startswith("22") or number in _MARIADB_VALUES:
-            text = str(error.orig).rpartition(">: ")[2][:200]
-            raise InvalidInputError(f"the database cannot work with a value of the search: {text}") from error
-        raise
 
 
 def values_of(condition: Condition) -> list[str]:

@@ -19,6 +19,11 @@ _WHOLE = re.compile(r"[+-]?\d{1,19}").fullmatch
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 _LONGEST_REGEX = 256
 _MOST_REPEATS = 8
+# Other escapes of letters and digits, named classes, repetitions without a start or with a far end.
+_UNLIKE = re.compile(
+    r"\\[\s\S]|\[:\w+:\]|\{,\d*\}|\{(?:\d+,)?(?:25[6-9]|2[6-9]\d|[3-9]\d\d|\d{4,})\b"
+).finditer
+_ALIKE = re.compile(r"\\[dws\W_]").fullmatch
 _REPEAT = re.compile(r"[*+]|\{\d+,\d*\}").match
 _DATES_HINT = "Examples: 2026, 2026-11, 2026-11-20, 2026-11-20T09:30, 2026-11-20T09:30:15.5Z"
 
@@ -137,6 +142,11 @@ def check_regex(pattern: str) -> str:
             re.compile(pattern)
     except (re.error, FutureWarning, OverflowError, RecursionError) as error:
         raise InvalidInputError(f"{pattern[:80]!r} is no regular expression: {error}") from None
+    if unlike := next((found for found in _UNLIKE(pattern) if not _ALIKE(found[0])), None):
+        raise InvalidInputError(
+            f"{pattern[:80]!r} uses {unlike[0]!r}, which databases understand differently",
+            hint=r"Use what POSIX has, and \d \w \s; repetitions up to {255}",
+        )
     if "(?" in pattern:
         raise InvalidInputError(
             f"{pattern[:80]!r} uses an extension '(?...)'",

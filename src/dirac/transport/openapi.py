@@ -37,8 +37,13 @@ def describe(app: FastAPI) -> dict[str, Any]:
     return document
 
 
+def _reader_of(route: APIRoute) -> Body | None:
+    return next((need for need in dependencies(route.dependant) if isinstance(need, Body)), None)
+
+
 def _body_of(route: APIRoute) -> Any:
-    return next((need.kind for need in dependencies(route.dependant) if isinstance(need, Body)), None)
+    reader = _reader_of(route)
+    return None if reader is None else reader.kind
 
 
 def _answer_of(route: SystemRoute) -> Any:
@@ -49,14 +54,16 @@ def _answer_of(route: SystemRoute) -> Any:
 
 
 def _complete(operation: dict[str, Any], route: SystemRoute, schemas: dict[str, Any]) -> None:
-    body, answer = _body_of(route), _answer_of(route)
-    if body is not None:
-        content = {"application/json": {"schema": schemas[repr(body)]}}
-        operation["requestBody"] = {"content": content, "required": True}
+    reader, answer = _reader_of(route), _answer_of(route)
+    if reader is not None:
+        content = {"application/json": {"schema": schemas[repr(reader.kind)]}}
+        operation["requestBody"] = {"content": content, "required": reader.required}
     if answer is not None:
         status = str(route.status_code or 200)
         operation["responses"][status]["content"] = {"application/json": {"schema": schemas[repr(answer)]}}
-    failure = {"application/json": {"schema": schemas[repr(ErrorBody)]}}
+    failure: dict[str, Any] = {"application/json": {"schema": schemas[repr(ErrorBody)]}}
+    if (media := getattr(route.response_class, "media_type", None)) == "text/html":
+        failure[media] = {"schema": {"type": "string"}}  # a page for people says it on a page
     operation["responses"].pop("422", None)
     operation["responses"]["default"] = {"description": "What was wrong, and what to do", "content": failure}
     if any(isinstance(need, Allowed) for need in dependencies(route.dependant)):

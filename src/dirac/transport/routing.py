@@ -33,6 +33,8 @@ MAX_BODY = 16 * 1024 * 1024
 class Body:
     """Reads the request's body as JSON of a type."""
 
+    required = True
+
     def __init__(self, kind: Any, limit: int) -> None:
         self.kind = kind
         self._limit = limit
@@ -49,7 +51,7 @@ class Body:
         async for chunk in request.stream():
             size += len(chunk)
             if size > self._limit:
-                raise TooLargeError(f"the body is larger than {self._limit} bytes")
+                raise TooLargeError(f"the body is larger than {self._limit} bytes", hint="Send less at once")
             chunks.append(chunk)
         return decode(b"".join(chunks), self.kind)
 

@@ -15,7 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dirac.core.errors import DiracError, InternalError, InvalidInputError, InvalidShapeError, TooLargeError
+from dirac.core.errors import (
+    DiracError,
+    InternalError,
+    InvalidInputError,
+    InvalidShapeError,
+    NotFoundError,
+    TooLargeError,
+)
 from dirac.core.logging import request_id
 from dirac.transport.docs import add_docs
 from dirac.transport.openapi import describe
@@ -43,20 +50,38 @@ class Guard:
         identifier = secrets.token_hex(8)
         token = request_id.set(identifier)
         stamped = [*_HEADERS, (b"x-request-id", identifier.encode())]
+        answering = False
 
         async def sending(message: Message) -> None:
+            nonlocal answering
+            answering = True
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *stamped]
             await send(message)
 
         try:
-            if b"%00" in scope["query_string"] or "\x00" in scope["path"]:
-                answer = respond(InvalidInputError("the address holds a NUL character"))
-                await answer(scope, receive, sending)
+            if (refusal := self._refusal(scope)) is not None:
+                await respond(refusal)(scope, receive, sending)
             else:
                 await self._app(scope, self._counting(scope, receive), sending)
+        except Exception as error:
+            if answering:
+                raise
+            # Not left to the framework, which would close the connection over it.
+            log.error("defect in %s %s", scope["method"], scope["path"], exc_info=error)
+            defect = InternalError("a defect on the server's side; it was logged", where=identifier)
+            await respond(defect)(scope, receive, sending)
         finally:
             request_id.reset(token)
+
+    def _refusal(self, scope: Scope) -> DiracError | None:
+        """Say what can be seen to be wrong before anything is read."""
+        if b"%00" in scope["query_string"] or "\x00" in scope["path"]:
+            return InvalidInputError("the address holds a NUL character", hint="Remove %00")
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        if length.isdigit() and int(length) > MAX_BODY and scope["path"] not in self._unlimited:
+            return _too_large()
+        return None
 
     def _counting(self, scope: Scope, receive: Receive) -> Receive:
         if scope["path"] in self._unlimited:
@@ -68,10 +93,14 @@ class Guard:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > MAX_BODY:
-                raise TooLargeError(f"the body is larger than {MAX_BODY} bytes")
+                raise _too_large()
             return message
 
         return counting
+
+
+def _too_large() -> TooLargeError:
+    return TooLargeError(f"the body is larger than {MAX_BODY} bytes", hint="Send less at once")
 
 
 def respond(error: DiracError) -> Response:
@@ -91,11 +120,18 @@ async def _on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
         faults = [(".".join(str(part) for part in fault["loc"]), fault["msg"]) for fault in error.errors()]
         return respond(InvalidShapeError("; ".join(f"{where}: {message}" for where, message in faults)))
-    if isinstance(error, HTTPException):
-        body = ErrorBody(detail=str(error.detail), error="http")
-        return Response(encode(body), error.status_code, error.headers, "application/json")
-    log.error("defect in %s %s", request.method, request.url.path, exc_info=error)
-    return respond(InternalError("a defect on the server's side; it was logged", where=request_id.get()))
+    assert isinstance(error, HTTPException)  # noqa: S101 - this is registered for no other
+    cause, path = error.__cause__, request.url.path
+    if isinstance(cause, DiracError):
+        return respond(cause)
+    if error.status_code == 404:
+        return respond(NotFoundError(f"there is nothing at {path}", hint="See /api/docs"))
+    detail = f"the body cannot be read: {error.detail}"
+    if error.status_code == 405:
+        possible = (error.headers or {}).get("Allow", "another method")
+        detail = f"{request.method} is not possible at {path}. Use {possible}"
+    body = ErrorBody(detail=detail, error="http")
+    return Response(encode(body), error.status_code, error.headers, "application/json")
 
 
 def create_app(
@@ -133,7 +169,7 @@ def create_app(
     for router in routers:
         app.router.routes.extend(router.routes)  # prefix and tags are in the routes already
     check_routes(app)
-    for kind in (DiracError, RequestValidationError, HTTPException, Exception):
+    for kind in (DiracError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _on_error)
     app.add_middleware(Guard, unlimited=unlimited)
     add_docs(app)

@@ -33,6 +33,8 @@ from dirac.resources.storage.base import ObjectStore, Upload, check_key, check_o
 
 UPLOAD_PATH = "/api/sandbox-store/upload"
 DOWNLOAD_PATH = "/api/sandbox-store/download"
+UPLOAD_FIELDS = ("key", "size", "sha256", "expires", "signature")
+DOWNLOAD_FIELDS = ("key", "expires", "signature")
 STALE_SECONDS = 24 * 3600
 """Age at which what an upload left behind when the server was killed may be removed."""
 
@@ -117,7 +119,7 @@ class DirectoryStore(ObjectStore):
             InvalidInputError: A field is missing.
             NotAllowedError: The signature is not ours, or the time is over.
         """
-        self._verify("POST", fields, ("key", "size", "sha256", "expires"))
+        self._verify("POST", fields, UPLOAD_FIELDS)
         return Grant(check_key(fields["key"]), int(fields["size"]), fields["sha256"])
 
     def verify_download(self, parameters: Mapping[str, str]) -> Path:
@@ -128,7 +130,7 @@ class DirectoryStore(ObjectStore):
             NotAllowedError: The signature is not ours, or the time is over.
             NotFoundError: The object does not exist (any more).
         """
-        self._verify("GET", parameters, ("key", "expires"))
+        self._verify("GET", parameters, DOWNLOAD_FIELDS)
         path = self._path(parameters["key"])
         if not path.is_file():
             raise NotFoundError(f"there is no object {parameters['key']!r}")
@@ -210,9 +212,9 @@ class DirectoryStore(ObjectStore):
         return hmac.new(self._signing_key, f"{method}\n{text}".encode(), hashlib.sha256).hexdigest()
 
     def _verify(self, method: str, given: Mapping[str, str], names: tuple[str, ...]) -> None:
-        if missing := [name for name in (*names, "signature") if not isinstance(given.get(name), str)]:
+        if missing := [name for name in names if not isinstance(given.get(name), str)]:
             raise InvalidInputError(f"missing: {', '.join(missing)}", hint="Use the URL and fields as given")
-        expected = self._signature(method, **{name: given[name] for name in names})
+        expected = self._signature(method, **{name: given[name] for name in names if name != "signature"})
         if not hmac.compare_digest(expected.encode(), given["signature"].encode(errors="replace")):
             raise NotAllowedError("the signature is wrong", hint="Use the URL and fields as given")
         expiry = datetime.fromtimestamp(int(given["expires"]), UTC)

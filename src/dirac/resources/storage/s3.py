@@ -45,7 +45,7 @@ class S3Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         create_bucket: Whether a missing bucket is made.
     """
 
-    bucket: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    bucket: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$(?!\n)")]
     endpoint_url: Annotated[str, msgspec.Meta(pattern="^https?://")] | None = None
     region: str = "us-east-1"
     access_key_id: str | None = None

@@ -107,7 +107,7 @@ def _is_known(etag: str, modified: datetime, none_match: str | None, modified_si
         return False
     try:
         since = parsedate_to_datetime(modified_since)
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
     if since.tzinfo is None:
         since = since.replace(tzinfo=UTC)

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from dirac.systems.identity.models import Property
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}$"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}$(?!\n)"
 _Path = Annotated[str, Meta(min_length=1, max_length=4096)]
 _Text = Annotated[str, Meta(max_length=4096)]
 
@@ -34,7 +34,7 @@ Subject = Annotated[
     Meta(
         min_length=1,
         max_length=255,
-        pattern=r"^(?!pilot:|job:).+$",
+        pattern=r"^(?!pilot:|job:).+$(?!\n)",
         extra={"accepts": "a subject of at most 255 characters that does not begin with pilot: or job:"},
     ),
 ]
@@ -42,7 +42,7 @@ SiteName = Annotated[
     str,
     Meta(
         title="site",
-        pattern=r"^[A-Za-z0-9-]+\.[A-Za-z0-9_-]+\.[a-z]{2,6}$",
+        pattern=r"^[A-Za-z0-9-]+\.[A-Za-z0-9_-]+\.[a-z]{2,6}$(?!\n)",
         max_length=128,
         extra={"accepts": "a site's name, three fields with dots: Grid.Name.country"},
     ),

@@ -10,8 +10,9 @@ import msgspec
 from msgspec import Meta
 
 JobID: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-Stamp: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+Stamp: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}$(?!\n)")]
 Short: TypeAlias = Annotated[str, Meta(max_length=255)]
+Place: TypeAlias = Annotated[str, Meta(max_length=128)]
 SandboxType: TypeAlias = Literal["input", "output"]
 
 
@@ -154,7 +155,7 @@ class JobIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SandboxInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An archive to be uploaded."""
 
-    checksum: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+    checksum: Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}$(?!\n)")]
     size: Annotated[int, Meta(ge=1, le=2**63 - 1)]
     format: Literal["tar.bz2", "tar.zst", "tar.gz"]
     checksum_algorithm: Literal["sha256"] = "sha256"
@@ -181,9 +182,9 @@ class Resource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     Units: memory in MB, CPU time in normalised seconds.
     """
 
-    site: Short
-    ce: Short = ""
-    queue: Short = ""
+    site: Place
+    ce: Place = ""
+    queue: Place = ""
     processors: Annotated[int, Meta(ge=1, le=1024)] = 1
     max_ram: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     cpu_time: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 86400
@@ -203,7 +204,7 @@ class MatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """
 
     resource: Resource
-    request_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    request_id: Annotated[str, Meta(pattern=r"^[!-~]{1,64}$(?!\n)")]
     wait: Annotated[float, Meta(ge=0, le=30)] = 0
 
 
@@ -281,8 +282,8 @@ class PilotRegistration(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     pilot_stamp: Stamp
     vo: Annotated[str, Meta(max_length=64)]
     grid_type: Annotated[str, Meta(max_length=32)] = "DIRAC"
-    grid_site: Annotated[str, Meta(max_length=128)] = "Unknown"
-    destination_site: Annotated[str, Meta(max_length=128)] = "NotAssigned"
+    grid_site: Place = "Unknown"
+    destination_site: Place = "NotAssigned"
     pilot_reference: Short | None = None
     pilot_status: PilotStatus = PilotStatus.SUBMITTED
 
@@ -295,9 +296,9 @@ class PilotMetadata(
     Status: PilotStatus | None = None
     StatusReason: Short | None = None
     BenchMark: float | None = None
-    DestinationSite: Annotated[str, Meta(max_length=128)] | None = None
-    Queue: Annotated[str, Meta(max_length=128)] | None = None
-    GridSite: Annotated[str, Meta(max_length=128)] | None = None
+    DestinationSite: Place | None = None
+    Queue: Place | None = None
+    GridSite: Place | None = None
     GridType: Annotated[str, Meta(max_length=32)] | None = None
     AccountingSent: bool | None = None
     CurrentJobID: JobID | None = None

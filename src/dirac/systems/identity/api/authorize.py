@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 from fastapi import Form
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from dirac.core.errors import DiracError, InvalidInputError
 from dirac.systems.identity.api.pages import explain, fault, page, wants_json
@@ -32,7 +32,7 @@ _Field = Annotated[str, Form()]
 _UNSAFE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")  # RFC 6749, section 4.1.2.1
 
 
-@router.get("/authorize", dependencies=_open)
+@router.get("/authorize", dependencies=_open, response_class=HTMLResponse)
 async def initiate_authorization_flow(
     request: Request,
     authorizations: Annotated[Authorizations, provided(Authorizations)],
@@ -65,7 +65,7 @@ async def initiate_authorization_flow(
         return _send_back(wanted, error, settings)
 
 
-@router.post("/authorize/confirm", dependencies=_open)
+@router.post("/authorize/confirm", dependencies=_open, response_class=HTMLResponse)
 async def confirm_authorization_flow(
     request: Request,
     authorizations: Annotated[Authorizations, provided(Authorizations)],
@@ -100,7 +100,7 @@ async def confirm_authorization_flow(
     return _go(with_parameters(_PATH + "/complete", code=code, state=state))
 
 
-@router.get("/authorize/complete", dependencies=_open)
+@router.get("/authorize/complete", dependencies=_open, response_class=HTMLResponse)
 async def complete_authorization_flow(
     request: Request,
     authorizations: Annotated[Authorizations, provided(Authorizations)],

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Form, Query
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from dirac.core.errors import DiracError, InvalidInputError, NotFoundError
 from dirac.systems.identity.api.oauth import OAuthRoute
@@ -39,7 +39,7 @@ async def initiate_device_flow(
     return await devices.start(form_client_id or client_id, form_scope or scope)
 
 
-@router.get("/device", dependencies=_open)
+@router.get("/device", dependencies=_open, response_class=HTMLResponse)
 async def do_device_flow(
     request: Request, devices: Annotated[Devices, provided(Devices)], user_code: _CodeTyped = ""
 ) -> Response:
@@ -54,7 +54,7 @@ async def do_device_flow(
         return page("code", status_of(error), action=_PATH, error=explain(error), typed=user_code[:20])
 
 
-@router.post("/device/confirm", dependencies=_open)
+@router.post("/device/confirm", dependencies=_open, response_class=HTMLResponse)
 async def confirm_device_flow(
     request: Request,
     devices: Annotated[Devices, provided(Devices)],
@@ -85,7 +85,7 @@ async def confirm_device_flow(
     return RedirectResponse(_FINISHED, 303, {"Cache-Control": "no-store"})
 
 
-@router.get("/device/complete", dependencies=_open)
+@router.get("/device/complete", dependencies=_open, response_class=HTMLResponse)
 async def finish_device_flow(request: Request, code: str = "", state: str = "") -> Response:
     """Take the answer of an outside identity provider: with the built-in one, none is expected."""
     return fault(
@@ -97,7 +97,7 @@ async def finish_device_flow(request: Request, code: str = "", state: str = "") 
     )
 
 
-@router.get("/device/complete/finished", dependencies=_open)
+@router.get("/device/complete/finished", dependencies=_open, response_class=HTMLResponse)
 async def finished() -> Response:
     """Say that the login is confirmed."""
     return page("finished", allowed=True)

@@ -17,12 +17,15 @@ from dirac.transport.wire import encode, status_of
 
 # What is not in RFC 6749's list keeps the status it has everywhere here.
 _BY_STATUS = {400: "invalid_request", 422: "invalid_request", 413: "invalid_request"}
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 NEVER_KEPT = {"Cache-Control": "no-store"}
 
 
 def oauth_error(error: Exception) -> Response:
     """Make the response for an error; `detail` is where DiracX clients look."""
     status, headers = 400, dict(NEVER_KEPT)
+    if isinstance(error, HTTPException) and isinstance(error.__cause__, DiracError):
+        error = error.__cause__
     if isinstance(error, OAuthError):
         code, text = error.oauth, str(error)
     elif isinstance(error, DiracError):
@@ -40,6 +43,15 @@ def oauth_error(error: Exception) -> Response:
     return Response(encode(body), status, headers, "application/json")
 
 
+def _check_media(request: Request) -> None:
+    """Refuse a body that no parameter would be found in; DiracX's clients send none, and an address."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media and media not in _FORMS and request.headers.get("content-length", "0") != "0":
+        raise OAuthError(
+            "invalid_request", f"a body of type {media!r} is not understood here", hint=f"Send {_FORMS[0]}"
+        )
+
+
 class OAuthRoute(SystemRoute):
     """A route whose refusals are for OAuth clients, and whose answers no cache keeps."""
 
@@ -49,6 +61,7 @@ class OAuthRoute(SystemRoute):
 
         async def handle(request: Request) -> Response:
             try:
+                _check_media(request)
                 answer = await handler(request)
             except (DiracError, RequestValidationError, HTTPException) as error:
                 return oauth_error(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from dirac.systems.identity.logic.discovery import Discovery
 from dirac.systems.identity.logic.keys import KeyRing
@@ -36,7 +36,7 @@ async def get_installation_metadata(registry: Annotated[Registry, provided(Regis
     return await registry.metadata()
 
 
-@router.get("/security.txt", dependencies=_open)
+@router.get("/security.txt", dependencies=_open, response_class=PlainTextResponse)
 async def get_security_txt(discovery: Annotated[Discovery, provided(Discovery)]) -> Response:
     """Say whom to tell about a weakness (RFC 9116)."""
-    return Response(discovery.security_txt(), media_type="text/plain")
+    return PlainTextResponse(discovery.security_txt())

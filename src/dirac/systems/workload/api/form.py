@@ -33,7 +33,10 @@ async def open_form(
         raise UnsupportedMediaTypeError(
             f"a body of type {content_type[:80]!r} is not understood here", hint="Send multipart/form-data"
         )
-    form = _Form(boundary)
+    try:
+        form = _Form(boundary)
+    except FormParserError as error:
+        raise InvalidInputError(f"the form is damaged: {error}") from None
     async for chunk in stream:
         form.feed(chunk)
         if form.file_begun:

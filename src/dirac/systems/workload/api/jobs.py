@@ -28,6 +28,8 @@ PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 class OptionalBody(Body):
     """A JSON body that may be left out."""
 
+    required = False
+
     async def __call__(self, request: Request) -> Any:
         """Return the body's value, None if there is no body."""
         headers = request.headers

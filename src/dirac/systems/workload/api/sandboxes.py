@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import Query, Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
-from dirac.resources.storage.directory import DirectoryStore
+from dirac.resources.storage.directory import DOWNLOAD_FIELDS, UPLOAD_FIELDS, DirectoryStore
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload import policy
 from dirac.systems.workload.api.form import open_form
@@ -25,6 +25,21 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 TheSandboxes = Annotated[Sandboxes, provided(Sandboxes)]
 Changer = Annotated[Identity, allowed(policy.change_jobs)]
 Downloader = Annotated[Identity, allowed(policy.download_sandbox)]
+_ARCHIVE = {"type": "string", "format": "binary"}
+_FORM = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in UPLOAD_FIELDS} | {"file": _ARCHIVE},
+    "required": [*UPLOAD_FIELDS, "file"],
+}
+_UPLOAD = {"requestBody": {"content": {"multipart/form-data": {"schema": _FORM}}, "required": True}}
+_DOWNLOAD = {
+    "parameters": [
+        {"name": name, "in": "query", "required": True, "schema": {"type": "string"}}
+        for name in DOWNLOAD_FIELDS
+    ]
+}
+_CONTENT = {"application/octet-stream": {"schema": _ARCHIVE}}
+_SENT: dict[int | str, dict[str, Any]] = {200: {"content": _CONTENT}}
 _SIGNED = open_to_all("the address is signed, and expires after minutes")
 
 
@@ -87,14 +102,16 @@ async def unassign_job_sandboxes(caller: Changer, sandboxes: TheSandboxes, job_i
     await sandboxes.unassign(caller, [job_id])
 
 
-@store_router.post("/upload", status_code=204, dependencies=[_SIGNED])
+@store_router.post("/upload", status_code=204, dependencies=[_SIGNED], openapi_extra=_UPLOAD)
 async def upload(request: Request, store: TheStore) -> None:
     """Take an archive: a multipart form of the fields of the announcement's answer, and then the file."""
     fields, content = await open_form(request.stream(), request.headers.get("content-type", ""))
     await store.receive(store.verify_upload(fields), content)
 
 
-@store_router.get("/download", dependencies=[_SIGNED])
+@store_router.get(
+    "/download", dependencies=[_SIGNED], response_class=Response, responses=_SENT, openapi_extra=_DOWNLOAD
+)
 async def download(request: Request, store: TheStore) -> FileResponse:
     """Hand out an archive."""
     path = store.verify_download(request.query_params)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -292,14 +292,18 @@ def _check_number(jobs: Mapping[int, Any] | Sequence[int]) -> None:
 def _reports(job_id: int, by_time: Mapping[datetime, JobStatusUpdate]) -> list[Report]:
     if not by_time:
         raise InvalidInputError("there is no update", where=f"job {job_id}")
-    for time in by_time:
-        if time.tzinfo is None:
-            raise InvalidInputError(
-                f"the time {time.isoformat()} has no time zone",
-                where=f"job {job_id}",
-                hint="Send RFC 3339, for instance 2026-11-20T12:00:00Z",
-            )
-    return [Report(time=time, update=update) for time, update in by_time.items()]
+    return [Report(time=_in_utc(time, job_id), update=update) for time, update in by_time.items()]
+
+
+def _in_utc(time: datetime, job_id: int) -> datetime:
+    where, hint = f"job {job_id}", "Send RFC 3339, for instance 2026-11-20T12:00:00Z"
+    if time.tzinfo is None:
+        raise InvalidInputError(f"the time {time.isoformat()} has no time zone", where=where, hint=hint)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        text = f"the time {time.isoformat()} is not in the calendar of UTC"
+        raise InvalidInputError(text, where=where, hint=hint) from None
 
 
 def _beat(row: JobRow, data: HeartbeatData, lease: datetime) -> Beat:
@@ -324,8 +328,12 @@ def _parameters(job_id: int, given: Mapping[str, Any]) -> dict[str, str]:
             raise InvalidInputError(
                 f"{name} cannot be set as metadata", where=where, hint="Only Site and free parameters can"
             )
-        if not 1 <= len(name) <= _NAME_LENGTH:
-            raise InvalidInputError(f"a parameter's name has 1 to {_NAME_LENGTH} characters", where=where)
+        if not 1 <= len(name) <= _NAME_LENGTH or name != name.strip():
+            raise InvalidInputError(
+                f"{name[:_NAME_LENGTH]!r} cannot be the name of a parameter",
+                where=where,
+                hint=f"A name has 1 to {_NAME_LENGTH} characters, and no blanks around it",
+            )
         if value is None or isinstance(value, dict | list):
             raise InvalidInputError(f"the value of {name} is no text and no number", where=where)
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -13,6 +13,7 @@ from dirac.formats import jdl as jdls
 from dirac.formats import parametric
 from dirac.formats.description import JobDescription, Limits
 from dirac.formats.jdl import Bare, Jdl
+from dirac.formats.parametric import MAX_CHARACTERS
 from dirac.systems.configuration.models import Workload
 from dirac.systems.workload.models import JobStatus
 from dirac.systems.workload.ports.work import NewClass, NewJob, Owner
@@ -79,6 +80,7 @@ class _Maker:
     def __init__(self, owner: Owner, limits: Limits) -> None:
         self._owner = owner
         self._limits = limits
+        self._left = MAX_CHARACTERS
         self.jobs: list[NewJob] = []
         self.classes: dict[str, NewClass] = {}
         self.sandboxes: list[tuple[str, ...]] = []
@@ -89,11 +91,18 @@ class _Maker:
             raise InvalidInputError(f"JobType is longer than {_TYPE_LENGTH} characters", where="JobType")
         names = [SandboxName.parse(entry).pfn for entry in described.input_sandbox if is_reference(entry)]
         status, minor_status = ACCEPTED if described.input_data else WAITING
+        text = self._stored(jdl)
+        self._left -= len(text)
+        if self._left < 0:
+            raise TooLargeError(
+                f"these jobs have descriptions of more than {MAX_CHARACTERS} characters in all",
+                hint="Split the submission, or put long lists into files of the input sandbox",
+            )
         self.sandboxes.append(tuple(dict.fromkeys(names)))
         self.jobs.append(
             NewJob(
                 digest=self._class_of(described),
-                jdl=self._stored(jdl),
+                jdl=text,
                 status=status,
                 minor_status=minor_status,
                 site=described.sites[0]

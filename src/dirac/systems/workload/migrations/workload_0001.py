@@ -124,7 +124,7 @@ def upgrade() -> None:
         sa.Column("destination_site", sa.String(length=128), nullable=False),
         sa.Column("queue", sa.String(length=128), nullable=False),
         sa.Column("pilot_reference", sa.String(length=255), nullable=False),
-        sa.Column("bench_mark", sa.Float(), nullable=True),
+        sa.Column("bench_mark", sa.Double(), nullable=True),
         sa.Column("current_job_id", BigId, nullable=True),
         sa.Column("accounting_sent", sa.Boolean(), nullable=False),
         sa.Column("submission_time", UtcDateTime, nullable=False),

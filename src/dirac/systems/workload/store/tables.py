@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, Index, Integer, String, Table
+from sqlalchemy import Boolean, Column, Double, Index, Integer, String, Table
 
 from dirac.db.tables import new_metadata
 from dirac.db.types import BigId, Json, LongText, UtcDateTime
@@ -118,7 +118,7 @@ pilots = Table(
     Column("destination_site", String(128), nullable=False),
     Column("queue", String(128), nullable=False),
     Column("pilot_reference", String(255), nullable=False),
-    Column("bench_mark", Float),
+    Column("bench_mark", Double),
     Column("current_job_id", BigId),
     Column("accounting_sent", Boolean, nullable=False),
     Column("submission_time", UtcDateTime, nullable=False),
