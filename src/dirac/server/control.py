@@ -6,6 +6,7 @@ guess; ``server.json`` beside it says which process it is and what it was starte
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import hashlib
 import os
@@ -15,9 +16,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -87,9 +89,24 @@ def running(settings: Settings) -> Running | None:
 
 def ready(settings: Settings) -> bool:
     """Tell whether the server answers."""
-    url = f"http://{settings.http.host}:{settings.http.port}/api/health/ready"
+    return _answers(settings, "/api/health/ready")
+
+
+def accepts(settings: Settings, token: str, *, seconds: float) -> bool:
+    """Tell whether the running server accepts a token and will for some time; False if it does not run."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        payload = token.split(".")[1]
+        expires = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
+        lasts = float(expires) - time.time() > seconds
+    except (IndexError, KeyError, TypeError, ValueError):
+        return False
+    return lasts and _answers(settings, "/api/auth/userinfo", {"Authorization": f"Bearer {token}"})
+
+
+def _answers(settings: Settings, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> bool:
+    url = f"http://{settings.http.host}:{settings.http.port}{path}"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)), timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -122,7 +122,7 @@ class Settings(_Table, frozen=True):
             mode, key = path.stat().st_mode, path.read_bytes().strip()
         except OSError as error:
             raise InvalidInputError(
-                f"the master key {path} cannot be read: {error.strerror}", hint="Make one: dirac-server init"
+                f"the master key {path} cannot be read: {error.strerror}", hint="Make one: dirac-server up"
             ) from None
         if mode & 0o077:
             raise InvalidInputError(f"others may read the master key {path}", hint=f"chmod 600 {path}")
