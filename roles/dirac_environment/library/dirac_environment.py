@@ -139,7 +139,7 @@ def release(source: Path, target: Path, *, root: Path, python: str, check: bool)
     Raises:
         FailedError: It could not be.
     """
-    command = [python, f"{source}/pilot/release.py", "--root", str(root), "--version", target.name]
+    command = [python, "-B", f"{source}/pilot/release.py", "--root", str(root), "--version", target.name]
     command += ["--environment", str(target), *(["--check"] if check else [])]
     return bool(json.loads(run(*command, failure="the release tree could not be laid out"))["changed"])
 
