@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 
@@ -17,6 +18,7 @@ description:
 """
 
 GREEN, YELLOW, RED, DIM, PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[2m", "\033[0m"
+VALIDATE = "Validate"  # the name of the play in validate.yml
 
 
 class CallbackModule(CallbackBase):
@@ -33,6 +35,12 @@ class CallbackModule(CallbackBase):
         self._since = self._begun = time.monotonic()
         self._changed = self._total_changed = self._tasks = 0
         self._failed = False
+        self._play = ""
+
+    def _print(self, text):
+        """Print for people, and keep it in Ansible's log if there is one."""
+        print(text, flush=True)
+        self._display.display(re.sub("\033\\[[0-9]+m|\r|\033\\[K", "", text), log_only=True)
 
     def _paint(self, colour, text):
         return colour + text + PLAIN if self._terminal else text
@@ -44,12 +52,19 @@ class CallbackModule(CallbackBase):
         mark = self._paint(RED, "failed") if self._failed else self._paint(GREEN, "ok")
         changed = self._paint(YELLOW, f"{self._changed} changed") if self._changed else "nothing changed"
         start = "\r\033[K" if self._terminal else ""
-        print(f"{start}  {self._role:<20} {mark}  {seconds:5.1f} s  {changed}", flush=True)
+        self._print(f"{start}  {self._role:<20} {mark}  {seconds:5.1f} s  {changed}")
         self._role = None
+
+    def v2_playbook_on_play_start(self, play):
+        """Remember which play it is."""
+        self._play = play.get_name()
 
     def v2_playbook_on_task_start(self, task, is_conditional):
         """Notice when another role begins."""
         role = task._role.get_name() if task._role else None
+        if role and self._play == VALIDATE:  # all roles in turn: one line is enough
+            role = VALIDATE.lower()
+        self._display.display(f"{self._play}: {task.get_name()}", log_only=True)
         if role != self._role:
             self._close_role()
             self._role, self._since, self._changed = role, time.monotonic(), 0
@@ -72,10 +87,10 @@ class CallbackModule(CallbackBase):
         self._close_role()
         facts = result.result if hasattr(result, "result") else result._result
         task = result.task if hasattr(result, "task") else result._task
-        print(self._paint(RED, f"failed: {task.get_name()}"))
+        self._print(self._paint(RED, f"failed: {task.get_name()}"))
         for name in ("msg", "stderr", "stdout"):
             if facts.get(name):
-                print(f"  {facts[name]}")
+                self._print(f"  {facts[name]}")
 
     def v2_runner_on_unreachable(self, result):
         """Show which host does not answer."""
@@ -85,4 +100,4 @@ class CallbackModule(CallbackBase):
         """Sum up."""
         self._close_role()
         seconds = time.monotonic() - self._begun
-        print(f"  {self._tasks} tasks, {self._total_changed} changed, {seconds:.1f} s")
+        self._print(f"  {self._tasks} tasks, {self._total_changed} changed, {seconds:.1f} s")

@@ -109,7 +109,8 @@ class Fuzzer:
                 key = (case.operation.label, failure.title)
                 self.faults.setdefault(
                     key,
-                    f"{caller}: {failure}\n{response.status_code} {response.text[:500]}\n{case.as_curl_command()[:3000]}",
+                    f"{caller}: {failure}\n{response.status_code} {response.text[:500]}\n"
+                    f"{case.as_curl_command()[:3000]}",
                 )
 
 

@@ -7,6 +7,7 @@ started from.
 
 from __future__ import annotations
 
+import base64
 import errno
 import fcntl
 import hashlib
@@ -18,10 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -123,9 +125,24 @@ def bind(settings: Settings) -> socket.socket:
 
 def ready(settings: Settings) -> bool:
     """Tell whether the server answers."""
+    return _answers(settings, "/api/health/ready")
+
+
+def accepts(settings: Settings, token: str, *, seconds: float) -> bool:
+    """Tell whether the running server accepts a token and will for some time; False if it does not run."""
+    try:
+        payload = token.split(".")[1]
+        expires = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
+        lasts = float(expires) - time.time() > seconds
+    except (IndexError, KeyError, TypeError, ValueError):
+        return False
+    return lasts and _answers(settings, "/api/auth/userinfo", {"Authorization": f"Bearer {token}"})
+
+
+def _answers(settings: Settings, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> bool:
     connection = HTTPConnection(settings.http.host, settings.http.port, timeout=2)
     try:
-        connection.request("GET", "/api/health/ready")
+        connection.request("GET", path, headers=dict(headers))
         return connection.getresponse().status == 200
     except (OSError, HTTPException):
         return False

@@ -29,6 +29,8 @@ File = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _TOKEN_LIFE = 7 * 86400
+_RENEW_BEFORE = 2 * 86400
+_PILOT_PATIENCE = 40.0
 _DEFAULT = Path("dirac.toml")
 
 
@@ -50,7 +52,20 @@ def run(settings: File = _DEFAULT) -> None:
 
 
 @app.command()
-def up(settings: File = _DEFAULT, as_json: Json = False) -> None:
+def check(settings: File = _DEFAULT, as_json: Json = False) -> None:
+    """Check a settings file; nothing is changed."""
+    loaded = load(settings)
+    _say({"changed": False, "state": loaded.state, "url": loaded.http.url}, as_json=as_json)
+
+
+@app.command()
+def up(
+    settings: File = _DEFAULT,
+    operator_token: Annotated[
+        Path | None, typer.Option(help="Write an operator's token there as well, as `token` does.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Make keys, migrate the database, and start the server; restart it if its settings or code changed.
 
     Safe to repeat: what is as it should be stays untouched.
@@ -58,22 +73,37 @@ def up(settings: File = _DEFAULT, as_json: Json = False) -> None:
     loaded = load(settings)
     made = control.make_master_key(loaded)
     found = control.running(loaded)
+    facts: dict[str, Any]
     if found is not None and found.origin == control.origin(loaded) and control.ready(loaded):
-        _say({"changed": made, "state": "was running", "pid": found.pid}, as_json=as_json)
-        return
-    control.stop(loaded)
-    migrated = _migrate(loaded)
-    seconds = control.start(loaded, settings)
-    _say(
-        {"changed": True, "state": "started", "migrated": migrated, "ready_after_seconds": round(seconds, 2)},
-        as_json=as_json,
-    )
+        facts = {"changed": made, "state": "was running", "pid": found.pid}
+    else:
+        control.stop(loaded)
+        migrated = _migrate(loaded)
+        seconds = round(control.start(loaded, settings), 2)
+        facts = {"changed": True, "state": "started", "migrated": migrated, "ready_after_seconds": seconds}
+    if operator_token is not None and _put_token(loaded, operator_token):
+        facts["changed"] = True
+    _say(facts, as_json=as_json)
 
 
 @app.command()
-def stop(settings: File = _DEFAULT, as_json: Json = False) -> None:
+def stop(
+    settings: File = _DEFAULT,
+    pilots: Annotated[
+        bool, typer.Option("--pilots", help="End the pilots of local computing elements as well.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Stop the server, letting what it does come to an end."""
-    _say({"changed": control.stop(load(settings))}, as_json=as_json)
+    loaded = load(settings)
+    stopped = control.stop(loaded)
+    ended = 0
+    if pilots:
+        from dirac.cli.demo.stop import stop_pilots
+
+        # After the server, which starts pilots as long as there is work.
+        ended = stop_pilots(loaded.path(loaded.pilots.directory), patience=_PILOT_PATIENCE)
+    _say({"changed": stopped or ended > 0, "pilots": ended}, as_json=as_json)
 
 
 @app.command()
@@ -103,14 +133,7 @@ def token(
 
     A token that is there and valid is kept.
     """
-    from dirac.server.composition import operator_token
-
-    loaded = load(settings)
-    old = out.read_text().strip() if out.exists() else None
-    fresh = asyncio.run(operator_token(loaded, old, seconds=_TOKEN_LIFE))
-    if fresh is not None:
-        control.write_secret(out, fresh)
-    _say({"changed": fresh is not None}, as_json=as_json)
+    _say({"changed": _put_token(load(settings), out)}, as_json=as_json)
 
 
 @app.command()
@@ -165,6 +188,20 @@ def openapi(settings: File = _DEFAULT) -> None:
     from dirac.server.serve import make_app
 
     print(json.dumps(make_app(build(load(settings))).openapi(), indent=1))
+
+
+def _put_token(settings: Settings, out: Path) -> bool:
+    """Write an operator's token unless a good one is there; returns whether it was written."""
+    old = out.read_text().strip() if out.exists() else None
+    # The running server is asked first: that is a tenth of the work of putting an installation together.
+    if old is not None and control.accepts(settings, old, seconds=_RENEW_BEFORE):
+        return False
+    from dirac.server.composition import operator_token
+
+    fresh = asyncio.run(operator_token(settings, old, seconds=_TOKEN_LIFE))
+    if fresh is not None:
+        control.write_secret(out, fresh)
+    return fresh is not None
 
 
 def _migrate(settings: Settings) -> bool:
