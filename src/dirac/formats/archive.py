@@ -117,7 +117,7 @@ def unpack(
     try:
         with archive.open("rb") as raw:
             names = _Extraction(staging, max_bytes, max_members).run(raw)
-        return [_put(staging, directory, name) for name in sorted(names)]
+        return sorted(_put(staging, directory, name) for name in names)
     except OSError as error:
         raise _storage_fault(error, str(archive)) from error
     finally:
