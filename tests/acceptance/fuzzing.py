@@ -107,11 +107,8 @@ class Fuzzer:
             for failure in group.exceptions:
                 assert isinstance(failure, Failure)
                 key = (case.operation.label, failure.title)
-                self.faults.setdefault(
-                    key,
-                    f"{caller}: {failure}\n{response.status_code} {response.text[:500]}\n"
-                    f"{case.as_curl_command()[:3000]}",
-                )
+                told = f"{caller}: {failure}\n{response.status_code} {response.text[:500]}"
+                self.faults.setdefault(key, f"{told}\n{case.as_curl_command()[:3000]}")
 
 
 def _aim(case: Case, job_id: int) -> None:

@@ -141,8 +141,8 @@ Send = Callable[[httpx.AsyncClient], Any]
         ),
         (lambda c: c.delete("/api/loaves/stone"), 409, "Bake it first"),
         (lambda c: c.get("/api/loaves/busy"), 503, "full"),
-        (lambda c: c.get("/api/nothing"), 404, "Not Found"),
-        (lambda c: c.put("/api/loaves/"), 405, "Not Allowed"),
+        (lambda c: c.get("/api/nothing"), 404, "nothing at /api/nothing"),
+        (lambda c: c.put("/api/loaves/"), 405, "PUT is not possible at /api/loaves/. Use POST"),
     ],
 )
 async def test_what_is_wrong_gets_its_status_and_changes_nothing(
@@ -162,6 +162,7 @@ async def test_a_defect_is_a_500_that_tells_nothing(http: httpx.AsyncClient) -> 
     answer = await http.get("/api/loaves/broken")
     assert answer.status_code == 500
     assert "secret" not in answer.text
+    assert answer.json()["where"] == answer.headers["x-request-id"], "it can be found in the log"
 
 
 async def test_an_empty_answer_is_empty(http: httpx.AsyncClient) -> None:
