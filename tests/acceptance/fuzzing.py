@@ -5,6 +5,7 @@ Faults are collected instead of shrunk: the request is in the report as a comman
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi.checks import (
@@ -60,25 +61,25 @@ class Fuzzer:
     faults: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def run(self, number: int, *, examples: int, seconds: float) -> None:
-        """Try every operation as everybody; once in any case, then again until the time is over."""
+        """Try every operation as everybody: once in any case, then again until the time is over."""
         deadline = time.monotonic() + seconds
         schema = schemathesis.openapi.from_url(f"{self.url}/api/openapi.json")
         operations = [result.ok() for result in schema.get_all_operations()]
         operations.sort(key=lambda operation: operation.path in LAST)
+        strategies = [
+            st.one_of([operation.as_strategy(generation_mode=mode) for mode in MODES])
+            for operation in operations
+        ]
         with requests.Session() as session:
-            first = number
-            while number == first or time.monotonic() < deadline:
-                for operation in operations:
-                    if number == first or time.monotonic() < deadline:
-                        for name in self.callers:
-                            self._try(operation, session, name, number, examples)
-                number += 1
+            for turn in itertools.count(number):
+                for strategy in strategies:
+                    if turn != number and time.monotonic() > deadline:
+                        return
+                    self._try(strategy, session, turn, examples)
 
     def _try(
-        self, operation: APIOperation, session: requests.Session, caller: str, number: int, examples: int
+        self, cases: st.SearchStrategy[Case], session: requests.Session, number: int, examples: int
     ) -> None:
-        strategy = st.one_of([operation.as_strategy(generation_mode=mode) for mode in MODES])
-
         @seed(number)
         @settings(
             max_examples=examples,
@@ -87,11 +88,12 @@ class Fuzzer:
             deadline=None,
             suppress_health_check=list(HealthCheck),
         )
-        @given(case=strategy, aim=st.sampled_from([None, *self.job_ids]))
+        @given(case=cases, aim=st.sampled_from([None, *self.job_ids]))
         def once(case: Case, aim: int | None) -> None:
             if aim is not None:
                 _aim(case, aim)
-            self._send(case, session, caller)
+            for caller in self.callers:
+                self._send(case, session, caller)
 
         once()
 

@@ -33,7 +33,7 @@ def fuzz(settings: Settings, *, examples: int, seconds: float) -> None:
 
 
 def test_nothing_surprises_an_installation(installation: Installation) -> None:
-    fuzz(load(installation.settings_file), examples=5, seconds=30)
+    fuzz(load(installation.settings_file), examples=4, seconds=25)
 
 
 @pytest.mark.parametrize("engine", ["mariadb", "postgresql"])
@@ -43,5 +43,5 @@ def test_engines_that_refuse_more_are_not_surprised_either(
     server = request.getfixturevalue(f"{engine}_server")
     url = server.create_database()
     with serving(tmp_path, url) as settings:
-        fuzz(settings, examples=2, seconds=12)
+        fuzz(settings, examples=2, seconds=8)
     server.drop_database(url)
