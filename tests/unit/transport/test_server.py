@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -196,3 +197,12 @@ async def test_the_description_tells_bodies_answers_and_errors(http: httpx.Async
     assert operation["responses"]["201"]["content"]["application/json"]["schema"] == sent
     assert "security" not in document["paths"]["/api/loaves/broken"]["get"]
     assert document["components"]["schemas"]["Loaf"]["required"] == ["Name"]
+
+
+async def test_the_page_of_documentation_needs_nothing_from_outside(http: httpx.AsyncClient) -> None:
+    page = await http.get("/api/docs")
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert loaded
+    for address in loaded:
+        assert address.startswith("/api/docs/"), address
+        assert (await http.get(address)).status_code == 200
