@@ -65,6 +65,9 @@ def test_backup_of_a_running_site_is_restored_elsewhere(installation: Installati
     number = json.loads(installation.run("job", "submit", str(jobs / "job.jdl"), "--json"))[0]["JobID"]
 
     eventually(lambda: "Done" in installation.run("job", "status", str(number)), "the job has ended")
+    # Elsewhere nobody knows the pilots of this host: those of the backup should have ended.
+    alive = "SELECT 1 FROM workload_pilot WHERE status NOT IN ('Done', 'Failed', 'Aborted', 'Deleted')"
+    eventually(lambda: not installation.rows(alive), "its pilot has ended, and that is known")
     backups = tmp_path / "backups"
     process = installation.pid()
     _play("backup", installation, backups)
