@@ -216,6 +216,15 @@ async def test_a_pilot_that_died_gives_its_jobs_up_at_once(hall: Hall) -> None:
     assert await hall.factory.start("astro") == 1
 
 
+async def test_work_does_not_wait_for_a_pilot_that_nobody_knows(hall: Hall) -> None:
+    await hall.submitted(ALICE)
+    await hall.factory.start("astro")
+    hall.element.states.clear()
+    await hall.factory.check()
+    assert [row.status for row in await hall.pilot_rows()] == ["Unknown"]
+    assert await hall.factory.start("astro") == 1, "another one comes, as after a restore elsewhere"
+
+
 async def test_a_pilot_that_nobody_knows_is_given_up(hall: Hall, clock: FakeClock) -> None:
     await hall.submitted(ALICE)
     await hall.factory.start("astro")

@@ -121,7 +121,10 @@ class PilotStore:
         return [PilotRow(**row._mapping) for row in rows]
 
     async def loads(self) -> dict[tuple[str, str, str, str], QueueLoad]:
-        """Return the pilots that have not ended, counted by VO, site, computing element and queue."""
+        """Return the pilots that work or may come to work, counted by VO, site, computing element and queue.
+
+        A pilot that its computing element does not know, and that holds no run, is not one to wait for.
+        """
         run = and_(attempts.c.pilot_stamp == _c.pilot_stamp, attempts.c.lease_until.is_not(None))
         busy = select(attempts.c.job_id).where(run).exists()
         place = (_c.vo, _c.grid_site, _c.destination_site, _c.queue)
@@ -129,6 +132,8 @@ class PilotStore:
         groups = [each.c[name] for name in ("vo", "grid_site", "destination_site", "queue", "status", "busy")]
         loads: dict[tuple[str, str, str, str], QueueLoad] = {}
         for row in await self._tx.execute(select(*groups, func.count().label("number")).group_by(*groups)):
+            if row.status == PilotStatus.UNKNOWN.value and not row.busy:
+                continue
             where = (row.vo, row.grid_site, row.destination_site, row.queue)
             kind = "busy" if row.busy else "idle" if row.status == _RUNNING else "waiting"
             load = loads.get(where, QueueLoad())
