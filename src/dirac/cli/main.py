@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from dirac.core.errors import (
 _PROGRAM = "dirac"
 _COMPLETION = "_DIRAC_COMPLETE"
 _INTERRUPTED = 130
+_GARBAGE = 100_000
 _EXIT_CODES: tuple[tuple[type[DiracError], int], ...] = (
     (InvalidInputError, 2),
     (NotFoundError, 3),
@@ -139,7 +141,11 @@ def _refuse(error: typer.TyperException) -> int:
 
 def main() -> None:
     """Run the command that the process was given."""
-    sys.exit(run(sys.argv[1:]))
+    # Most commands live for a moment: looking for garbage, also at the end, would be a tenth of their time.
+    gc.set_threshold(_GARBAGE)
+    code = run(sys.argv[1:])
+    gc.freeze()
+    sys.exit(code)
 
 
 if __name__ == "__main__":
