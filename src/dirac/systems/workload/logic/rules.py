@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from dirac.systems.configuration.models import Tree, Workload
-
-
-class Snapshot(Protocol):
-    """A configuration as of one version."""
-
-    @property
-    def tree(self) -> Tree:
-        """All of it."""
-        ...
-
-
-class CurrentConfiguration(Protocol):
-    """Who knows the configuration in force."""
-
-    async def current(self) -> Snapshot:
-        """Return it."""
-        ...
+from dirac.systems.configuration.models import Workload
+from dirac.systems.workload.ports.running import Configured
 
 
 class ConfiguredRules:
@@ -31,7 +13,7 @@ class ConfiguredRules:
         configuration: Who knows the configuration in force.
     """
 
-    def __init__(self, configuration: CurrentConfiguration) -> None:
+    def __init__(self, configuration: Configured) -> None:
         self._configuration = configuration
 
     async def workload(self) -> Workload:
