@@ -25,7 +25,7 @@ from dirac.cli.site.layout import (
     parse_vo,
     spread,
 )
-from dirac.cli.site.places import DistributionOption, Site, check_name, find_distribution, sites
+from dirac.cli.site.places import DistributionOption, Site, check_name, find_distribution, program_name, sites
 from dirac.cli.site.playbook import UNREACHABLE
 from dirac.core.errors import InvalidInputError
 
@@ -202,8 +202,7 @@ def _write(site: Site, answers: Answers, *, as_json: bool) -> None:
     from dirac.cli.site.write import write_site
 
     files = write_site(site, answers)
-    program = "bin/dirac" if (Path.cwd() / "bin/dirac").exists() else "dirac"
-    steps = [f"{program} site {verb} {site.name}" for verb in ("doctor", "deploy")]
+    steps = [f"{program_name()} site {verb} {site.name}" for verb in ("doctor", "deploy")]
     if as_json:
         shown = {"files": [str(path) for path in files], "key_file": str(site.key_file), "next": steps}
         print_json({"site": site.name, "directory": str(site.directory), **shown})

@@ -256,6 +256,11 @@ def _base(variable: str, otherwise: str) -> Path:
     return Path(named) if named.startswith("/") else Path.home() / otherwise
 
 
+def program_name() -> str:
+    """Return how this program is typed here."""
+    return "bin/dirac" if (Path.cwd() / "bin/dirac").is_file() else "dirac"
+
+
 def prune_logs(directory: Path) -> None:
     """Remove all but the newest logs of a site, and the reports beside them; names begin with the time."""
     for path in sorted(directory.glob("*.log"))[:-_LOGS_KEPT]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dirac.cli.output import complain, print_json
-from dirac.cli.site.places import Site, prune_logs, times_file
+from dirac.cli.site.places import Site, program_name, prune_logs, times_file
 from dirac.core.errors import DiracError
 
 OK, FAILED, WRONG, UNREACHABLE = 0, 1, 2, 3
@@ -100,6 +100,7 @@ def environment(site: Site, name: str, log: Path) -> dict[str, str]:
         "ANSIBLE_LOG_PATH": str(log),
         "DIRAC_SITE": site.name,
         "DIRAC_SITE_VERB": name,
+        "DIRAC_SITE_COMMAND": f"{program_name()} site {name} {site.name}",
         "DIRAC_SITE_REPORT": str(log.with_suffix(".json")),
         "DIRAC_SITE_TIMES": str(times_file()),
     }

@@ -1,8 +1,8 @@
 """Rotating secrets: new values beside the old ones, the playbook, then the old ones are forgotten.
 
 Each step replaces the file of the secrets at once. Between two of them the file says by itself where the
-rotation is: what has a ``vault_previous_`` is under way. So a run that failed, at whatever moment, is repeated
-and goes on.
+rotation is: what has a ``vault_previous_`` is under way. So a run that failed, at whatever moment, is
+repeated and goes on.
 """
 
 from __future__ import annotations
