@@ -138,6 +138,14 @@ def test_a_run_tells_people_and_programs(operator: Operator) -> None:
     assert [len(runs) for runs in times.values()] == [1]
 
 
+def test_a_stray_word_is_not_taken_for_a_playbook(operator: Operator) -> None:
+    operator.make()
+    assert (
+        "what is 'playbooks/site.yml' for?" in operator.type("deploy", "lab", "playbooks/site.yml", code=2)[1]
+    )
+    assert not (operator.root / ".log").exists()
+
+
 def test_failures_are_told_with_host_place_and_what_to_do(operator: Operator) -> None:
     operator.make("db1", "db2")
     shown = operator.type("deploy", "lab", "-e", "bad=db2", code=1)[0]
