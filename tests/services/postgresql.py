@@ -88,6 +88,48 @@ class PostgreSQL(Server):
         self.execute(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY FILE_COPY")
         return f"postgresql+asyncpg://{self.user}:{self.password}@{LOOPBACK}:{self.port}/{name}"
 
+    def create_user(self, url: str, *, owner: str | None = None) -> str:
+        """Make a user that may read and write rows of the tables that another one makes.
+
+        Args:
+            url: A database of `create_database`.
+            owner: URL of the user that makes the tables; the administrator if not given.
+
+        Returns:
+            The database's URL for the new user.
+        """
+        made, name = self._user(url)
+        role = f"FOR ROLE {urlsplit(owner).username}" if owner else ""
+        defaults = f"ALTER DEFAULT PRIVILEGES {role} IN SCHEMA public GRANT"
+        self._administer(url, f"{defaults} SELECT, INSERT, UPDATE, DELETE ON TABLES TO {name}")
+        self._administer(url, f"{defaults} USAGE ON SEQUENCES TO {name}")
+        return made
+
+    def create_owner(self, url: str) -> str:
+        """Make a user that may make tables, and owns no more than those; return the URL for it."""
+        made, name = self._user(url)
+        self._administer(url, f"GRANT CREATE ON SCHEMA public TO {name}")
+        return made
+
+    def _user(self, url: str) -> tuple[str, str]:
+        name, password = f"user_{secrets.token_hex(6)}", secrets.token_hex(12)
+        self.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+        return url.replace(f"{self.user}:{self.password}@", f"{name}:{password}@"), name
+
+    def _administer(self, url: str, statement: str) -> None:
+        """Run a statement as the administrator in a database of `create_database`."""
+
+        async def run() -> None:
+            connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        self.execute("SELECT 1")  # makes the administrator
+        assert self._administrator is not None
+        self._administrator.run(run())
+
     def drop_database(self, url: str) -> None:
         """Remove a database that `create_database` made, even from under its clients."""
         self.execute(f"DROP DATABASE {urlsplit(url).path.removeprefix('/')} WITH (FORCE)")

@@ -6,9 +6,11 @@ import asyncio
 import json
 import secrets
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from dirac.core.errors import DiracError, InvalidInputError
@@ -28,6 +30,16 @@ File = Annotated[
     Path, typer.Option("--settings", "-s", envvar="DIRAC_SERVER_SETTINGS", help="The settings file.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Phase(Enum):
+    """Which migrations are applied."""
+
+    all = "all"
+    expand = "expand"
+    contract = "contract"
+
+
 _TOKEN_LIFE = 7 * 86400
 _RENEW_BEFORE = 2 * 86400
 _PILOT_PATIENCE = 40.0
@@ -78,7 +90,9 @@ def up(
         facts = {"changed": made, "state": "was running", "pid": found.pid}
     else:
         control.stop(loaded)
-        migrated = _migrate(loaded)
+        from dirac.server import database
+
+        migrated = asyncio.run(database.migrate(loaded, "all")).changed
         seconds = round(control.start(loaded, settings), 2)
         facts = {"changed": True, "state": "started", "migrated": migrated, "ready_after_seconds": seconds}
     if operator_token is not None and _put_token(loaded, operator_token):
@@ -118,9 +132,28 @@ def status(settings: File = _DEFAULT, as_json: Json = False) -> None:
 
 
 @app.command()
-def migrate(settings: File = _DEFAULT, as_json: Json = False) -> None:
-    """Bring the database to this version."""
-    _say({"changed": _migrate(load(settings))}, as_json=as_json)
+def migrate(
+    settings: File = _DEFAULT,
+    phase: Annotated[
+        Phase, typer.Option(help="expand: what the old version can live with; contract: the rest.")
+    ] = Phase.all,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring the database to this version, in one go or in two phases."""
+    from dirac.server import database
+
+    loaded = load(settings)
+    if plan:
+        steps = asyncio.run(database.plan(loaded, phase.value))
+        if as_json:
+            print(json.dumps([msgspec.to_builtins(step) for step in steps]))
+        for step in steps if not as_json else ():
+            print(f"{step.revision:<24} {step.phase:<9} {step.risk:<9} {step.summary}")
+        if not steps and not as_json:
+            print("nothing to do")
+        return
+    _say(msgspec.to_builtins(asyncio.run(database.migrate(loaded, phase.value))), as_json=as_json)
 
 
 @app.command()
@@ -202,25 +235,6 @@ def _put_token(settings: Settings, out: Path) -> bool:
     if fresh is not None:
         control.write_secret(out, fresh)
     return fresh is not None
-
-
-def _migrate(settings: Settings) -> bool:
-    from dirac.db.engine import Database
-    from dirac.db.revisions import current, heads
-    from dirac.server.schema import LOCATIONS
-
-    async def migrate_if_due() -> bool:
-        database = Database(settings.database_url())
-        try:
-            if await current(database) == heads(LOCATIONS):
-                return False
-            from dirac.db.schema import migrate as bring  # Alembic takes its time to load
-
-            return await bring(database, LOCATIONS)
-        finally:
-            await database.close()
-
-    return asyncio.run(migrate_if_due())
 
 
 def main() -> None:
