@@ -37,12 +37,21 @@ PACKAGES = PackageSet(
 
 
 class MariaDB(Server):
-    """One MariaDB server and its databases."""
+    """One MariaDB server and its databases.
+
+    Args:
+        programs: What to run.
+        tls: Files of its certificate and of the key to it; without, it speaks no TLS.
+        options: More options of the server's command line.
+    """
 
     title = PACKAGES.title
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(
+        self, programs: Programs, tls: tuple[Path, Path] | None = None, options: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(programs)
+        self._options = (*options, *((f"--ssl-cert={tls[0]}", f"--ssl-key={tls[1]}") if tls else ()))
         self.data = self.directory / "data"
         self._administrator: Administrator | None = None
         self._connection: Any = None
@@ -109,6 +118,7 @@ class MariaDB(Server):
             "--skip-name-resolve",
             "--performance-schema=OFF",
             "--max-connections=500",
+            *self._options,
         )
 
     def _command(self) -> list[str]:

@@ -19,7 +19,7 @@ from .server import LOOPBACK, Administrator, Server, copy_for_all, greeting, rea
 
 _UNPRIVILEGED = "nobody"
 # Frontend/backend protocol 3.0, "SSLRequest": any server answers it, ours with "no".
-_SSL_REQUEST, _NO_SSL = struct.pack("!ii", 8, 80877103), b"N"
+_SSL_REQUEST, _NO_SSL, _WITH_SSL = struct.pack("!ii", 8, 80877103), b"N", b"S"
 
 
 def _binaries(root: Path) -> Path | None:
@@ -64,13 +64,19 @@ _SETTINGS = {
 
 
 class PostgreSQL(Server):
-    """One PostgreSQL server and its databases."""
+    """One PostgreSQL server and its databases.
+
+    Args:
+        programs: What to run.
+        tls: Files of its certificate and of the key to it; without, it speaks no TLS.
+    """
 
     title = PACKAGES.title
     end_signal = signal.SIGQUIT  # at once, but gives System V memory back, which would outlive a SIGKILL
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Programs, tls: tuple[Path, Path] | None = None) -> None:
         super().__init__(programs)
+        self._tls = tls
         self._administrator: Administrator | None = None
         self._connection: asyncpg.Connection[Any] | None = None
         # PostgreSQL refuses to run as root.
@@ -154,7 +160,7 @@ class PostgreSQL(Server):
     def _launch(self) -> None:
         if not self.data.exists():
             self._make_data()
-        options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        options = [f"--{name}={value}" for name, value in {**_SETTINGS, **self._tls_settings()}.items()]
         self._run(
             self._program("postgres"),
             "-D",
@@ -164,6 +170,18 @@ class PostgreSQL(Server):
             *options,
             uid=self._uid,
         )
+
+    def _tls_settings(self) -> dict[str, str]:
+        """Copy certificate and key to where the server can read them, and nobody else the key."""
+        if self._tls is None:
+            return {}
+        copies = self.directory / "server.pem", self.directory / "server.key"
+        for source, copy in zip(self._tls, copies, strict=True):
+            copy.touch(0o600)
+            copy.write_bytes(source.read_bytes())
+            if self._uid is not None:
+                os.chown(copy, self._uid, -1)
+        return {"ssl": "on", "ssl_cert_file": str(copies[0]), "ssl_key_file": str(copies[1])}
 
     def _make_data(self) -> None:
         password = self.directory / "password"
@@ -196,7 +214,7 @@ class PostgreSQL(Server):
         return binaries / name
 
     def _answers(self) -> bool:
-        if greeting(self.port, _SSL_REQUEST) != _NO_SSL:
+        if greeting(self.port, _SSL_REQUEST) != (_NO_SSL if self._tls is None else _WITH_SSL):
             return False
         try:
             return self.execute("SELECT 1") == [(1,)]
