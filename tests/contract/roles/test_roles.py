@@ -165,7 +165,7 @@ def test_readme_is_made_from_the_argument_specs(role: Path) -> None:
 
 @role
 def test_what_a_role_puts_in_place_can_be_removed(role: Path) -> None:
-    writes = any("state" in str(task) or "dirac_environment" in task for _, task in _tasks(role))
+    writes = any("state" in str(task) or "diracos" in task for _, task in _tasks(role))
     assert (role / "tasks/remove.yml").exists() == writes
 
 
