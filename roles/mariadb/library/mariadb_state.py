@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mariadb_client import Client, RefusedError, name, quoted
+from ansible.module_utils.systemd_unit import Unit, UnitError, run, want_in_group
 
 DOCUMENTATION = r"""
 module: mariadb_state
@@ -21,13 +19,15 @@ description:
     other hosts, and the database C(test).
   - A user with a password logs in from I(client_hosts); one without through the socket, as the system's
     user of that name. Passwords are sent as hashes, through a pipe, and not written to the binary log.
-  - Loads a renewed certificate without a restart, and says in C(restart) whether the server is older than its
-    settings.
+  - Before that it sees to it that the server runs and may read the host's key. It loads a renewed certificate
+    without a restart, and says in C(restart) whether the server is older than its settings.
 options:
   socket: {description: The server's socket, required: true, type: path}
   service: {description: The server's unit, required: true, type: str}
+  user: {description: The server's user, required: true, type: str}
   config: {description: File of the server's settings, required: true, type: path}
   tls_certificate: {description: The server's certificate; empty for none, type: str, default: ""}
+  tls_group: {description: Group that may read the host's key, required: true, type: str}
   database: {description: The database, required: true, type: str}
   users:
     description: >-
@@ -172,19 +172,6 @@ class Plan:
                 )
 
 
-def run(*command: str) -> str:
-    """Run a program and return what it says; empty if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def is_older(service: str, file: str) -> bool:
-    """Tell whether a service was started before a file was changed."""
-    said = run("systemctl", "show", "--property=ExecMainStartTimestampMonotonic", "--value", service)
-    started = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + int(said or 0) / 1e6
-    return os.path.getmtime(file) > started
-
-
 def certificate_is_old(client: Client, certificate: str) -> bool:
     """Tell whether the server uses another certificate than the file's; their last days tell them apart."""
     shown = client.ask("SHOW STATUS LIKE 'Ssl_server_not_after'")
@@ -197,25 +184,29 @@ def bring(module: AnsibleModule) -> dict[str, object]:
 
     Raises:
         RefusedError: The server refused a statement.
+        UnitError: The server could not be started.
     """
-    given = module.params
+    given, check = module.params, module.check_mode
+    unit, group = Unit(given["service"]), given["tls_group"] if given["tls_certificate"] else ""
+    did = want_in_group(given["user"], group, check=check) if group else []
+    did += unit.want_running(check=check)
     client = Client(user="root", socket=given["socket"])
     plan = Plan(Present(client, given["database"]))
     plan.want_database(given["database"])
     plan.drop_strangers()
     for user in given["users"]:
         plan.want_user(user, given["passwords"].get(user["name"], ""), given["client_hosts"])
-    if plan.statements and not module.check_mode:
+    if plan.statements and not check:
         client.ask(QUIET, *plan.statements)
-    restart = is_older(given["service"], given["config"])
-    certificate = given["tls_certificate"]
-    if certificate and not restart:
+    did += plan.did
+    restart = unit.is_stale(given["config"], group=group)
+    if group and not restart:
         over_tls = Client(user="root", socket=given["socket"], ssl="1", ssl_verify_server_cert="0")
-        if certificate_is_old(over_tls, certificate):
-            plan.did.append("loaded the renewed certificate")
-            if not module.check_mode:
+        if certificate_is_old(over_tls, given["tls_certificate"]):
+            did.append("loaded the renewed certificate")
+            if not check:
                 client.ask("FLUSH SSL")
-    return {"changed": bool(plan.did) or restart, "did": plan.did, "restart": restart}
+    return {"changed": bool(did) or restart, "did": did, "restart": restart}
 
 
 def main() -> None:
@@ -224,8 +215,10 @@ def main() -> None:
         argument_spec={
             "socket": {"type": "path", "required": True},
             "service": {"type": "str", "required": True},
+            "user": {"type": "str", "required": True},
             "config": {"type": "path", "required": True},
             "tls_certificate": {"type": "str", "default": ""},
+            "tls_group": {"type": "str", "required": True},
             "database": {"type": "str", "required": True},
             "users": {"type": "list", "elements": "dict", "required": True},
             "passwords": {"type": "dict", "default": {}, "no_log": True},
@@ -235,8 +228,8 @@ def main() -> None:
     )
     try:
         answer = bring(module)
-    except (RefusedError, OSError) as error:
-        module.fail_json(msg=f"the server's users could not be brought to the wanted state: {error}")
+    except (RefusedError, UnitError, OSError) as error:
+        module.fail_json(msg=f"the server could not be brought to the wanted state: {error}")
     module.exit_json(**answer)
 
 

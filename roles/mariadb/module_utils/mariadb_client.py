@@ -47,9 +47,13 @@ def escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def masked(text: str) -> str:
-    """Return a message without hashes of passwords: the server repeats what it did not understand."""
-    return re.sub(r"\*[0-9A-F]{16,}", "*", text)
+def reason(said: str) -> str:
+    """Return why the server refused, without the statement: that may have the hash of a password.
+
+    The server repeats the part of a statement that it did not understand; hashes are masked there, too.
+    """
+    lines = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()[-1:]
+    return re.sub(r"\*[0-9A-F]{16,}", "*", "; ".join(lines))
 
 
 class Client:
@@ -84,5 +88,5 @@ class Client:
                 pass_fds=[file],
             )
         if done.returncode:
-            raise RefusedError(masked(done.stderr.strip()) or f"the client ended with {done.returncode}")
+            raise RefusedError(reason(done.stderr.strip()) or f"the client ended with {done.returncode}")
         return [line.split("\t") for line in done.stdout.splitlines()]
