@@ -286,11 +286,15 @@ def fetch(
     need, free = 2 * sum(entry["bytes"] for entry in entries), shutil.disk_usage(staging).free
     if need > free:
         raise FailedError(f"{staging} needs {need >> 20} MiB to restore, {free >> 20} MiB are free")
-    for entry in entries:
-        repository.run("restore", entry["snapshot"], "--target", str(staging))
-        found = summed(staging / entry["role"])
-        if any(found[key] != entry[key] for key in found):
-            raise FailedError(f"{entry['role']} of {entry['host']} is damaged: {found} instead of {entry}")
+    try:
+        for entry in entries:
+            repository.run("restore", entry["snapshot"], "--target", str(staging))
+            found = summed(staging / entry["role"])
+            if any(found[key] != entry[key] for key in found):
+                raise FailedError(f"{entry['role']} of {entry['host']} is damaged: {found} instead of {entry}")
+    except BaseException:
+        stage(staging, make=False)
+        raise
 
 
 def _holds(path: Path) -> bool:
