@@ -78,7 +78,7 @@ class Installation:
         Raises:
             UnauthenticatedError: It is none of ours, or expired.
         """
-        return await self.identity.tokens.authenticate(token)
+        return await self.identity.authenticate(token)
 
     async def begin(self) -> None:
         """Prepare for the first request.

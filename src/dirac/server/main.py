@@ -137,6 +137,33 @@ def token(
 
 
 @app.command()
+def node_token(
+    site: Annotated[str, typer.Option(help="Site of the configuration.")],
+    ce: Annotated[str, typer.Option(help="Computing element of that site, of type `node`.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write it to, readable by its owner only; a good one is kept.")
+    ] = None,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Revoke all credentials of this computing element first.")
+    ] = False,
+    settings: File = _DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Make the credential with which the worker nodes of a computing element ask for pilots."""
+    from dirac.server.nodes import put_credential, revoke_credentials
+
+    if out is None and not revoke:
+        raise InvalidInputError("nothing to do", hint="Give --out FILE, or --revoke, or both")
+    loaded = load(settings)
+    revoked = asyncio.run(revoke_credentials(loaded, site, ce)) if revoke else 0
+    written = False
+    if out is not None:
+        old = out.read_text("ascii", "replace").strip() if out.exists() else None
+        written = asyncio.run(put_credential(loaded, site, ce, out, old))
+    _say({"changed": written or revoked > 0, "revoked": revoked}, as_json=as_json)
+
+
+@app.command()
 def accounts(
     passwords: Annotated[Path, typer.Option(help="JSON file of the passwords, made here for new accounts.")],
     settings: File = _DEFAULT,
