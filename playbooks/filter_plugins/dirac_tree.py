@@ -12,7 +12,7 @@ from ansible.errors import AnsibleFilterError
 
 import yaml
 
-_OWN = ("sites",)  # keys of a VO's file that are not part of its section
+_OWN = ("name", "sites")  # keys of a VO's file that are not part of its section
 
 
 def vo_definitions(files: list[str]) -> dict[str, dict[str, Any]]:
@@ -38,7 +38,7 @@ def dirac_tree(site: Mapping[str, Any], vos: Mapping[str, Mapping[str, Any]]) ->
 
     Args:
         site: The site's own part: `sites`, `pilot`, `workload`; VOs may be in it as well.
-        vos: Virtual organisations by name; `sites` of one are those that it may use.
+        vos: Virtual organisations by name; `sites` of one are those that it may use, all if there is none.
 
     Raises:
         AnsibleFilterError: A VO wants to use a site that there is not.
@@ -48,7 +48,7 @@ def dirac_tree(site: Mapping[str, Any], vos: Mapping[str, Mapping[str, Any]]) ->
     for name, described in vos.items():
         section = {key: value for key, value in described.items() if key not in _OWN}
         organisations[name] = deepcopy(section)
-        for used in described.get("sites", []):
+        for used in described.get("sites", tree.get("sites", {})):
             place = tree.get("sites", {}).get(used)
             if place is None:
                 known = ", ".join(tree.get("sites", {})) or "none"
