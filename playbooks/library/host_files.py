@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -24,7 +25,8 @@ options:
   files:
     description:
       - Files with path, content, mode, owner, group; C(validate) is a command with %s for the new file,
-        C(secret) keeps the content out of differences.
+        C(secret) keeps the content out of differences, C(hidden) is content that Ansible shows nowhere, C(keep)
+        leaves a file that is there as it is.
     type: list
     elements: dict
     default: []
@@ -54,9 +56,12 @@ def write(files: Files, given: dict[str, Any]) -> None:
     for each in given["directories"]:
         files.directory(each["path"], int(each["mode"] or "0755", 8), each["owner"], each["group"])
     for each in given["files"]:
+        if each["keep"] and os.path.exists(each["path"]):
+            continue
+        hidden = each["hidden"]
         files.file(
-            each["path"], each["content"], int(each["mode"] or "0644", 8), each["owner"], each["group"],
-            validate=each["validate"], secret=each["secret"],
+            each["path"], each["content"] or "" if hidden is None else hidden, int(each["mode"] or "0644", 8),
+            each["owner"], each["group"], validate=each["validate"], secret=each["secret"] or hidden is not None,
         )  # fmt: skip
     for each in given["links"]:
         files.link(each["path"], each["target"])
@@ -74,11 +79,14 @@ def main() -> None:
                 **several,
                 "options": {
                     "path": path,
-                    "content": content,
+                    "content": {"type": "str"},
+                    "hidden": {"type": "str", "no_log": True},
+                    "keep": {"type": "bool", "default": False},
                     **_PLACE,
                     "validate": {"type": "str", "default": ""},
-                    "secret": {"type": "bool", "default": False},
+                    "secret": {"type": "bool", "default": False, "no_log": False},
                 },
+                "required_one_of": [("content", "hidden")],
             },
             "links": {**several, "options": {"path": path, "target": content}},
             "absent": {"type": "list", "elements": "path", "default": []},
