@@ -1,15 +1,14 @@
-"""Opening connections: TLS to the server, and what it means if there is none."""
+"""What it means if a database cannot be connected to."""
 
 from __future__ import annotations
 
 import socket
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 
 from sqlalchemy import URL
 
-from dirac.core.errors import InvalidInputError, UnavailableError
+from dirac.core.errors import UnavailableError
 
 # Refused logins: MariaDB's numbers, PostgreSQL's SQLSTATE.
 _LOGIN = frozenset({1044, 1045, 1130, 1698, "28000", "28P01"})
@@ -18,22 +17,6 @@ _FULL = frozenset({1040, 1203, "53300"})
 _STARTING = frozenset({1053, "57P03"})
 # Not the request's fault, and gone one day: no connection, no memory or room, an operator at work.
 _PASSING_CLASSES = ("08", "28", "3D", "53", "57P")
-
-
-def verifying(ca_file: Path) -> ssl.SSLContext:
-    """Return what a client needs to verify a server: its certificate, by this authority, and its name.
-
-    Raises:
-        InvalidInputError: The file cannot be read or holds no certificate.
-    """
-    try:
-        context = ssl.create_default_context(cafile=str(ca_file))
-    except ssl.SSLError:
-        raise InvalidInputError(f"{ca_file} holds no certificate (PEM)") from None
-    except OSError as error:
-        raise InvalidInputError(f"{ca_file} cannot be read: {error.strerror}") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def passes(error: BaseException) -> bool:

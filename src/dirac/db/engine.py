@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
@@ -67,11 +68,10 @@ class Database:
         clock: Time of the units of work.
         entropy: Source of the identifiers that are made here.
         pool_size: Connections kept open.
-        ca_file: Certificates of the authority that the server's one has to come from. With it, connections
-            are encrypted and the server's name is checked.
+        tls: What the server's certificate is verified with; without, connections need not be encrypted.
 
     Raises:
-        InvalidInputError: The address or the file of the authority is of no use.
+        InvalidInputError: The address is of no use.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class Database:
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         pool_size: int = 10,
-        ca_file: Path | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         parsed = parse_url(url)
         self.url = parsed
         self.dialect: Dialect = parsed.get_backend_name()  # type: ignore[assignment]  # by parse_url
         self.clock = clock or SystemClock()
         self.entropy = entropy or SystemEntropy()
-        self.engine = _make_engine(parsed, pool_size, ca_file)
+        self.engine = _make_engine(parsed, pool_size, tls)
         self.committed: list[Callable[[Transaction], None]] = []
         # SQLite has one writer at a time: waiting here is fair and idle, waiting there is neither.
         self._writer: AbstractAsyncContextManager[Any] = (
@@ -220,7 +220,7 @@ def _passes(error: DBAPIError) -> bool:
     return state in ("40001", "40P01", "55P03", "57P01")
 
 
-def _make_engine(url: URL, pool_size: int, ca_file: Path | None) -> AsyncEngine:
+def _make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncEngine:
     options: dict[str, Any] = {
         "json_serializer": lambda value: orjson.dumps(value).decode(),
         "json_deserializer": orjson.loads,
@@ -235,8 +235,8 @@ def _make_engine(url: URL, pool_size: int, ca_file: Path | None) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
-    if ca_file is not None:
-        options["connect_args"] = {"ssl": connecting.verifying(ca_file)}
+    if tls is not None:
+        options["connect_args"] = {"ssl": tls}
     return create_async_engine(
         url,
         isolation_level="READ COMMITTED",

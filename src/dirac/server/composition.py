@@ -44,6 +44,7 @@ from dirac.systems.workload import tasks as workload_tasks
 from dirac.systems.workload.logic.assembly import WorkloadSystem
 from dirac.systems.workload.settings import PilotProgram
 from dirac.systems.workload.store.unit import WorkloadUnit
+from dirac.transport.drain import Drain
 
 _OPERATOR = frozenset({Property.SERVICE_ADMINISTRATOR, Property.CS_ADMINISTRATOR, Property.OPERATOR})
 _RENEW_BEFORE = timedelta(days=2)
@@ -56,6 +57,7 @@ class Installation:
     Attributes:
         provided: What routes and tasks may ask for, by type.
         unlimited: Paths with a limit of their own for the size of a body.
+        drain: Announces the end of this process: those who wait for work are answered.
     """
 
     settings: Settings
@@ -68,6 +70,7 @@ class Installation:
     tasks: Mapping[str, Task]
     provided: Mapping[type, Any]
     unlimited: frozenset[str]
+    drain: Drain
 
     def provide(self, kind: type) -> Any:
         """Return the object of a type."""
@@ -79,7 +82,7 @@ class Installation:
         Raises:
             UnauthenticatedError: It is none of ours, or expired.
         """
-        return await self.identity.tokens.authenticate(token)
+        return await self.identity.authenticate(token)
 
     async def begin(self) -> None:
         """Prepare for the first request.
@@ -139,7 +142,9 @@ def build(settings: Settings) -> Installation:
     declared = (*identity_tasks.TASKS, *workload_tasks.TASKS, *housekeeping.TASKS)
     tasks = {task.name: task for task in declared}
     outbox = Outbox(database, tasks)
-    provided = {Database: database, Outbox: outbox, Configuration: configuration}
+    drain = Drain()
+    drain.listeners.append(workload.signals.end)
+    provided = {Database: database, Outbox: outbox, Configuration: configuration, Drain: drain}
     provided |= identity.provided() | workload.provided()
     routers = [health.health, health.operations]
     routers += [*identity_api.routers, *configuration_api.routers, *workload_api.routers]
@@ -157,16 +162,17 @@ def build(settings: Settings) -> Installation:
         tasks=tasks,
         provided=provided,
         unlimited=frozenset({UPLOAD_PATH}),
+        drain=drain,
     )
 
 
 def make_store(settings: Settings) -> ObjectStore:
     """Return the store of the sandboxes."""
-    chosen = settings.sandboxes
-    if chosen.type == "directory" and not chosen.settings:
+    kind, given = settings.sandboxes.type, settings.sandbox_settings()
+    if kind == "directory" and not given:
         key = HKDF(SHA256(), 32, salt=None, info=b"dirac sandbox store").derive(settings.master_key())
         return DirectoryStore(settings.path("sandboxes"), settings.http.url, key)
-    store: ObjectStore = plugins.load("dirac.storage", chosen.type).from_settings(chosen.settings)
+    store: ObjectStore = plugins.load("dirac.storage", kind).from_settings(given)
     return store
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from dirac.core.entropy import Entropy
 from dirac.core.time import Clock
 from dirac.db.engine import Database
@@ -9,6 +11,7 @@ from dirac.db.plan import Outcome, Step, Which, choose, pending_contract, settle
 from dirac.db.revisions import current, lines
 from dirac.server.schema import LOCATIONS
 from dirac.server.settings import Settings
+from dirac.transport.tls import load_authorities
 
 
 def open_database(
@@ -31,14 +34,23 @@ def open_database(
     Raises:
         InvalidInputError: Its address, or the file of its authority, is missing or of no use.
     """
-    ca_file = settings.database.ca_file
     return Database(
         settings.migration_url() if migrating else settings.database_url(),
         clock=clock,
         entropy=entropy,
         pool_size=pool_size or settings.database.pool_size,
-        ca_file=settings.path(ca_file) if ca_file is not None else None,
+        tls=_verifying(settings),
     )
+
+
+def _verifying(settings: Settings) -> ssl.SSLContext | None:
+    """Return what believes the one authority that the settings name, and checks the server's name."""
+    if settings.database.ca_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load_authorities(context, settings.path(settings.database.ca_file), "database.ca_file")
+    return context
 
 
 async def migrate(settings: Settings, which: Which) -> Outcome:

@@ -29,6 +29,9 @@ app = typer.Typer(
 File = Annotated[
     Path, typer.Option("--settings", "-s", envvar="DIRAC_SERVER_SETTINGS", help="The settings file.")
 ]
+Instance = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Which of several on this host; each has ports of its own.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -54,19 +57,25 @@ def _say(facts: dict[str, Any], *, as_json: bool) -> None:
 
 
 @app.command()
-def run(settings: File = _DEFAULT) -> None:
-    """Run the server in the foreground."""
+def run(settings: File = _DEFAULT, instance: Instance = 1) -> None:
+    """Run the server in the foreground.
+
+    Told to stop (SIGTERM) it goes on for `http.drain_seconds`, no longer ready; told again, it ends at once.
+    """
     from dirac.server.serve import run as serve
 
-    loaded = load(settings)
+    loaded = load(settings).server(instance)
     configure(loaded.log_level)
-    serve(loaded)
+    serve(loaded, instance)
 
 
 @app.command()
 def check(settings: File = _DEFAULT, as_json: Json = False) -> None:
-    """Check a settings file; nothing is changed."""
+    """Check a settings file, and the certificates it names; nothing is changed."""
     loaded = load(settings)
+    loaded.http_tls()
+    loaded.metrics_tls()
+    loaded.sandbox_settings()
     _say({"changed": False, "state": loaded.state, "url": loaded.http.url}, as_json=as_json)
 
 
@@ -106,11 +115,12 @@ def stop(
     pilots: Annotated[
         bool, typer.Option("--pilots", help="End the pilots of local computing elements as well.")
     ] = False,
+    instance: Instance = 1,
     as_json: Json = False,
 ) -> None:
     """Stop the server, letting what it does come to an end."""
     loaded = load(settings)
-    stopped = control.stop(loaded)
+    stopped = control.stop(loaded, instance)
     ended = 0
     if pilots:
         from dirac.cli.demo.stop import stop_pilots
@@ -121,10 +131,10 @@ def stop(
 
 
 @app.command()
-def status(settings: File = _DEFAULT, as_json: Json = False) -> None:
+def status(settings: File = _DEFAULT, instance: Instance = 1, as_json: Json = False) -> None:
     """Say whether the server runs and answers; the exit code is 0 if it does."""
-    loaded = load(settings)
-    found = control.running(loaded)
+    loaded = load(settings).server(instance)
+    found = control.running(loaded, instance)
     answers = found is not None and control.ready(loaded)
     facts = {"running": found is not None, "ready": answers, "url": loaded.http.url}
     _say(facts | ({"pid": found.pid} if found else {}), as_json=as_json)
@@ -170,6 +180,33 @@ def token(
 
 
 @app.command()
+def node_token(
+    site: Annotated[str, typer.Option(help="Site of the configuration.")],
+    ce: Annotated[str, typer.Option(help="Computing element of that site, of type `node`.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write it to, readable by its owner only; a good one is kept.")
+    ] = None,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Revoke all credentials of this computing element first.")
+    ] = False,
+    settings: File = _DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Make the credential with which the worker nodes of a computing element ask for pilots."""
+    from dirac.server.nodes import put_credential, revoke_credentials
+
+    if out is None and not revoke:
+        raise InvalidInputError("nothing to do", hint="Give --out FILE, or --revoke, or both")
+    loaded = load(settings)
+    revoked = asyncio.run(revoke_credentials(loaded, site, ce)) if revoke else 0
+    written = False
+    if out is not None:
+        old = out.read_text("ascii", "replace").strip() if out.exists() else None
+        written = asyncio.run(put_credential(loaded, site, ce, out, old))
+    _say({"changed": written or revoked > 0, "revoked": revoked}, as_json=as_json)
+
+
+@app.command()
 def accounts(
     passwords: Annotated[Path, typer.Option(help="JSON file of the passwords, made here for new accounts.")],
     settings: File = _DEFAULT,
@@ -197,21 +234,23 @@ def accounts(
 
 
 @app.command()
-def worker(settings: File = _DEFAULT) -> None:
+def worker(settings: File = _DEFAULT, instance: Instance = 1) -> None:
     """Carry out background work from the broker (runner `celery`)."""
-    from dirac.server.celery import make_celery, work
-    from dirac.server.composition import build
-    from dirac.server.worker import Executor
+    from dirac.server.processes import work
 
-    loaded = load(settings)
+    loaded = load(settings).background(instance)
     configure(loaded.log_level)
-    installation = build(loaded)
+    work(loaded)
 
-    async def begin() -> Executor:
-        await installation.begin()
-        return Executor(installation.outbox, installation.tasks, installation.provide)
 
-    work(make_celery(loaded.broker_url()), loaded.worker.concurrency, begin, installation.close)
+@app.command()
+def scheduler(settings: File = _DEFAULT) -> None:
+    """Hand out background work, also while no server runs; several may, on as many hosts."""
+    from dirac.server.processes import schedule
+
+    loaded = load(settings).background(None)
+    configure(loaded.log_level)
+    schedule(loaded)
 
 
 @app.command()

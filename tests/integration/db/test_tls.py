@@ -10,6 +10,8 @@ from sqlalchemy import text
 
 from dirac.core.errors import InvalidInputError, UnavailableError
 from dirac.db.engine import Database
+from dirac.server.database import open_database
+from dirac.server.settings import DatabaseSettings, Settings
 from tests.services import mariadb, postgresql
 from tests.services.authority import Authority
 from tests.services.packages import obtain
@@ -40,9 +42,13 @@ def url(request: pytest.FixtureRequest, authority: Authority) -> Iterator[str]:
         yield server.create_database()
 
 
-async def cipher(url: str, ca_file: Path | None) -> str:
+def opened(url: str, ca_file: Path) -> Database:
+    return open_database(Settings(state="/", database=DatabaseSettings(url=url, ca_file=str(ca_file))))
+
+
+async def cipher(url: str, ca_file: Path) -> str:
     """Connect as services do, and ask the server how the connection is encrypted."""
-    database = Database(url, ca_file=ca_file)
+    database = opened(url, ca_file)
     try:
         async with database.connect() as connection:
             found = (await connection.execute(text(_CIPHER[database.dialect]))).scalar_one()
@@ -71,7 +77,7 @@ async def test_a_certificate_for_another_host_is_refused(url: str, authority: Au
 
 async def test_in_a_unit_of_work_it_is_unavailable(url: str, tmp_path: Path) -> None:
     stranger = Authority(tmp_path / "other", "Another authority")
-    database = Database(url, ca_file=stranger.file)
+    database = opened(url, stranger.file)
     try:
         with pytest.raises(UnavailableError):
             async with database.read():
@@ -93,10 +99,10 @@ async def test_a_server_without_tls_is_refused(
 
 async def test_a_file_without_a_certificate_is_named(url: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"missing\.pem cannot be read"):
-        Database(url, ca_file=tmp_path / "missing.pem")
+        opened(url, tmp_path / "missing.pem")
     (tmp_path / "empty.pem").touch()
     with pytest.raises(InvalidInputError, match=r"empty\.pem holds no certificate"):
-        Database(url, ca_file=tmp_path / "empty.pem")
+        opened(url, tmp_path / "empty.pem")
 
 
 async def test_wrong_passwords_and_missing_databases_are_told_apart(url: str, authority: Authority) -> None:

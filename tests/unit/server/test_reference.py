@@ -22,4 +22,7 @@ def test_the_committed_reference_is_up_to_date() -> None:
 
 
 def test_a_row_has_path_type_default_and_meaning() -> None:
-    assert "| `http.port` | number from 1 to 65535 | `8912` | Port to listen on |" in reference()
+    assert (
+        "| `http.port` | number from 1 to 65535 | `8912` | Port to listen on; instance N listens on `port` + N - 1 |"
+        in reference()
+    )
