@@ -28,4 +28,4 @@ def test_rules_are_evaluated_without_errors(host: Any) -> None:
 def test_measurements_are_kept_as_long_as_was_said(host: Any) -> None:
     flags = _ask(host, "status/flags")
     assert flags["storage.tsdb.retention.time"] == "90d"
-    assert flags["storage.tsdb.retention.size"] == "20GB"
+    assert flags["storage.tsdb.retention.size"] == "20GiB"

@@ -16,9 +16,9 @@ DOCUMENTATION = r"""
 module: prometheus_data
 short_description: Copy the measurements of a running Prometheus, or put them back
 description:
-  - Blocks never change once they are there, and the write-ahead log only grows at its end. What is merged into
-    a larger block while it is copied is looked for again. At its next start Prometheus reads the log up to where
-    the copy ends.
+  - Blocks never change once they are there, and the write-ahead log only grows at its end. What is merged
+    into a larger block while it is copied is looked for again. At its next start Prometheus reads the log up
+    to where the copy ends.
 options:
   action: {description: What to do, required: true, type: str, choices: [backup, restore]}
   data: {description: Directory of the measurements, required: true, type: path}
