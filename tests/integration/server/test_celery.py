@@ -19,10 +19,13 @@ from sqlalchemy import select
 from dirac.core.errors import UnavailableError
 from dirac.db.tables import tasks
 from dirac.server.celery import CeleryRunner, make_celery
+from dirac.server.settings import load
 from dirac.server.worker import InProcessRunner, Relay, Runner
 from tests.integration.server import bakery as program
 from tests.integration.server.bakery import Bakery
-from tests.services.rabbitmq import RabbitMQ
+from tests.services.certificates import Authority
+from tests.services.packages import obtain
+from tests.services.rabbitmq import PACKAGES, RabbitMQ
 
 SOURCES = Path(program.__file__).parents[3]
 PATIENCE = 60.0
@@ -35,17 +38,17 @@ class Staff:
 
     Args:
         directory: The bakery's.
-        broker_url: Where their work comes from.
+        settings: The file that says where their work comes from.
     """
 
-    def __init__(self, directory: Path, broker_url: str) -> None:
+    def __init__(self, directory: Path, settings: Path) -> None:
         self.directory = directory
-        self.broker_url = broker_url
+        self.settings = settings
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
 
     def hire(self, name: str, concurrency: int = 4) -> None:
         """Start a worker; it takes work as soon as it can."""
-        arguments = [str(self.directory), self.broker_url, str(concurrency), name]
+        arguments = [str(self.directory), str(self.settings), str(concurrency), name]
         environment = os.environ | {"PYTHONPATH": f"{SOURCES / 'src'}:{SOURCES}"}
         with (self.directory / f"{name}.log").open("ab") as log:
             self.workers[name] = subprocess.Popen(
@@ -150,13 +153,35 @@ async def relaying(work: Work) -> AsyncIterator[Work]:
 
 
 @pytest.fixture(scope="module")
-def staff(tmp_path_factory: pytest.TempPathFactory, rabbitmq_server: RabbitMQ) -> Iterator[Staff]:
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A running RabbitMQ that speaks TLS as well."""
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    with RabbitMQ(obtain(PACKAGES), authority) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["classic", "quorum-tls"])
+def staff(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, rabbitmq_server: RabbitMQ
+) -> Iterator[Staff]:
     """Worker processes of a bakery that all tests with Celery share."""
     directory = tmp_path_factory.mktemp("bakery")
     asyncio.run(_create(directory))
-    staff = Staff(directory, rabbitmq_server.url)
+    staff = Staff(directory, _settings(directory, rabbitmq_server, tls=request.param == "quorum-tls"))
     yield staff
     staff.dismiss()
+
+
+def _settings(directory: Path, server: RabbitMQ, *, tls: bool) -> Path:
+    url, file = directory / "broker.url", directory / "dirac.toml"
+    url.touch(0o600)
+    url.write_text(server.tls_url if tls else server.url)
+    text = '[worker]\nrunner = "celery"\nbroker_url_file = "broker.url"\n'
+    if tls:
+        assert server.certificates is not None
+        text += f'queue_type = "quorum"\nbroker_ca_file = "{server.certificates.ca}"\n'
+    file.write_text(text)
+    return file
 
 
 async def _create(directory: Path) -> None:
@@ -168,7 +193,7 @@ async def _create(directory: Path) -> None:
 @pytest.fixture
 async def celery(staff: Staff) -> AsyncIterator[Work]:
     """The bakery with its relay, and workers as the test hires them."""
-    runner = CeleryRunner(make_celery(staff.broker_url))
+    runner = CeleryRunner(make_celery(load(staff.settings)))
     async with relaying(Work(Bakery(staff.directory, "relay"), runner, staff)) as work:
         yield work
 
