@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from amqp.exceptions import NotFound, PreconditionFailed
+from kombu.connection import Connection
 from sqlalchemy import select
 
 from dirac.core.errors import UnavailableError
@@ -160,16 +163,28 @@ def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit
         yield server
 
 
-@pytest.fixture(scope="module", params=["classic", "quorum-tls"])
-def staff(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, rabbitmq_server: RabbitMQ
-) -> Iterator[Staff]:
+@pytest.fixture(scope="module")
+def staff(tmp_path_factory: pytest.TempPathFactory, rabbitmq_server: RabbitMQ) -> Iterator[Staff]:
     """Worker processes of a bakery that all tests with Celery share."""
-    directory = tmp_path_factory.mktemp("bakery")
+    with employed(tmp_path_factory.mktemp("bakery"), rabbitmq_server, tls=False) as staff:
+        yield staff
+
+
+@pytest.fixture(scope="module")
+def secure_staff(tmp_path_factory: pytest.TempPathFactory, rabbitmq_server: RabbitMQ) -> Iterator[Staff]:
+    """Others, with a quorum queue and TLS."""
+    with employed(tmp_path_factory.mktemp("secure"), rabbitmq_server, tls=True) as staff:
+        yield staff
+
+
+@contextmanager
+def employed(directory: Path, server: RabbitMQ, *, tls: bool) -> Iterator[Staff]:
     asyncio.run(_create(directory))
-    staff = Staff(directory, _settings(directory, rabbitmq_server, tls=request.param == "quorum-tls"))
-    yield staff
-    staff.dismiss()
+    staff = Staff(directory, _settings(directory, server, tls=tls))
+    try:
+        yield staff
+    finally:
+        staff.dismiss()
 
 
 def _settings(directory: Path, server: RabbitMQ, *, tls: bool) -> Path:
@@ -193,9 +208,20 @@ async def _create(directory: Path) -> None:
 @pytest.fixture
 async def celery(staff: Staff) -> AsyncIterator[Work]:
     """The bakery with its relay, and workers as the test hires them."""
-    runner = CeleryRunner(make_celery(load(staff.settings)))
-    async with relaying(Work(Bakery(staff.directory, "relay"), runner, staff)) as work:
+    async with relaying(sending(staff)) as work:
         yield work
+
+
+@pytest.fixture
+async def secure(secure_staff: Staff) -> AsyncIterator[Work]:
+    """The same with a quorum queue and TLS."""
+    async with relaying(sending(secure_staff)) as work:
+        yield work
+
+
+def sending(staff: Staff) -> Work:
+    """Return the bakery of a staff, whose work goes to the broker."""
+    return Work(Bakery(staff.directory, "relay"), CeleryRunner(make_celery(load(staff.settings))), staff)
 
 
 @pytest.fixture
@@ -207,7 +233,7 @@ async def in_process(tmp_path: Path) -> AsyncIterator[Work]:
         yield work
 
 
-@pytest.fixture(params=["in_process", "celery"])
+@pytest.fixture(params=["in_process", "celery", "secure"])
 def work(request: pytest.FixtureRequest) -> Work:
     """A bakery with somebody at work, by each runner in turn."""
     work: Work = request.getfixturevalue(request.param)
@@ -382,3 +408,33 @@ class TestCelery:
         assert await celery.runner.room() == before - 10
         staff.hire("jonas")
         await celery.all_baked(kinds)
+
+    async def test_a_broker_that_nobody_vouches_for_gets_nothing(
+        self, secure: Work, secure_staff: Staff, tmp_path: Path
+    ) -> None:
+        text = secure_staff.settings.read_text()
+        stranger = Authority(tmp_path, "Somebody else").ca
+        file = secure_staff.directory / "other.toml"
+        file.write_text(re.sub(r'broker_ca_file = ".*"', f'broker_ca_file = "{stranger}"', text))
+        runner = CeleryRunner(make_celery(load(file)))
+        with pytest.raises(UnavailableError, match=r"(?i)certificate.verify.failed"):
+            await runner.room()
+        file.write_text(re.sub("broker_ca_file.*", "", text))
+        with pytest.raises(UnavailableError, match=r"(?i)certificate.verify.failed"):
+            await CeleryRunner(make_celery(load(file))).room()
+
+    async def test_a_quorum_queue_is_one_and_comes_alone(
+        self, secure: Work, secure_staff: Staff, rabbitmq_server: RabbitMQ
+    ) -> None:
+        secure_staff.dismiss()
+        secure_staff.hire("karla")
+        kinds = new(3)
+        await secure.bakery.order("bakery.bake", *kinds)
+        await secure.all_baked(kinds)
+        with Connection(rabbitmq_server.url) as connection:
+            channel = connection.channel()
+            with pytest.raises(PreconditionFailed, match="x-queue-type"):
+                channel.queue_declare("dirac-quorum", durable=True, auto_delete=False)
+            channel = connection.channel()
+            with pytest.raises(NotFound):
+                channel.queue_declare("celery_delayed_0", passive=True)
