@@ -90,6 +90,7 @@ TASK = Branch(
     {
         "list": Leaf(f"{_CLI}.task:list_tasks", "List background work"),
         "retry": Leaf(f"{_CLI}.task:retry", "Try given-up work again"),
+        "echo": Leaf(f"{_CLI}.task:echo", "See that background work is done"),
     },
 )
 
