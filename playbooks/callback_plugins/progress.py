@@ -108,7 +108,10 @@ class CallbackModule(CallbackBase):
         self._busy.add(host.get_name())
 
     def _role_of(self, task):
-        role = task._role.get_name() if task._role else None
+        outer = task._role
+        while outer and outer.get_parents():  # a role that another one makes use of is a part of that
+            outer = outer.get_parents()[0]
+        role = outer.get_name() if outer else None
         # All roles in turn: one line is enough.
         return VALIDATE.lower() if role and self._play == VALIDATE else role
 
