@@ -140,7 +140,7 @@ class Matching:
             left = deadline - self._clock.monotonic()
             if had and races < _RACES:
                 races, pause = races + 1, 0.01  # others were faster; behind their jobs there may be more
-            elif left > 0:
+            elif left > 0 and not self._signals.ending:
                 pause = min(left, _LOOK_AGAIN)
             else:
                 return MatchAnswer(reasons=reasons)
