@@ -42,7 +42,7 @@ def _tasks(role: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _sources(role: Path) -> Iterator[Path]:
-    for folder in ("tasks", "templates", "handlers"):
+    for folder in ("tasks", "templates", "handlers", "vars"):
         yield from sorted((role / folder).glob("*"))
 
 
