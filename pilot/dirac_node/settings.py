@@ -24,7 +24,15 @@ OPTIONS = (
     Option("slots", "", "", "int", None, "pilots at a time; else one for each processor"),
     Option("processors", "", "", "int", None, "processors for all pilots; else all that can be used"),
     Option("memory_mb", "", "", "int", None, "memory for all pilots; else all that can be used"),
-    Option("slot_users", "", "", "text", "dirac-pilot-%02d", "users of the slots, when started by root"),
+    Option(
+        "slot_users",
+        "",
+        "",
+        "text",
+        "dirac-pilot-%02d",
+        "users of the slots, when started by root; #70001 for a number",
+    ),
+    Option("allow_root", "", "", "flag", False, "let pilots run as root; for a throw-away machine only"),
     Option("processes", "", "", "int", 4096, "processes that one pilot may have"),
     Option("python", "", "", "text", "", "Python that runs the pilots; that of the launcher if empty"),
     Option("pilot_program", "", "", "text", "", "the pilot; dirac-pilot.py beside the launcher if empty"),
@@ -79,11 +87,21 @@ def _problems(settings):
     for key in ("work_dir", "state_dir", "credential_file"):
         if not settings[key].startswith("/"):
             problems.append("%s is %r: an absolute path is needed" % (key, settings[key]))
+    # Two slots of one user would kill each other's processes.
+    if settings["slot_users"].count("%") != 1 or len({_user(settings, 1), _user(settings, 2)}) != 2:
+        problems.append("slot_users is %r: it needs one place for the number, as %%02d" % settings["slot_users"])
     if settings["isolation"] not in ("auto", "require", "off"):
         problems.append("isolation is %r: it is auto, require or off" % settings["isolation"])
     if settings["wait_seconds"] > 30:
         problems.append("wait_seconds is %g: 30 at most" % settings["wait_seconds"])
     return problems
+
+
+def _user(settings, number):
+    try:
+        return settings["slot_users"] % number
+    except (TypeError, ValueError):
+        return None
 
 
 def _completed(settings):

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import collections
 import errno
 import json
 import os
@@ -25,6 +26,9 @@ OUTPUT_TAIL = 65536
 PRIVATE = ("/tmp", "/var/tmp")  # noqa: S108 - each pilot gets its own
 _PATIENCE = 10.0
 _HANDED_DOWN = ("X509_CERT_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
+
+
+User = collections.namedtuple("User", "pw_name pw_uid pw_gid")
 
 
 class Slot(object):
@@ -205,12 +209,15 @@ def slot_user(settings, number):
     Raises:
         PilotError: There is no such user, or it is root.
     """
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or settings["allow_root"]:
         return None
-    name = settings["slot_users"]
-    name = name % number if "%" in name else name
+    name = settings["slot_users"] % number
     try:
-        user = pwd.getpwnam(name)
+        if name.startswith("#") and name[1:].isdigit():  # as in containers, where users need no names
+            user = User(name, int(name[1:]), int(name[1:]))
+        else:
+            known = pwd.getpwnam(name)
+            user = User(name, known.pw_uid, known.pw_gid)
     except KeyError:
         raise PilotError("there is no user %r for slot %d: make it, or set slot_users or slots" % (name, number))
     if user.pw_uid == 0:
