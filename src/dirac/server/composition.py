@@ -23,6 +23,7 @@ from dirac.db.revisions import require_current
 from dirac.resources.storage.base import ObjectStore
 from dirac.resources.storage.directory import UPLOAD_PATH, DirectoryStore
 from dirac.server import health, housekeeping
+from dirac.server.database import open_database
 from dirac.server.elements import ConfiguredElements, make_element
 from dirac.server.schema import LOCATIONS
 from dirac.server.settings import Settings
@@ -81,7 +82,7 @@ class Installation:
         Raises:
             UnauthenticatedError: It is none of ours, or expired.
         """
-        return await self.identity.tokens.authenticate(token)
+        return await self.identity.authenticate(token)
 
     async def begin(self) -> None:
         """Prepare for the first request.
@@ -101,9 +102,7 @@ class Installation:
 def build(settings: Settings) -> Installation:
     """Put an installation together from one server's settings."""
     clock, entropy = SystemClock(), SystemEntropy()
-    database = Database(
-        settings.database_url(), clock=clock, entropy=entropy, pool_size=settings.database.pool_size
-    )
+    database = open_database(settings, clock=clock, entropy=entropy)
 
     async def pilot_life() -> int:
         return (await configuration.current()).tree.pilot.token_seconds

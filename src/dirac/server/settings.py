@@ -80,6 +80,16 @@ class DatabaseSettings(_Table, frozen=True):
     url_file: Annotated[
         str | None, Meta(description="File that holds the address, readable by the server only")
     ] = None
+    migration_url_file: Annotated[
+        str | None,
+        Meta(
+            description="File with the address for the user that changes tables; if not given, the usual one"
+        ),
+    ] = None
+    ca_file: Annotated[
+        str | None,
+        Meta(description="Certificates of the authority that signed the database server's; switches TLS on"),
+    ] = None
     pool_size: Annotated[int, Meta(ge=1, le=1000, description="Connections kept open")] = 10
 
 
@@ -231,6 +241,16 @@ class Settings(_Table, frozen=True):
         if self.database.url_file is not None:
             return _secret(self.path(self.database.url_file), "database.url_file")
         return self.database.url or f"sqlite:///{self.path('dirac.db')}"
+
+    def migration_url(self) -> str:
+        """Return the database's address for the user that may change tables; that of the server by default.
+
+        Raises:
+            InvalidInputError: The file that should hold it cannot be read.
+        """
+        if self.database.migration_url_file is None:
+            return self.database_url()
+        return _secret(self.path(self.database.migration_url_file), "database.migration_url_file")
 
     def broker_url(self) -> str:
         """Return the broker's address.

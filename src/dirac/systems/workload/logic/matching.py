@@ -15,7 +15,7 @@ from dirac.core.unit import Event, Units
 from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.fitting import Dimension, Offer, offer_of
-from dirac.systems.workload.logic.pilots import pilot_event
+from dirac.systems.workload.logic.pilots import longest_life, pilot_event
 from dirac.systems.workload.logic.waiting import Classes, Look, Signals, WaitingJobs
 from dirac.systems.workload.models import (
     JobStatus,
@@ -166,6 +166,14 @@ class Matching:
         self._remember(pilot)
         return pilot
 
+    def _life(self, stamp: str, tree: Tree) -> int:
+        known = self._pilots.get(stamp)
+        if known is None:
+            return 0
+        pilot = known[1]
+        queue = find_queue(tree, pilot.grid_site, pilot.destination_site, pilot.queue)
+        return longest_life(queue, tree)
+
     def _remember(self, pilot: PilotRow) -> None:
         if len(self._pilots) >= _MOST_PILOTS:
             self._pilots.clear()
@@ -220,8 +228,8 @@ class Matching:
 
     async def _handed_out(self, claimed: Claimed, identity: Identity, tree: Tree) -> MatchedJob:
         job, rules = claimed.job, tree.workload
-        # A run may last as long as its pilot: its token must not end before it.
-        seconds = tree.pilot.token_seconds
+        # A run may last as long as its pilot, and nobody renews its token.
+        seconds = max(tree.pilot.token_seconds, self._life(identity.stamp, tree))
         token = await self._tokens.job_token(
             job_id=job.job_id,
             attempt=job.attempt,
