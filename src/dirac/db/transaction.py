@@ -106,11 +106,16 @@ class Transaction:
         *,
         key: str | None = None,
         delay: float = 0.0,
-    ) -> None:
-        """Ask for background work, handed out after the commit."""
+    ) -> str:
+        """Ask for background work, handed out after the commit.
+
+        Returns:
+            Its identifier; without meaning if other work waits under the same key.
+        """
+        entry_id = uuid7(self._entropy, self._now.timestamp()).hex
         self._tasks.append(
             {
-                "id": uuid7(self._entropy, self._now.timestamp()).hex,
+                "id": entry_id,
                 "name": task,
                 "args": dict(args or {}),
                 "pending_key": key,
@@ -120,6 +125,7 @@ class Transaction:
                 "created": self._now,
             }
         )
+        return entry_id
 
     def complete(self, entry: str) -> None:
         """Mark a task's entry as done; if it is already, the transaction fails with a ConflictError."""

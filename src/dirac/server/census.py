@@ -90,12 +90,7 @@ async def find_task(database: Database, entry_id: str) -> ListedTask:
     return ListedTask(**row._mapping)
 
 
-async def pending(tx: Transaction, key: str) -> str:
-    """Return the identifier of the work that was enqueued under a key in this transaction."""
-    await tx.flush()
-    return str((await tx.execute(select(tasks.c.id).where(tasks.c.pending_key == key))).scalar_one())
-
-
 async def _grouped(tx: Transaction, *columns: ColumnElement[Any]) -> dict[tuple[str, ...], float]:
     rows = await tx.execute(select(*columns, func.count()).group_by(*columns))
-    return {tuple(map(str, row[:-1])): float(row[-1]) for row in rows.tuples()}
+    found: list[tuple[Any, ...]] = [tuple(row) for row in rows]
+    return {tuple(map(str, labels)): float(number) for *labels, number in found}

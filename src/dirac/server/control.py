@@ -165,7 +165,7 @@ def _connection(settings: Settings) -> HTTPConnection:
     if settings.http.tls_certificate is None:
         return HTTPConnection(host, port, timeout=_ANSWER)
     # Addresses to listen on are in no certificate; who gets to see a secret is compared in full.
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return HTTPSConnection(host, port, timeout=_ANSWER, context=context)

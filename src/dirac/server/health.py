@@ -8,7 +8,7 @@ from typing import Annotated
 from dirac.core.errors import InvalidInputError, NotAllowedError, UnavailableError
 from dirac.db.engine import Database
 from dirac.db.outbox import ListedTask, Outbox
-from dirac.server.census import find_task, pending
+from dirac.server.census import find_task
 from dirac.server.housekeeping import ECHO
 from dirac.systems.identity.models import Identity, Property
 from dirac.transport.drain import Drain
@@ -79,10 +79,8 @@ async def echo(
     caller: Annotated[Identity, allowed(operate)], database: Annotated[Database, provided(Database)]
 ) -> ListedTask:
     """Enqueue work that does nothing: that it is done proves that relay, broker and worker work."""
-    key = f"echo:{database.entropy.bytes(16).hex()}"
     async with database.write() as tx:
-        tx.enqueue(ECHO, key=key)
-        entry_id = await pending(tx, key)
+        entry_id = tx.enqueue(ECHO)
     return await find_task(database, entry_id)
 
 
