@@ -122,8 +122,8 @@ def launch(place: Path, desk: Desk, launcher_python: str) -> Iterator[Callable[.
         content = {
             "url": desk.url, "credential_file": str(place / "credential"), "work_dir": str(place / "work"),
             "state_dir": str(place / "state"), "slots": 1, "processors": 1, "memory_mb": 1000,
-            "python": PYTHON, "pilot_program": str(place / "look.py"), "slot_users": "#7000%d", "wait_seconds": 1,
-            "drain_seconds": 0, "grace_seconds": 1,
+            "python": PYTHON, "pilot_program": str(place / "look.py"), "slot_users": "#7000%d",
+            "wait_seconds": 1, "drain_seconds": 0, "grace_seconds": 1,
         }  # fmt: skip
         (place / "node.json").write_text(json.dumps(content | settings))
         with (place / "log").open("wb") as log:

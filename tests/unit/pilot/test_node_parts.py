@@ -58,7 +58,7 @@ class TestSettings:
             settings(tmp_path, **change)
 
     def test_all_faults_are_said_at_once(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="isolation.*wait_seconds"):
+        with pytest.raises(UsageError, match=r"isolation.*wait_seconds"):
             settings(tmp_path, isolation="x", wait_seconds=99)
 
 
@@ -131,7 +131,9 @@ class TestSlots:
 
     def test_what_has_left_its_session_is_found_by_its_mark(self, tmp_path: Path) -> None:
         def sleeper(mark: str) -> subprocess.Popen[bytes]:
-            return subprocess.Popen(["/bin/sleep", "60"], start_new_session=True, env=os.environ | {MARK: mark})
+            return subprocess.Popen(
+                ["/bin/sleep", "60"], start_new_session=True, env=os.environ | {MARK: mark}
+            )
 
         mine, other = sleeper(str(tmp_path / "slot-01")), sleeper(str(tmp_path / "slot-011"))
         try:
@@ -142,9 +144,7 @@ class TestSlots:
             other.kill()
             other.wait()
 
-    def test_users_of_slots_may_be_numbers_and_never_root(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_users_of_slots_may_be_numbers_and_never_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         user = slot_user({"slot_users": "#700%02d", "allow_root": False}, 3)
         assert (user.pw_uid, user.pw_gid) == (70003, 70003)

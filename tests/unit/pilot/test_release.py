@@ -43,7 +43,8 @@ def test_the_same_sources_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -
 
 def test_build_writes_the_pilot_and_its_sum_once(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert [path.name for path in build.build(out, "1.0")] == ["dirac-pilot.py", "dirac-node.py", "checksums.sha512"]
+    made = [path.name for path in build.build(out, "1.0")]
+    assert made == ["dirac-pilot.py", "dirac-node.py", "checksums.sha512"]
     assert build.build(out, "1.0") == []
     content = (out / "dirac-pilot.py").read_bytes()
     sums = (out / "checksums.sha512").read_text().splitlines()
