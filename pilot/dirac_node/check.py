@@ -129,7 +129,7 @@ def _environment(settings):
 
 
 def _users(settings):
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or settings["allow_root"]:
         return "one user for all slots: %d" % os.geteuid()
     names = [slot_user(settings, 1 + number).pw_name for number in range(settings["slots"])]
     return "%s ... %s" % (names[0], names[-1]) if names else "no slots"

@@ -13,8 +13,8 @@ from tests.integration.pilot.conftest import interpreters
 
 @pytest.fixture
 def farm(tmp_path: Path) -> Iterator[Farm]:
-    """A farm with a server, and no node yet."""
-    running = Farm(tmp_path / "farm", idle=1, lease=15, heartbeat=2)
+    """A farm with a server, and no node yet; its leases outlast a restart of the server on a busy machine."""
+    running = Farm(tmp_path / "farm", idle=1, lease=120, heartbeat=2)
     try:
         running.deploy()
         yield running
