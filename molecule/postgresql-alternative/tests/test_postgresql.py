@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 PASSWORDS = {
-    "dirac": "it's \"quoted\" \\ : and ü",
+    "dirac": 'it\'s "quoted" \\ : and ü',
     "dirac_migration": "for the migration",
     "backup": "for the backup",
     "exporter": "for the exporter",
@@ -69,13 +69,17 @@ def test_database_of_the_server_is_closed(host: Any) -> None:
 
 
 def test_settings_given_override_the_role_s(host: Any) -> None:
-    said = [login(host, "dirac", f"SHOW {name}").stdout.strip() for name in ("deadlock_timeout", "max_connections")]
+    said = [
+        login(host, "dirac", f"SHOW {name}").stdout.strip()
+        for name in ("deadlock_timeout", "max_connections")
+    ]
     assert said == ["3s", "123"]
 
 
 def test_passwords_are_kept_as_scram_and_are_in_no_log(host: Any) -> None:
     kept = host.check_output(
-        "runuser -u postgres -- psql -XqAt -c %s", "SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL"
+        "runuser -u postgres -- psql -XqAt -c %s",
+        "SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL",
     )
     assert [line.split("$")[0] for line in kept.splitlines()] == ["SCRAM-SHA-256"] * len(PASSWORDS)
     for word in ("for the migration", "SCRAM-SHA-256"):

@@ -32,9 +32,15 @@ def test_server_is_set_for_dirac(host: Any) -> None:
 
 
 def test_log_is_archived(host: Any) -> None:
-    log = ask(host, "CREATE TEMP TABLE t AS SELECT 1; SELECT txid_current(); SELECT pg_walfile_name(pg_switch_wal())")
+    log = ask(
+        host,
+        "CREATE TEMP TABLE t AS SELECT 1; SELECT txid_current(); SELECT pg_walfile_name(pg_switch_wal())",
+    )
     name = log.splitlines()[-1]
-    host.check_output(f"for i in $(seq 50); do test -f /var/lib/postgresql/archive/{name}.zst && exit 0; sleep 0.2; done; exit 1")
+    host.check_output(
+        "cd /var/lib/postgresql/archive; "
+        f"for i in $(seq 50); do test -f {name}.zst && exit 0; sleep 0.2; done; exit 1"
+    )
 
 
 def test_others_of_this_host_stay_outside(host: Any) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-DIRAC = "dirac:it's \"quoted\" \\ and ü"
+DIRAC = 'dirac:it\'s "quoted" \\ and ü'
 
 # What curl would do, which bare hosts do not have: prints the status and the body.
 ASK = """
@@ -43,8 +43,8 @@ def test_only_tls_is_offered(host: Any) -> None:
     assert not host.socket("tcp://0.0.0.0:5672").is_listening
     name = host.check_output("hostname -s")
     said = host.check_output(
-        "openssl s_client -connect %s:5671 -CAfile /etc/dirac/pki/ca.pem -verify_return_error -verify_hostname %s"
-        " < /dev/null 2>&1",
+        "openssl s_client -connect %s:5671 -CAfile /etc/dirac/pki/ca.pem -verify_return_error"
+        " -verify_hostname %s < /dev/null 2>&1",
         name,
         name,
     )
@@ -71,7 +71,10 @@ def test_password_is_taken_as_it_is(host: Any) -> None:
 
 
 def test_settings_given_are_in_force(host: Any) -> None:
-    assert host.check_output("rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'") == "{ok,7200000}"
+    assert (
+        host.check_output("rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'")
+        == "{ok,7200000}"
+    )
     assert host.check_output("systemctl show --value --property=LimitNOFILE rabbitmq-server") == "10000"
     assert host.file("/var/lib/rabbitmq/.erlang.cookie").mode == 0o400
     assert "[E*] rabbitmq_top" in host.check_output("rabbitmq-plugins list")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: copy a PostgreSQL server while it is in use, and put it back, to a point in time if wanted."""
+"""Ansible module: copy a PostgreSQL server in use, and put it back, to a point in time if wanted."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ DOCUMENTATION = r"""
 module: postgresql_backup
 short_description: Back up a PostgreSQL server, or restore it
 description:
-  - C(full) copies the server's files with the log that makes them consistent, and clears the archive of what is
-    older than that and than I(keep_days). C(incremental) adds the log that was archived since.
+  - C(full) copies the server's files with the log that makes them consistent, and clears the archive of what
+    is older than that and than I(keep_days). C(incremental) adds the log that was archived since.
     C(backup.json) has check sums and is written last.
-  - C(restore) checks these, replaces the server's data and repeats the log, all or until a moment. The data and
-    the archive that were there are kept beside, named C(before-restore); the next backup has to be a full one.
+  - C(restore) checks these, replaces the server's data and repeats the log, all or until a moment. The data
+    and the archive that were there are kept beside, named C(before-restore); the next backup has to be a full
+    one.
 options:
   action: {description: What to do, required: true, type: str, choices: [full, incremental, restore]}
   service: {description: The server's unit, required: true, type: str}
@@ -35,7 +36,7 @@ options:
   archive: {description: Directory of the archived log, required: true, type: path}
   directory: {description: Directory of the backup, required: true, type: path}
   keep_days: {description: Days that the archive is kept, type: int, default: 7}
-  until: {description: "Restore to this moment, as 2026-01-31T12:00:00Z; empty for all", type: str, default: ""}
+  until: {description: "Moment to restore, as 2026-01-31T12:00:00Z; empty for all", type: str, default: ""}
 """
 
 BASE, NOTE, ASIDE = "base.tar.zst", "backup.json", "before-restore"
@@ -51,7 +52,9 @@ def pipe(first: list[str], second: list[str], *, target: Path | None = None) -> 
     """
     with (target or Path(os.devnull)).open("wb") as writing:
         writer = subprocess.Popen(first, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/")
-        reader = subprocess.Popen(second, stdin=writer.stdout, stdout=writing, stderr=subprocess.PIPE, cwd="/")
+        reader = subprocess.Popen(
+            second, stdin=writer.stdout, stdout=writing, stderr=subprocess.PIPE, cwd="/"
+        )
         assert writer.stdout
         writer.stdout.close()
         said = {second[0]: (reader, reader.communicate()[1]), first[0]: (writer, writer.communicate()[1])}
@@ -88,7 +91,9 @@ class Backup:
         try:
             noted = json.loads((self.directory / NOTE).read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise RefusedError(f"{self.directory} has no complete backup ({error}); make a full one") from None
+            raise RefusedError(
+                f"{self.directory} has no complete backup ({error}); make a full one"
+            ) from None
         if noted.get("format") != FORMAT:
             raise RefusedError(f"{self.directory} has no backup that this version can read")
         return dict(noted)
@@ -105,11 +110,22 @@ class Backup:
         fresh = self.directory / f"{BASE}.part"
         fresh.touch(mode=0o600)
         log, system, version = self.client.ask(
-            "SELECT pg_walfile_name(pg_current_wal_lsn()), (SELECT system_identifier FROM pg_control_system()),"
-            " current_setting('server_version_num')"
+            "SELECT pg_walfile_name(pg_current_wal_lsn()), "
+            "(SELECT system_identifier FROM pg_control_system()), current_setting('server_version_num')"
         )[0]
         # Into one stream: the log that the copy needs comes at its end.
-        copy = ["pg_basebackup", "-p", self.port, "-D", "-", "-Ft", "-X", "fetch", "--checkpoint=fast", "--no-password"]
+        copy = [
+            "pg_basebackup",
+            "-p",
+            self.port,
+            "-D",
+            "-",
+            "-Ft",
+            "-X",
+            "fetch",
+            "--checkpoint=fast",
+            "--no-password",
+        ]
         pipe(["runuser", "-u", self.user, "--", *copy], ["zstd", "-3", "-q", "-c"], target=fresh)
         (self.directory / NOTE).unlink(missing_ok=True)
         for old in self.directory.glob("*.zst"):
@@ -129,7 +145,11 @@ class Backup:
     def _clear(self, log: str, keep_days: int) -> int:
         """Remove from the archive what no backup from now on needs and is old; returns how many files."""
         limit = time.time() - keep_days * 86400
-        names = [each for each in self.archive.iterdir() if each.name[8:] < log[8:] and each.stat().st_mtime < limit]
+        names = [
+            each
+            for each in self.archive.iterdir()
+            if each.name[8:] < log[8:] and each.stat().st_mtime < limit
+        ]
         for each in names:
             each.unlink()
         return len(names)
@@ -151,7 +171,8 @@ class Backup:
         names = sorted(each.name for each in self.archive.glob("*.zst") if each.name[8:24] >= first[8:24])
         if system != noted["system"] or (last > first and f"{first}.zst" not in names):
             raise RefusedError(
-                f"the archived log from {first} on is gone, or the server was restored since; make a full backup"
+                f"the archived log from {first} on is gone,"
+                " or the server was restored since; make a full backup"
             )
         added = [each for each in names if each not in files]
         for each in added:
@@ -186,11 +207,15 @@ class Backup:
         if damaged:
             raise RefusedError(f"the backup in {self.directory} is damaged: {', '.join(damaged)}")
         if until and until < datetime.fromisoformat(str(noted["made"])):
-            raise RefusedError(f"the backup was made at {noted['made']}, after {until.isoformat()}; take an older one")
+            raise RefusedError(
+                f"the backup was made at {noted['made']}, after {until.isoformat()}; take an older one"
+            )
         version = str(noted["version"])[:-4]
         here = self.data / "PG_VERSION"
         if here.exists() and here.read_text().strip() != version:
-            raise RefusedError(f"the backup is of version {version}, the server is {here.read_text().strip()}")
+            raise RefusedError(
+                f"the backup is of version {version}, the server is {here.read_text().strip()}"
+            )
         logs = sorted(each for each in files if each != BASE)
         if not check:
             self._replace(logs, until)
@@ -226,7 +251,10 @@ class Backup:
         os.chown(path, entry.pw_uid, entry.pw_gid)
 
     def _plan_recovery(self, until: datetime | None) -> None:
-        lines = [f"restore_command = 'zstd -dqf {self.data}/recovery-log/%f.zst -o %p'", "recovery_target_action = 'promote'"]
+        lines = [
+            f"restore_command = 'zstd -dqf {self.data}/recovery-log/%f.zst -o %p'",
+            "recovery_target_action = 'promote'",
+        ]
         if until:
             lines.append(f"recovery_target_time = '{until.isoformat()}'")
         with (self.data / "postgresql.auto.conf").open("a") as writer:
@@ -245,7 +273,9 @@ class Backup:
                 why = str(error)
             failed = self.unit.show()["ActiveState"] == "failed"
             if failed or time.monotonic() > end:
-                raise RefusedError(f"the server did not come back ({why}); does the log reach that moment? See its log")
+                raise RefusedError(
+                    f"the server did not come back ({why}); does the log reach that moment? See its log"
+                )
             time.sleep(0.5)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: bring a PostgreSQL server's database, users and rights to the wanted state, in one execution."""
+"""Ansible module: bring a PostgreSQL server's database, users and rights to the wanted state."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Server:
             self.did += self.unit.want_running(check=self.check)
 
     def _write_rules(self) -> str | None:
-        """Write the rules if they differ; returns those that were there before, None if nothing was written."""
+        """Write the rules if they differ; returns those before, None if nothing was written."""
         path, entry = Path(str(self.given["config"])) / "pg_hba.conf", pwd.getpwnam(self.user)
         before = path.read_text() if path.exists() else ""
         if before == self.given["rules"]:
@@ -147,7 +147,9 @@ class Server:
             path.write_text(before)
             self.client.ask("SELECT pg_reload_conf()")
             said = "; ".join(": ".join(row) for row in wrong)
-            raise RefusedError(f"the rules of who may come from where are wrong, the old ones are back: {said}")
+            raise RefusedError(
+                f"the rules of who may come from where are wrong, the old ones are back: {said}"
+            )
 
 
 class Users:
@@ -178,7 +180,11 @@ class Users:
         for user in self.given["users"]:
             if user.get("state") == "absent" and user["name"] in self.roles:
                 gone = name(user["name"])
-                statements = (f"REASSIGN OWNED BY {gone} TO {name(owner)}", f"DROP OWNED BY {gone}", f"DROP ROLE {gone}")
+                statements = (
+                    f"REASSIGN OWNED BY {gone} TO {name(owner)}",
+                    f"DROP OWNED BY {gone}",
+                    f"DROP ROLE {gone}",
+                )
                 self.server.do(f"removed the user {user['name']}", self.database, *statements)
 
     def _want_user(self, user: dict[str, object], password: str) -> None:
@@ -194,12 +200,16 @@ class Users:
         elif there and there[3] and not password:
             how, differs = how + " PASSWORD NULL", True
         if differs:
-            said = f"set the password or attributes of the user {called}" if there else f"made the user {called}"
+            said = (
+                f"set the password or attributes of the user {called}" if there else f"made the user {called}"
+            )
             self.server.do(said, "postgres", f"{'ALTER' if there else 'CREATE'} ROLE {name(called)} {how}")
         wanted = {MEMBER[access]} if access in MEMBER else set()
         held = {group for member, group in self.members if member == called}
         for group in sorted(held - wanted):
-            self.server.do(f"took {called} out of {group}", "postgres", f"REVOKE {name(group)} FROM {name(called)}")
+            self.server.do(
+                f"took {called} out of {group}", "postgres", f"REVOKE {name(group)} FROM {name(called)}"
+            )
         for group in sorted(wanted - held):
             self.server.do(f"put {called} into {group}", "postgres", f"GRANT {name(group)} TO {name(called)}")
 
@@ -211,7 +221,11 @@ class Users:
         if not found:
             # Bytes are compared, as on the other engines; names in UTF-8.
             how = f"OWNER {name(owner)} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8' TEMPLATE template0"
-            self.server.do(f"made the database {self.database}", "postgres", f"CREATE DATABASE {name(self.database)} {how}")
+            self.server.do(
+                f"made the database {self.database}",
+                "postgres",
+                f"CREATE DATABASE {name(self.database)} {how}",
+            )
             return not self.server.check
         if found != [[owner]]:
             said = f"gave the database {self.database} to {owner}"
@@ -226,11 +240,17 @@ class Users:
             f" WHERE d.datname = {quoted(self.database)}"
         )
         if any(row[0] == "-" for row in doors):
-            self.server.do("closed the database to who is not named", "postgres", f"REVOKE ALL ON DATABASE {base} FROM PUBLIC")
+            self.server.do(
+                "closed the database to who is not named",
+                "postgres",
+                f"REVOKE ALL ON DATABASE {base} FROM PUBLIC",
+            )
         for user in others:
             if [name(str(user["name"])).strip('"'), "CONNECT"] not in doors:
                 said = f"opened the database to {user['name']}"
-                self.server.do(said, "postgres", f"GRANT CONNECT ON DATABASE {base} TO {name(str(user['name']))}")
+                self.server.do(
+                    said, "postgres", f"GRANT CONNECT ON DATABASE {base} TO {name(str(user['name']))}"
+                )
         for user in others:
             if user["access"] == "data":
                 self._want_rows(owner, str(user["name"]))
@@ -238,13 +258,15 @@ class Users:
     def _want_rows(self, owner: str, user: str) -> None:
         """Let a user work on the rows of all tables, those of today and those that the owner will make."""
         inside = self.server.to(self.database)
+        holder, every = quoted(user), ("SELECT", "INSERT", "UPDATE", "DELETE")
+        rows = " AND ".join(f"has_table_privilege({holder}, oid, {quoted(right)})" for right in every)
         lacking = inside.ask(
-            f"SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND (relkind IN ('r', 'p', 'v')"
-            f" AND NOT (has_table_privilege({quoted(user)}, oid, 'SELECT') AND has_table_privilege({quoted(user)}, oid, 'INSERT')"
-            f" AND has_table_privilege({quoted(user)}, oid, 'UPDATE') AND has_table_privilege({quoted(user)}, oid, 'DELETE'))"
-            f" OR relkind = 'S' AND NOT has_sequence_privilege({quoted(user)}, oid, 'USAGE'))",
-            f"SELECT count(*) FROM pg_default_acl d, aclexplode(d.defaclacl) a WHERE d.defaclrole = {quoted(owner)}::regrole"
-            f" AND a.grantee = {quoted(user)}::regrole AND d.defaclnamespace = 'public'::regnamespace",
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            f" AND (relkind IN ('r', 'p', 'v') AND NOT ({rows})"
+            f" OR relkind = 'S' AND NOT has_sequence_privilege({holder}, oid, 'USAGE'))",
+            "SELECT count(*) FROM pg_default_acl d, aclexplode(d.defaclacl) a"
+            f" WHERE d.defaclrole = {quoted(owner)}::regrole AND a.grantee = {holder}::regrole"
+            " AND d.defaclnamespace = 'public'::regnamespace",
             "SELECT has_schema_privilege('public', 'public', 'CREATE')",
         )
         if lacking == [["0"], ["7"], ["f"]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: ask a PostgreSQL server whether it is as its clients need it, logged in as each of its users."""
+"""Ansible module: ask a PostgreSQL server whether it is sound, logged in as each of its users."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ class Verification:
     def _login(self, user: str, password: str, *, tls: bool) -> Client:
         given = {"host": str(self.given["address"]), "port": str(self.given["port"]), "user": user}
         given |= {"dbname": str(self.given["database"]), "connect_timeout": "10"}
-        given |= {"sslmode": "verify-full", "sslrootcert": str(self.given["tls_ca"])} if tls else {"sslmode": "disable"}
+        given |= (
+            {"sslmode": "verify-full", "sslrootcert": str(self.given["tls_ca"])}
+            if tls
+            else {"sslmode": "disable"}
+        )
         return Client(password=password, **given)
 
     def check_server(self) -> None:
@@ -48,7 +52,8 @@ class Verification:
         rows = client.ask(
             "SELECT pg_encoding_to_char(encoding), datcollate FROM pg_database"
             f" WHERE datname = {quoted(str(self.given['database']))}",
-            "SELECT CASE WHEN last_failed_time > coalesce(last_archived_time, '-infinity') THEN last_failed_wal ELSE '' END"
+            "SELECT CASE WHEN last_failed_time > coalesce(last_archived_time, '-infinity')"
+            " THEN last_failed_wal ELSE '' END"
             " FROM pg_stat_archiver",
             "SHOW default_transaction_isolation",
         )
@@ -73,7 +78,9 @@ class Verification:
         if tls and self._can(self._login(called, password, tls=False), "SELECT 1"):
             self.problems.append(f"{called} can log in without TLS")
         # In a transaction that is taken back, whatever comes of it.
-        if user["access"] != "owner" and self._can(client, "BEGIN", "CREATE TABLE dirac_verify (i int)", "ROLLBACK"):
+        if user["access"] != "owner" and self._can(
+            client, "BEGIN", "CREATE TABLE dirac_verify (i int)", "ROLLBACK"
+        ):
             self.problems.append(f"{called} can make tables, and must not")
 
     def _can(self, client: Client, *statements: str) -> bool:
@@ -102,7 +109,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    tried = [user for user in given["users"] if user.get("state") != "absent" and given["passwords"].get(user["name"])]
+    tried = [
+        user
+        for user in given["users"]
+        if user.get("state") != "absent" and given["passwords"].get(user["name"])
+    ]
     verification = Verification(given)
     try:
         verification.check_server()

@@ -55,7 +55,18 @@ class Client:
         place = " ".join(f"{key}='{value}'" for key, value in given.items())
         become = ["runuser", "-u", self._user, "--"] if self._user else []
         done = subprocess.run(
-            [*become, "psql", "-XqAt", "-F", SEPARATOR, "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", place],
+            [
+                *become,
+                "psql",
+                "-XqAt",
+                "-F",
+                SEPARATOR,
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-v",
+                "VERBOSITY=verbose",
+                place,
+            ],
             input="".join(f"{statement};\n" for statement in statements),
             capture_output=True,
             text=True,
@@ -64,6 +75,10 @@ class Client:
             cwd="/",
         )
         if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if "ERROR" in line or "FATAL" in line or "error:" in line]
+            lines = [
+                line
+                for line in done.stderr.splitlines()
+                if "ERROR" in line or "FATAL" in line or "error:" in line
+            ]
             raise RefusedError("; ".join(lines) or done.stderr.strip())
         return [line.split(SEPARATOR) for line in done.stdout.splitlines()]

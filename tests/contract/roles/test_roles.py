@@ -138,7 +138,8 @@ def test_commands_say_whether_they_change_anything(role: Path) -> None:
 
 @role
 def test_no_secret_passes_through_ansible_unless_it_is_hidden(role: Path) -> None:
-    secret = {name for name in _spec(role) if SECRET.search(name) and not name.endswith(("_file", "_dir", "_tls_key"))}
+    paths = ("_file", "_dir", "_tls_key")
+    secret = {name for name in _spec(role) if SECRET.search(name) and not name.endswith(paths)}
     assert {name for name in secret if not _spec(role)[name].get("no_log")} == set()
     for _, task in _tasks(role):
         if any(name in str(task) for name in secret) or re.search(r"lookup\([^)]*password", str(task)):
