@@ -5,8 +5,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 SEPARATOR = "\x1f"
+
+
+def program(called: str) -> str:
+    """Return a program of the newest version here: Debian's own command looks for it, several times slower."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{called}"))
+    return str(found[-1]) if found else called
 
 
 class RefusedError(Exception):
@@ -57,7 +64,7 @@ class Client:
         done = subprocess.run(
             [
                 *become,
-                "psql",
+                program("psql"),
                 "-XqAt",
                 "-F",
                 SEPARATOR,
