@@ -11,7 +11,7 @@ SEPARATOR = "\x1f"
 
 
 def program(called: str) -> str:
-    """Return a program of the newest version here: Debian's own command looks for it, several times slower."""
+    """Return a program of the newest version here; Debian's own command looks for it, too, and is slower."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{called}"))
     return str(found[-1]) if found else called
 
