@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import grp
-import os
 import pwd
 import subprocess
 import time
@@ -67,7 +66,7 @@ class Unit:
         state = self.show()
         started = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
         started += int(state["ExecMainStartTimestampMonotonic"] or 0) / 1e6
-        if any(os.path.getmtime(file) > started for file in files if os.path.exists(file)):
+        if any(Path(file).stat().st_mtime > started for file in files if Path(file).exists()):
             return True
         return bool(group) and state["MainPID"] != "0" and not is_member(int(state["MainPID"]), group)
 
@@ -90,7 +89,9 @@ def want_in_group(user: str, group: str, *, check: bool) -> list[str]:
         if user in known.gr_mem or pwd.getpwnam(user).pw_gid == known.gr_gid:
             return []
     except KeyError:
-        raise UnitError(f"there is no user {user}, or no group {group} (who may read the host's key)") from None
+        raise UnitError(
+            f"there is no user {user}, or no group {group} (who may read the host's key)"
+        ) from None
     if not check:
         run("usermod", "--append", "--groups", group, user)
     return [f"put {user} into the group {group}"]

@@ -5,18 +5,31 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote
 
-VHOST = quote("work & more", safe="")
-DIRAC = "dirac:it's \"quoted\" \\ and ü"
+DIRAC = 'dirac:it\'s "quoted" \\ and ü'
+
+# What curl would do, which bare hosts do not have: prints the status and the body.
+ASK = """
+import base64, sys, urllib.error, urllib.request
+proof = base64.b64encode(sys.argv[1].encode()).decode()
+request = urllib.request.Request(sys.argv[2], headers={"Authorization": "Basic " + proof})
+try:
+    answer = urllib.request.urlopen(request, timeout=20)
+except urllib.error.HTTPError as error:
+    answer = error
+print(answer.status, answer.read().decode())
+"""
 
 
-def api(host: Any, path: str, *options: str) -> Any:
+def get(host: Any, account: str, url: str) -> tuple[int, str]:
+    status, _, body = host.check_output("python3 -c %s %s %s", ASK, account, url).partition(" ")
+    return int(status), body
+
+
+def api(host: Any, path: str) -> Any:
+    name = host.check_output("hostname -s")
     secret = host.file("/etc/rabbitmq/host-account.secret").content_string
-    account = f"host-{host.check_output('hostname -s')}:{secret}"
-    words = " ".join(options)
-    said = host.check_output(f"curl -sf -u %s {words} http://127.0.0.1:15672/api%s", account, path)
-    return json.loads(said) if said else None
+    return json.loads(get(host, f"host-{name}:{secret}", f"http://127.0.0.1:15672/api{path}")[1])
 
 
 def test_both_are_one_cluster(host: Any) -> None:
@@ -30,8 +43,8 @@ def test_only_tls_is_offered(host: Any) -> None:
     assert not host.socket("tcp://0.0.0.0:5672").is_listening
     name = host.check_output("hostname -s")
     said = host.check_output(
-        "openssl s_client -connect %s:5671 -CAfile /etc/dirac/pki/ca.pem -verify_return_error -verify_hostname %s"
-        " < /dev/null 2>&1",
+        "openssl s_client -connect %s:5671 -CAfile /etc/dirac/pki/ca.pem -verify_return_error"
+        " -verify_hostname %s < /dev/null 2>&1",
         name,
         name,
     )
@@ -52,13 +65,16 @@ def test_rights_are_the_least(host: Any) -> None:
 
 def test_password_is_taken_as_it_is(host: Any) -> None:
     # No tag: it may log in, and not manage.
-    said = host.run("curl -s -u %s http://127.0.0.1:15672/api/overview", DIRAC)
-    assert "Not management user" in said.stdout or "Not_Authorized" in said.stdout.title().replace(" ", "_")
-    assert "Login failed" not in said.stdout
+    status, said = get(host, DIRAC, "http://127.0.0.1:15672/api/overview")
+    assert status == 401
+    assert "Not management user" in said
 
 
 def test_settings_given_are_in_force(host: Any) -> None:
-    assert host.check_output("rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'") == "{ok,7200000}"
+    assert (
+        host.check_output("rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'")
+        == "{ok,7200000}"
+    )
     assert host.check_output("systemctl show --value --property=LimitNOFILE rabbitmq-server") == "10000"
     assert host.file("/var/lib/rabbitmq/.erlang.cookie").mode == 0o400
     assert "[E*] rabbitmq_top" in host.check_output("rabbitmq-plugins list")

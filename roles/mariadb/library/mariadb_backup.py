@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: copy a MariaDB database while it is in use, and put it back, to a point in time if wanted."""
+"""Ansible module: copy a MariaDB database in use, and put it back, to a point in time if wanted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mariadb_client import Client, RefusedError, name, options, quoted
+from ansible.module_utils.mariadb_client import Client, RefusedError, options
 
 DOCUMENTATION = r"""
 module: mariadb_backup
 short_description: Back up a MariaDB database, or restore it
 description:
-  - C(full) writes a consistent dump of one moment, taken without locking, and where in the binary log that is.
+  - C(full) writes a consistent dump of one moment, without locking, and where in the binary log that is.
     C(incremental) adds the binary logs since then. C(backup.json) has check sums and is written last.
   - C(restore) checks these, replaces the database by the dump and repeats what the binary logs have, all or
     until a moment. The restore itself is not logged; after it the next backup has to be a full one.
@@ -29,7 +29,7 @@ options:
   data: {description: The server's directory of data, required: true, type: path}
   database: {description: The database, required: true, type: str}
   directory: {description: Directory of the backup, required: true, type: path}
-  until: {description: "Restore to this moment, as 2026-01-31T12:00:00Z; empty for all", type: str, default: ""}
+  until: {description: "Moment to restore, as 2026-01-31T12:00:00Z; empty for all", type: str, default: ""}
 """
 
 DUMP, NOTE, MARK = "full.sql.zst", "backup.json", "dirac-restored"
@@ -37,8 +37,10 @@ FORMAT = 1
 POSITION = re.compile(rb"MASTER_LOG_FILE='([^']+)', MASTER_LOG_POS=(\d+)")
 
 
-def pipe(commands: list[list[str]], *, source: Path | None = None, target: Path | None = None, pass_fd: int) -> None:
-    """Run programs, each reading what the one before writes; the first reads `source`, the last writes `target`.
+def pipe(
+    commands: list[list[str]], *, source: Path | None = None, target: Path | None = None, pass_fd: int
+) -> None:
+    """Run programs, each reading what the one before writes, from `source` to `target`.
 
     Raises:
         RefusedError: One of them failed.
@@ -96,9 +98,13 @@ class Backup:
         try:
             noted = json.loads((self.directory / NOTE).read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise RefusedError(f"{self.directory} has no complete backup ({error}); make a full one") from None
+            raise RefusedError(
+                f"{self.directory} has no complete backup ({error}); make a full one"
+            ) from None
         if noted.get("format") != FORMAT or noted.get("database") != self.database:
-            raise RefusedError(f"{self.directory} has no backup of {self.database} that this version can read")
+            raise RefusedError(
+                f"{self.directory} has no backup of {self.database} that this version can read"
+            )
         return dict(noted)
 
     def write_note(self, noted: dict[str, object]) -> None:
@@ -161,7 +167,10 @@ class Backup:
         logs = [row[0] for row in self.client.ask("SHOW BINARY LOGS")][:-1]
         first, mark = str(noted["log"]), self.data / MARK
         if first not in logs or (mark.exists() and first < mark.read_text("utf-8").strip()):
-            raise RefusedError(f"the binary log from {first} on is expired, or the database was restored since; make a full backup")
+            raise RefusedError(
+                f"the binary log from {first} on is expired,"
+                " or the database was restored since; make a full backup"
+            )
         files = noted["files"]
         assert isinstance(files, dict)
         added = [log for log in logs if log >= first and log not in files]
@@ -187,7 +196,9 @@ class Backup:
         if damaged:
             raise RefusedError(f"the backup in {self.directory} is damaged: {', '.join(damaged)}")
         if until and until < datetime.fromisoformat(str(noted["made"])):
-            raise RefusedError(f"the backup was made at {noted['made']}, after {until.isoformat()}; take an older one")
+            raise RefusedError(
+                f"the backup was made at {noted['made']}, after {until.isoformat()}; take an older one"
+            )
         logs = sorted(each for each in files if each != DUMP)
         if not check:
             self._load()

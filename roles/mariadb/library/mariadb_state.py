@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: bring a MariaDB server's database, users and rights to the wanted state, in one execution."""
+"""Ansible module: bring a MariaDB server's database, users and rights to the wanted state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ options:
   database: {description: The database, required: true, type: str}
   users:
     description: >-
-      The users, with C(name), C(privileges) (a list of C(on), that is C(*.*) or C(DATABASE.*), and C(rights)),
+      The users, with C(name), C(privileges) (a list of C(on), C(*.*) or C(DATABASE.*), and C(rights)),
       C(max_connections) (0 for no limit) and C(state) (C(present) or C(absent)).
     required: true
     type: list
@@ -66,7 +66,8 @@ class Present:
     def __init__(self, client: Client, database: str) -> None:
         rows = client.ask(
             "SELECT 'account', User, Host, HEX(Priv) FROM mysql.global_priv",
-            "SELECT 'right', GRANTEE, '*.*', PRIVILEGE_TYPE, IS_GRANTABLE FROM information_schema.USER_PRIVILEGES",
+            "SELECT 'right', GRANTEE, '*.*', PRIVILEGE_TYPE, IS_GRANTABLE"
+            " FROM information_schema.USER_PRIVILEGES",
             "SELECT 'right', GRANTEE, HEX(TABLE_SCHEMA), PRIVILEGE_TYPE, IS_GRANTABLE"
             " FROM information_schema.SCHEMA_PRIVILEGES",
             "SELECT 'database', SCHEMA_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: ask a MariaDB server whether it is as its clients need it, logged in as each of its users."""
+"""Ansible module: ask a MariaDB server whether it is sound, logged in as each of its users."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def refusal(client: Client, *statements: str) -> str:
 def may_create(user: dict[str, object], database: str) -> bool:
     """Tell whether a user is meant to make tables."""
     return any(
-        "CREATE" in each["rights"] and each["on"] in ("*.*", f"{database}.*") for each in user.get("privileges") or []
+        "CREATE" in each["rights"] and each["on"] in ("*.*", f"{database}.*")
+        for each in user.get("privileges") or []
     )
 
 
@@ -68,7 +69,8 @@ class Verification:
         """Ask as root for what holds for everybody."""
         database, isolation = str(self.given["database"]), self.given["isolation"]
         found = self.root.ask(
-            f"SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {quoted(database)}",
+            "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA"
+            f" WHERE SCHEMA_NAME = {quoted(database)}",
             "SELECT COUNT(*) FROM mysql.global_priv WHERE User = ''",
             ISOLATION,
         )
@@ -123,7 +125,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    tried = [user for user in given["users"] if user.get("state") != "absent" and given["passwords"].get(user["name"])]
+    tried = [
+        user
+        for user in given["users"]
+        if user.get("state") != "absent" and given["passwords"].get(user["name"])
+    ]
     verification = Verification(given)
     try:
         verification.check_server()

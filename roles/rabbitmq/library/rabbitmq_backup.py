@@ -36,7 +36,7 @@ def write(path: Path, content: str) -> None:
     """Write a file that only root can read."""
     fresh = path.with_name(path.name + ".part")
     fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
         writer.write(content)
     fresh.rename(path)
 

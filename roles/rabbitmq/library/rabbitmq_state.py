@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: bring a RabbitMQ broker's virtual host, users and rights to the wanted state, in one execution."""
+"""Ansible module: bring a RabbitMQ broker's virtual host, users and rights to the wanted state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import os
 import pwd
 import secrets
-import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -55,7 +54,7 @@ def write(path: Path, content: str, mode: int, owner: str) -> None:
     """Write a file of the broker in one step."""
     fresh = path.with_name(path.name + ".part")
     fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as writer:
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as writer:
         writer.write(content)
     entry = pwd.getpwnam(owner)
     os.chown(fresh, entry.pw_uid, entry.pw_gid)
@@ -127,7 +126,7 @@ class Broker:
         self.api = Api(int(str(given["management_port"])), self.account, self.password)
 
     def enter(self) -> bool:
-        """Get an account that is of use on this host only; tells whether there is one (check mode may lack it)."""
+        """Get an account for this host only; tells whether there is one (check mode may lack it)."""
         if self.api.is_accepted(PATIENCE):
             return True
         self.did.append(f"made the account {self.account} for this host")
@@ -135,15 +134,15 @@ class Broker:
             return False
         user = {"name": self.account, "password_hash": hashed(self.password, secrets.token_bytes(4))}
         user |= {"hashing_algorithm": SHA256, "tags": "administrator"}
-        done = subprocess.run(
-            ["rabbitmqctl", "--quiet", "import_definitions"],
-            input=json.dumps({"users": [user]}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode or not self.api.is_accepted(5):
-            raise UnitError(f"the host's account is not accepted: {(done.stderr or done.stdout).strip()[-800:]}")
+        # By a file: not every version reads definitions to the end from a pipe.
+        file = Path(str(self.given["data"])) / "host-account.json"
+        write(file, json.dumps({"users": [user]}), 0o600, str(self.given["user"]))
+        try:
+            run("rabbitmqctl", "--quiet", "import_definitions", str(file))
+        finally:
+            file.unlink()
+        if not self.api.is_accepted(5):
+            raise UnitError(f"the account {self.account} is not accepted")
         return True
 
     def want_all(self) -> None:
@@ -185,10 +184,11 @@ class Broker:
         # RabbitMQ before 3.11 knows the option by the second name only.
         body = {"default_queue_type": kind, "defaultqueuetype": kind}
         self._do(said, "PUT", f"/vhosts/{quoted(name)}", body)
-        if not self.check and self.api.call("GET", f"/vhosts/{quoted(name)}").get("default_queue_type") != kind:
-            raise ApiError(
-                f"this version cannot change the type of queues of a virtual host that is there: rename {name}"
-            )
+        if (
+            not self.check
+            and self.api.call("GET", f"/vhosts/{quoted(name)}").get("default_queue_type") != kind
+        ):
+            raise ApiError(f"this version cannot change the type of queues of a virtual host: rename {name}")
 
     def _drop_user(self, name: str) -> None:
         if name in self.users:
@@ -198,7 +198,11 @@ class Broker:
         there = self.users.get(name)
         if there and self._is_password(there, password) and self._tags(there) == tags:
             return
-        body = {"password_hash": hashed(password, secrets.token_bytes(4)), "tags": tags, "hashing_algorithm": SHA256}
+        body = {
+            "password_hash": hashed(password, secrets.token_bytes(4)),
+            "tags": tags,
+            "hashing_algorithm": SHA256,
+        }
         said = f"set the password or tags of the user {name}" if there else f"made the user {name}"
         self._do(said, "PUT", f"/users/{quoted(name)}", body)
 
@@ -222,7 +226,9 @@ class Broker:
         there = self.rights.get((user, vhost), {})
         if wanted and {each: there.get(each) for each in wanted} != wanted:
             body = {"configure": "", "write": "", "read": ""} | wanted
-            said = f"set the rights of {user} in {vhost}: " + ", ".join(f"{k} {v!r}" for k, v in sorted(body.items()))
+            said = f"set the rights of {user} in {vhost}: " + ", ".join(
+                f"{k} {v!r}" for k, v in sorted(body.items())
+            )
             self._do(said, "PUT", f"/permissions/{quoted(vhost)}/{quoted(user)}", body)
 
 
@@ -235,7 +241,9 @@ def join(broker: Broker, node: str) -> bool:
     if not node or node in [row["name"] for row in broker.api.rows("/nodes")]:
         return False
     if broker.api.rows("/queues?columns=name"):
-        raise ApiError(f"this broker has queues and would lose them if it joined {node}; empty and delete them")
+        raise ApiError(
+            f"this broker has queues and would lose them if it joined {node}; empty and delete them"
+        )
     if not broker.check:
         for command in (["stop_app"], ["reset"], ["join_cluster", node], ["start_app"]):
             run("rabbitmqctl", "--quiet", *command)

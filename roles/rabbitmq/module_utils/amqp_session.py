@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""As much of AMQP 0-9-1 as it takes to carry one message: the protocol that clients use, with nothing to install.
+"""As much of AMQP 0-9-1, the protocol that clients use, as it takes to carry one message.
 
 Source: AMQP 0-9-1 specification, and RabbitMQ's extension for publisher confirms.
 """

@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-SECRET = "host-account.secret"
+SECRET = "host-account.secret"  # noqa: S105  the name of a file
 
 
 class ApiError(Exception):
@@ -35,7 +35,7 @@ def host_password(config: Path, *, make: bool = False) -> str:
     """Return the password of the host's account: in a file that only root can read; made if wanted."""
     file = config / SECRET
     if make and not file.exists():
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
             writer.write(secrets.token_urlsafe(32))
     return file.read_text().strip() if file.exists() else ""
 
@@ -79,7 +79,9 @@ class Api:
         except urllib.error.HTTPError as error:
             raise ApiError(f"{method} {path}: {error.code} {error.read(400).decode()}", error.code) from None
         except OSError as error:
-            raise ApiError(f"the broker's management interface at {self._base} does not answer: {error}") from None
+            raise ApiError(
+                f"the broker's management interface at {self._base} does not answer: {error}"
+            ) from None
         return json.loads(said) if said else None
 
     def rows(self, path: str) -> list[dict[str, object]]:
