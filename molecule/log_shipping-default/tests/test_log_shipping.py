@@ -29,7 +29,7 @@ def write(host: Any, line: str, service: str = "dirac-test-1") -> None:
 
 def test_a_line_keeps_what_the_service_said_and_gets_its_origin(host: Any) -> None:
     mark = secrets.token_hex(8)
-    said = {"time": "2026-01-02T03:04:05.006+00:00", "level": "ERROR", "message": f"x {mark}", "request": "r1"}
+    said = {"time": "2026-01-02T03:04:05.006+00:00", "level": "ERROR", "message": f"x {mark}", "job": 7}
     write(host, json.dumps(said))
     [found] = lines(host, mark, 1)
     assert {key: found[key] for key in said} == said
