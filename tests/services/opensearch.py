@@ -1,8 +1,8 @@
 """An archive of the real OpenSearch server with its security plugin, laid out as the vendor's.
 
 The vendor's archives cannot be had from package registries, but the parts can: server, modules and the
-security plugin are on Maven Central. What is not published there is small and written here: start script, descriptors
-of modules, and a policy for the network library. Java is the host's own.
+security plugin are on Maven Central. What is not published there is small and written here: start script,
+descriptors of modules, and a policy for the network library. Java is the host's own.
 
 ``python -m tests.services.opensearch`` prints the path of the archive and its SHA-256, after it was made.
 """

@@ -33,7 +33,7 @@ options:
   templates: {description: Bodies of templates by name, type: dict}
   snapshots: {description: Directory of snapshots; empty for none, type: str, default: ""}
   prefix: {description: Prefix of indices to verify with, type: str, default: dirac}
-  patience: {description: Seconds to wait for the service, type: int, default: 180}
+  patience: {description: Seconds to wait for the service, type: int, default: 600}
 """
 
 RIGHTS = {
@@ -183,6 +183,9 @@ def run(service: Service) -> None:
         service.verify()
         return
     if given["secured"]:
+        if given["flavour"] == "opensearch":
+            # After its first start the service needs some time until it knows users at all.
+            service.client.wait(given["patience"], "/_plugins/_security/health")
         for user in given["users"] or []:
             service.user(**user)
     for name, body in (given["templates"] or {}).items():
@@ -209,7 +212,7 @@ def main() -> None:
             "templates": {"type": "dict"},
             "snapshots": text,
             "prefix": {"type": "str", "default": "dirac"},
-            "patience": {"type": "int", "default": 180},
+            "patience": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
     )

@@ -86,8 +86,8 @@ class Client:
             raise FailedError(f"{trouble}: {answer.said}")
         return answer.body
 
-    def wait(self, patience: int) -> None:
-        """Wait until the service answers and its indices can be written.
+    def wait(self, patience: int, path: str = "/_cluster/health?wait_for_status=yellow&timeout=5s") -> None:
+        """Wait until the service answers a path well, by default until its indices can be written.
 
         Raises:
             FailedError: It does not, for too long, or its certificate is refused.
@@ -95,7 +95,7 @@ class Client:
         deadline = time.monotonic() + patience
         while True:
             try:
-                answer = self.call("GET", "/_cluster/health?wait_for_status=yellow&timeout=5s")
+                answer = self.call("GET", path)
                 if answer.status in OK:
                     return
                 trouble = answer.said
