@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 PASSWORDS = {
-    "dirac": 'it\'s "quoted" \\ and ü',
+    "dirac": "it's \"quoted\" \\ and ü",
     "dirac_migration": "for the migration",
     "backup": "for the backup",
     "exporter": "for the exporter",
@@ -16,9 +16,7 @@ PASSWORDS = {
 TLS = "--ssl-ca=/etc/dirac/pki/ca.pem --ssl-verify-server-cert"
 
 
-def login(
-    host: Any, user: str, statement: str, options: str = TLS, program: str = "mariadb --batch -N --execute=%s"
-) -> Any:
+def login(host: Any, user: str, statement: str, options: str = TLS, program: str = "mariadb --batch -N --execute=%s") -> Any:
     command = program.replace(" ", f" --host=database.dirac.test --protocol=tcp --user={user} {options} ", 1)
     return host.run("MYSQL_PWD=%s " + command, PASSWORDS[user], statement)
 
@@ -44,11 +42,7 @@ def test_service_works_on_rows_and_migration_on_tables(host: Any) -> None:
     rows = "INSERT INTO dirac_two.t VALUES (1, 'a'), (2, 'A'); UPDATE dirac_two.t SET s = 'b' WHERE s = 'a';"
     found = login(host, "dirac", rows + "SELECT i FROM dirac_two.t WHERE s = 'b'; DELETE FROM dirac_two.t")
     assert found.stdout.strip() == "1", found.stderr
-    for statement in (
-        "CREATE TABLE dirac_two.u (i INT)",
-        "DROP TABLE dirac_two.t",
-        "SELECT * FROM mysql.global_priv",
-    ):
+    for statement in ("CREATE TABLE dirac_two.u (i INT)", "DROP TABLE dirac_two.t", "SELECT * FROM mysql.global_priv"):
         refused(host, "dirac", statement)
     refused(host, "dirac_migration", "CREATE DATABASE other")
     assert login(host, "dirac_migration", "DROP TABLE dirac_two.t").rc == 0
@@ -64,10 +58,7 @@ def test_name_of_the_database_is_no_pattern(host: Any) -> None:
 
 def test_backup_user_can_dump_and_not_write(host: Any) -> None:
     dumped = login(
-        host,
-        "backup",
-        "dirac_two",
-        program="mariadb-dump --single-transaction --master-data=2 --routines --events %s",
+        host, "backup", "dirac_two", program="mariadb-dump --single-transaction --master-data=2 --routines --events %s"
     )
     assert dumped.rc == 0, dumped.stderr
     assert "MASTER_LOG_POS" in dumped.stdout

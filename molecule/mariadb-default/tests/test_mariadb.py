@@ -17,9 +17,7 @@ def test_server_listens_on_this_host_only(host: Any) -> None:
 
 
 def test_database_compares_bytes(host: Any) -> None:
-    said = ask(
-        host, "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'dirac'"
-    )
+    said = ask(host, "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'dirac'")
     assert said == "utf8mb4_bin"
 
 
@@ -39,10 +37,7 @@ def test_there_are_no_doors_left_open(host: Any) -> None:
 
 
 def test_user_without_password_is_the_system_s_user(host: Any) -> None:
-    assert (
-        ask(host, "SELECT JSON_VALUE(Priv, '$.plugin') FROM mysql.global_priv WHERE User = 'dirac'")
-        == "unix_socket"
-    )
+    assert ask(host, "SELECT JSON_VALUE(Priv, '$.plugin') FROM mysql.global_priv WHERE User = 'dirac'") == "unix_socket"
     refused = host.run("mariadb --user=dirac --execute='SELECT 1'")  # we are root
     assert refused.rc == 1
     assert "Access denied" in refused.stderr

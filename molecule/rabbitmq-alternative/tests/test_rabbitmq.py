@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 VHOST = quote("work & more", safe="")
-DIRAC = 'dirac:it\'s "quoted" \\ and ü'
+DIRAC = "dirac:it's \"quoted\" \\ and ü"
 
 
 def api(host: Any, path: str, *options: str) -> Any:
@@ -58,10 +58,7 @@ def test_password_is_taken_as_it_is(host: Any) -> None:
 
 
 def test_settings_given_are_in_force(host: Any) -> None:
-    assert (
-        host.check_output("rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'")
-        == "{ok,7200000}"
-    )
+    assert host.check_output("rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'") == "{ok,7200000}"
     assert host.check_output("systemctl show --value --property=LimitNOFILE rabbitmq-server") == "10000"
     assert host.file("/var/lib/rabbitmq/.erlang.cookie").mode == 0o400
     assert "[E*] rabbitmq_top" in host.check_output("rabbitmq-plugins list")

@@ -10,9 +10,7 @@ from typing import Any
 def api(host: Any, path: str) -> Any:
     name = host.check_output("hostname -s")
     secret = host.file("/etc/rabbitmq/host-account.secret").content_string
-    return json.loads(
-        host.check_output("curl -sf -u %s http://127.0.0.1:15672/api%s", f"host-{name}:{secret}", path)
-    )
+    return json.loads(host.check_output("curl -sf -u %s http://127.0.0.1:15672/api%s", f"host-{name}:{secret}", path))
 
 
 def test_broker_listens_on_this_host_only(host: Any) -> None:
@@ -24,10 +22,7 @@ def test_broker_listens_on_this_host_only(host: Any) -> None:
 
 def test_guest_is_gone(host: Any) -> None:
     assert [user["name"] for user in api(host, "/users")] == ["host-mq"]
-    assert (
-        host.check_output("curl -s -o /dev/null -w '%%{http_code}' -u guest:guest 127.0.0.1:15672/api/whoami")
-        == "401"
-    )
+    assert host.check_output("curl -s -o /dev/null -w '%%{http_code}' -u guest:guest 127.0.0.1:15672/api/whoami") == "401"
 
 
 def test_password_of_the_host_is_for_root(host: Any) -> None:

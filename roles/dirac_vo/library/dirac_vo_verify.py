@@ -82,9 +82,7 @@ class Member:
                 f"{self.vo}: `dirac {' '.join(arguments)}` took more than {self.given['patience']} s{job}"
             ) from None
         if done.returncode:
-            raise FailedError(
-                f"{self.vo}: `dirac {' '.join(arguments)}`: {(done.stderr or done.stdout).strip()}"
-            )
+            raise FailedError(f"{self.vo}: `dirac {' '.join(arguments)}`: {(done.stderr or done.stdout).strip()}")
         return done.stdout
 
     def run_a_job(self) -> dict:
@@ -108,13 +106,7 @@ class Member:
         if not said.startswith(f"{text} on "):
             raise FailedError(f"{self.vo}: job {number} said {said!r}, not {text!r}")
         seconds = round(time.monotonic() - began, 1)
-        return {
-            "vo": self.vo,
-            "user": self.user,
-            "job": int(number),
-            "host": said.rpartition(" ")[2],
-            "seconds": seconds,
-        }
+        return {"vo": self.vo, "user": self.user, "job": int(number), "host": said.rpartition(" ")[2], "seconds": seconds}
 
 
 def main() -> None:

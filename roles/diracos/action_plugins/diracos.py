@@ -137,9 +137,7 @@ def bundle_file(version: Version) -> Path:
             try:
                 version.bundle(target)
             except (OSError, subprocess.CalledProcessError, _bundling().BundleError) as error:
-                raise RuntimeError(
-                    f"the bundle cannot be made: {getattr(error, 'stderr', '') or error}"
-                ) from error
+                raise RuntimeError(f"the bundle cannot be made: {getattr(error, 'stderr', '') or error}") from error
         target.touch()
         for old in sorted(cache.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
             old.unlink()
@@ -161,10 +159,7 @@ def _commit(source: str, ref: str) -> str:
 
 def _from_git(source: str, commit: str, target: Path, given: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="dirac-git-") as work:
-        for command in (
-            ["clone", "--quiet", "--no-checkout", source, work],
-            ["-C", work, "checkout", "--quiet", commit],
-        ):
+        for command in (["clone", "--quiet", "--no-checkout", source, work], ["-C", work, "checkout", "--quiet", commit]):
             subprocess.run(["git", *command], capture_output=True, text=True, check=True)
         _build(Path(work), commit[:12], target, given)
 

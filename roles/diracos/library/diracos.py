@@ -146,9 +146,7 @@ def unpack_and_install(bundle: Path, work: Path, target: Path, *, uv: str, pytho
         tar.extractall(unpacked, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     facts = json.loads((unpacked / BUNDLE).read_text())
     pip = [uv, "pip", "install", "--quiet", "--python", f"{target}/bin/python", "--compile-bytecode"]
-    packages = (
-        ["--no-index", "--find-links", f"{unpacked}/wheels"] if facts["complete"] else ["--require-hashes"]
-    )
+    packages = ["--no-index", "--find-links", f"{unpacked}/wheels"] if facts["complete"] else ["--require-hashes"]
     own = str(next((unpacked / "wheels").glob("dirac_interware-*.whl")))
     for command in (
         [uv, "venv", "--quiet", "--no-project", "--python", python, str(target)],
@@ -188,10 +186,7 @@ def clear(root: Path, keep: int) -> None:
     others = [
         path
         for path in root.iterdir()
-        if path.is_dir()
-        and not path.is_symlink()
-        and path.name not in named
-        and not path.name.startswith(".")
+        if path.is_dir() and not path.is_symlink() and path.name not in named and not path.name.startswith(".")
     ]
     usable = sorted(filter(is_complete, others), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in others:

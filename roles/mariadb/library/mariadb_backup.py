@@ -37,9 +37,7 @@ FORMAT = 1
 POSITION = re.compile(rb"MASTER_LOG_FILE='([^']+)', MASTER_LOG_POS=(\d+)")
 
 
-def pipe(
-    commands: list[list[str]], *, source: Path | None = None, target: Path | None = None, pass_fd: int
-) -> None:
+def pipe(commands: list[list[str]], *, source: Path | None = None, target: Path | None = None, pass_fd: int) -> None:
     """Run programs, each reading what the one before writes; the first reads `source`, the last writes `target`.
 
     Raises:
@@ -98,13 +96,9 @@ class Backup:
         try:
             noted = json.loads((self.directory / NOTE).read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise RefusedError(
-                f"{self.directory} has no complete backup ({error}); make a full one"
-            ) from None
+            raise RefusedError(f"{self.directory} has no complete backup ({error}); make a full one") from None
         if noted.get("format") != FORMAT or noted.get("database") != self.database:
-            raise RefusedError(
-                f"{self.directory} has no backup of {self.database} that this version can read"
-            )
+            raise RefusedError(f"{self.directory} has no backup of {self.database} that this version can read")
         return dict(noted)
 
     def write_note(self, noted: dict[str, object]) -> None:
@@ -167,9 +161,7 @@ class Backup:
         logs = [row[0] for row in self.client.ask("SHOW BINARY LOGS")][:-1]
         first, mark = str(noted["log"]), self.data / MARK
         if first not in logs or (mark.exists() and first < mark.read_text("utf-8").strip()):
-            raise RefusedError(
-                f"the binary log from {first} on is expired, or the database was restored since; make a full backup"
-            )
+            raise RefusedError(f"the binary log from {first} on is expired, or the database was restored since; make a full backup")
         files = noted["files"]
         assert isinstance(files, dict)
         added = [log for log in logs if log >= first and log not in files]
@@ -195,9 +187,7 @@ class Backup:
         if damaged:
             raise RefusedError(f"the backup in {self.directory} is damaged: {', '.join(damaged)}")
         if until and until < datetime.fromisoformat(str(noted["made"])):
-            raise RefusedError(
-                f"the backup was made at {noted['made']}, after {until.isoformat()}; take an older one"
-            )
+            raise RefusedError(f"the backup was made at {noted['made']}, after {until.isoformat()}; take an older one")
         logs = sorted(each for each in files if each != DUMP)
         if not check:
             self._load()

@@ -52,8 +52,7 @@ def refusal(client: Client, *statements: str) -> str:
 def may_create(user: dict[str, object], database: str) -> bool:
     """Tell whether a user is meant to make tables."""
     return any(
-        "CREATE" in each["rights"] and each["on"] in ("*.*", f"{database}.*")
-        for each in user.get("privileges") or []
+        "CREATE" in each["rights"] and each["on"] in ("*.*", f"{database}.*") for each in user.get("privileges") or []
     )
 
 
@@ -124,11 +123,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    tried = [
-        user
-        for user in given["users"]
-        if user.get("state") != "absent" and given["passwords"].get(user["name"])
-    ]
+    tried = [user for user in given["users"] if user.get("state") != "absent" and given["passwords"].get(user["name"])]
     verification = Verification(given)
     try:
         verification.check_server()

@@ -143,9 +143,7 @@ class Broker:
             check=False,
         )
         if done.returncode or not self.api.is_accepted(5):
-            raise UnitError(
-                f"the host's account is not accepted: {(done.stderr or done.stdout).strip()[-800:]}"
-            )
+            raise UnitError(f"the host's account is not accepted: {(done.stderr or done.stdout).strip()[-800:]}")
         return True
 
     def want_all(self) -> None:
@@ -187,10 +185,7 @@ class Broker:
         # RabbitMQ before 3.11 knows the option by the second name only.
         body = {"default_queue_type": kind, "defaultqueuetype": kind}
         self._do(said, "PUT", f"/vhosts/{quoted(name)}", body)
-        if (
-            not self.check
-            and self.api.call("GET", f"/vhosts/{quoted(name)}").get("default_queue_type") != kind
-        ):
+        if not self.check and self.api.call("GET", f"/vhosts/{quoted(name)}").get("default_queue_type") != kind:
             raise ApiError(
                 f"this version cannot change the type of queues of a virtual host that is there: rename {name}"
             )
@@ -203,11 +198,7 @@ class Broker:
         there = self.users.get(name)
         if there and self._is_password(there, password) and self._tags(there) == tags:
             return
-        body = {
-            "password_hash": hashed(password, secrets.token_bytes(4)),
-            "tags": tags,
-            "hashing_algorithm": SHA256,
-        }
+        body = {"password_hash": hashed(password, secrets.token_bytes(4)), "tags": tags, "hashing_algorithm": SHA256}
         said = f"set the password or tags of the user {name}" if there else f"made the user {name}"
         self._do(said, "PUT", f"/users/{quoted(name)}", body)
 
@@ -231,9 +222,7 @@ class Broker:
         there = self.rights.get((user, vhost), {})
         if wanted and {each: there.get(each) for each in wanted} != wanted:
             body = {"configure": "", "write": "", "read": ""} | wanted
-            said = f"set the rights of {user} in {vhost}: " + ", ".join(
-                f"{k} {v!r}" for k, v in sorted(body.items())
-            )
+            said = f"set the rights of {user} in {vhost}: " + ", ".join(f"{k} {v!r}" for k, v in sorted(body.items()))
             self._do(said, "PUT", f"/permissions/{quoted(vhost)}/{quoted(user)}", body)
 
 
@@ -246,9 +235,7 @@ def join(broker: Broker, node: str) -> bool:
     if not node or node in [row["name"] for row in broker.api.rows("/nodes")]:
         return False
     if broker.api.rows("/queues?columns=name"):
-        raise ApiError(
-            f"this broker has queues and would lose them if it joined {node}; empty and delete them"
-        )
+        raise ApiError(f"this broker has queues and would lose them if it joined {node}; empty and delete them")
     if not broker.check:
         for command in (["stop_app"], ["reset"], ["join_cluster", node], ["start_app"]):
             run("rabbitmqctl", "--quiet", *command)

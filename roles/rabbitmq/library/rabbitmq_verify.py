@@ -55,9 +55,7 @@ class Verification:
         nodes = {str(row["name"]): row for row in self.api.rows("/nodes")}
         wanted = self.given["cluster_with"]
         if wanted and wanted not in nodes:
-            self.problems.append(
-                f"the broker is not in the cluster of {wanted}, only {', '.join(sorted(nodes))}"
-            )
+            self.problems.append(f"the broker is not in the cluster of {wanted}, only {', '.join(sorted(nodes))}")
         for name, node in nodes.items():
             for alarm in ("mem_alarm", "disk_free_alarm"):
                 if node.get(alarm):
@@ -77,9 +75,7 @@ class Verification:
         queue, body = f"dirac.verify.{secrets.token_hex(8)}", secrets.token_hex(8).encode()
         vhost = str(self.given["vhost"])
         try:
-            with Session(
-                address, int(str(self.given["port"])), user, password, vhost=vhost, tls_ca=tls_ca
-            ) as session:
+            with Session(address, int(str(self.given["port"])), user, password, vhost=vhost, tls_ca=tls_ca) as session:
                 session.declare(queue)
                 try:
                     self._check_queue(session, user, queue, body)
@@ -89,9 +85,7 @@ class Verification:
             self.problems.append(f"{user} could not send a message through {address}: {error}")
 
     def _check_queue(self, session: Session, user: str, queue: str, body: bytes) -> None:
-        found = self.api.call(
-            "GET", f"/queues/{quoted(str(self.given['vhost']))}/{quoted(queue)}?columns=type"
-        )
+        found = self.api.call("GET", f"/queues/{quoted(str(self.given['vhost']))}/{quoted(queue)}?columns=type")
         kind = found.get("type") if isinstance(found, dict) else None
         if kind != self.given["queue_type"]:
             self.problems.append(f"a queue of {user} is of type {kind}, not {self.given['queue_type']}")
@@ -108,9 +102,7 @@ def verify(given: dict[str, object]) -> tuple[list[str], list[str]]:
         verification.check_broker()
         for user in given["users"]:
             password = given["passwords"].get(user["name"])
-            usable = user.get("state") != "absent" and re.match(
-                user.get("configure") or "$.", "dirac.verify."
-            )
+            usable = user.get("state") != "absent" and re.match(user.get("configure") or "$.", "dirac.verify.")
             if password and usable:
                 verification.check_user(user["name"], password, address=address, tls_ca=tls_ca)
                 tried.append(user["name"])

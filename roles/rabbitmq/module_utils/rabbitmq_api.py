@@ -79,9 +79,7 @@ class Api:
         except urllib.error.HTTPError as error:
             raise ApiError(f"{method} {path}: {error.code} {error.read(400).decode()}", error.code) from None
         except OSError as error:
-            raise ApiError(
-                f"the broker's management interface at {self._base} does not answer: {error}"
-            ) from None
+            raise ApiError(f"the broker's management interface at {self._base} does not answer: {error}") from None
         return json.loads(said) if said else None
 
     def rows(self, path: str) -> list[dict[str, object]]:
