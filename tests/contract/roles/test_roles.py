@@ -16,8 +16,9 @@ ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 TYPES = {"str": str, "path": str, "int": int, "bool": bool, "dict": dict, "list": list}
 VERBS = {
-    "Apply", "Ask", "Bring", "Choose", "Configure", "Copy", "Empty", "Install", "Look", "Make", "Name", "Note",
-    "Put", "Remove", "Require", "Restore", "Run", "Say", "Service", "Start", "Stop", "Validate", "Verify", "Write",
+    "Apply", "Ask", "Bring", "Choose", "Configure", "Copy", "Empty", "Install", "Look", "Make", "Name",
+    "Note", "Put", "Remove", "Require", "Restore", "Run", "Say", "Service", "Start", "Stop", "Validate",
+    "Verify", "Write",
 }  # fmt: skip
 SECRET = re.compile(r"password|secret|token|key(?!s?_|s$)", re.IGNORECASE)
 
