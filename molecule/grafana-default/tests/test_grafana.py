@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role lays down is what Grafana reads, and a real Prometheus answers every query of the dashboards."""
+"""What the role lays down is what Grafana reads; a real Prometheus answers every query of the dashboards."""
 
 from __future__ import annotations
 
