@@ -78,6 +78,14 @@ async def bring(url: str) -> None:
     await database.close()
 
 
+@pytest.fixture(scope="module")
+def careless() -> Iterator[MariaDB]:
+    """A server with bad settings."""
+    options = ("--sql-mode=", "--max-allowed-packet=1M")
+    with MariaDB(obtain(mariadb.PACKAGES), options=options) as server:
+        yield server
+
+
 class TestMariaDB:
     """A MariaDB that somebody else set up."""
 
@@ -129,13 +137,6 @@ class TestMariaDB:
     async def test_a_wrong_password(self, host: Host, url: str) -> None:
         host.secret("database", "url_file", url.replace(str(urlsplit(url).password), "wrong"))
         await host.bad("database.connection", "refuses the user 'dirac'", "password")
-
-    @pytest.fixture(scope="class")
-    def careless(self) -> Iterator[MariaDB]:
-        """A server with bad settings."""
-        options = ("--sql-mode=", "--max-allowed-packet=1M")
-        with MariaDB(obtain(mariadb.PACKAGES), options=options) as server:
-            yield server
 
     async def test_settings_of_the_server(self, host: Host, careless: MariaDB) -> None:
         host.secret("database", "url_file", careless.create_database())
