@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ from tests.acceptance.tokens import mint_all
 
 JDL = 'Executable = "/bin/echo"; Arguments = "hello"; StdOutput = "std.out";'
 
+# What docs/operator/database.md grants.
+_MIGRATION = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES"
+
 
 @pytest.fixture(params=["mariadb", "postgresql"])
 def urls(request: pytest.FixtureRequest) -> tuple[str, str]:
@@ -25,7 +31,7 @@ def urls(request: pytest.FixtureRequest) -> tuple[str, str]:
     server: Any = request.getfixturevalue(f"{request.param}_server")
     url = server.create_database()
     if request.param == "mariadb":
-        return server.create_user(url), url
+        return server.create_user(url), server.create_user(url, _MIGRATION)
     owner = server.create_owner(url)
     return server.create_user(url, owner=owner), owner
 
@@ -60,3 +66,24 @@ async def test_its_user_cannot_change_tables(urls: tuple[str, str]) -> None:
                 await connection.execute(text("CREATE TABLE more (id INTEGER)"))
     finally:
         await database.close()
+
+
+def test_the_command_migrates_as_the_other_user(urls: tuple[str, str], tmp_path: Path) -> None:
+    for name, url in zip(("service", "migration"), urls, strict=True):
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_text(url)
+    file = tmp_path / "dirac.toml"
+    file.write_text('[database]\nurl_file = "service"\nmigration_url_file = "migration"\n')
+
+    def migrate(*options: str) -> Any:
+        command = [sys.executable, "-m", "dirac.server.main", "migrate", "-s", str(file), "--json", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    planned = migrate("--plan")
+    assert {step["risk"] for step in planned} == {"safe"}
+    first = migrate("--phase", "expand")
+    assert (first["changed"], first["applied"]) == (True, [step["revision"] for step in planned])
+    assert migrate() == {"changed": False, "applied": [], "pending_contract": []}
+    assert migrate("--plan") == []
