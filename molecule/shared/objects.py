@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Uses an object store as DIRAC does, from outside: ``python objects.py SETTINGS put|get|delete KEY [TEXT]``."""
+"""Uses an object store as DIRAC does: ``python objects.py SETTINGS put|get|delete KEY [TEXT]``."""
 
 from __future__ import annotations
 

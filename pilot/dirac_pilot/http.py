@@ -37,13 +37,24 @@ def post_json(url, body, timeout, environ, headers=()):
         Unreachable: If there was no complete answer.
         PilotError: If the server cannot prove who it is.
     """
+    return exchange_json("POST", url, body, timeout, environ, headers)
+
+
+def get_json(url, timeout, environ, headers=()):
+    """Ask for a JSON object; as `post_json`, without a body."""
+    return exchange_json("GET", url, None, timeout, environ, headers)
+
+
+def exchange_json(method, url, body, timeout, environ, headers):
+    """Send a request and return status, headers and decoded body; see `post_json`."""
     parts = urlsplit(url)
     connection = connect(parts, timeout, environ)
     fields = {"Content-Type": "application/json", "Accept": "application/json", "Connection": "close"}
     fields["User-Agent"] = "dirac-pilot/" + VERSION
     fields.update(headers)
     try:
-        connection.request("POST", parts.path or "/", json.dumps(body).encode("ascii"), fields)
+        content = None if body is None else json.dumps(body).encode("ascii")
+        connection.request(method, parts.path or "/", content, fields)
         response = connection.getresponse()
         content = response.read(LARGEST)
         received = dict((name.lower(), value) for name, value in response.getheaders())

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +42,11 @@ def dirac_tree(site: Mapping[str, Any], vos: Mapping[str, Mapping[str, Any]]) ->
     Raises:
         AnsibleFilterError: A VO wants to use a site that there is not.
     """
-    tree = deepcopy(dict(site))
+    tree = _copied(site)
     organisations = tree.setdefault("virtual_organisations", {})
     for name, described in vos.items():
         section = {key: value for key, value in described.items() if key not in _OWN}
-        organisations[name] = deepcopy(section)
+        organisations[name] = _copied(section)
         for used in described.get("sites", tree.get("sites", {})):
             place = tree.get("sites", {}).get(used)
             if place is None:
@@ -66,6 +65,15 @@ def password_accounts(tree: Mapping[str, Any]) -> dict[str, list[str]]:
         for name, vo in tree.get("virtual_organisations", {}).items()
         if vo.get("identity_provider", "password") == "password"
     }
+
+
+def _copied(value: Any) -> Any:
+    """Copy plain data. Not by deepcopy: Ansible's own containers would bring their whole engine along."""
+    if isinstance(value, Mapping):
+        return {key: _copied(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_copied(each) for each in value]
+    return value
 
 
 class FilterModule:

@@ -80,6 +80,8 @@ def attempts(astro: Astro) -> list[Attempt]:
     found = [
         Attempt("GET", "/api/tasks", (403,)),
         Attempt("POST", "/api/tasks/{entry_id}/retry", (403,)),
+        Attempt("POST", "/api/tasks/echo", (403,)),
+        Attempt("GET", "/api/tasks/{entry_id}", (403,)),
         Attempt("GET", "/api/auth/userinfo", (200,)),
         Attempt("GET", "/api/auth/refresh-tokens", (200,)),
         Attempt("DELETE", f"/api/auth/refresh-tokens/{astro.jti}", (403, 404)),

@@ -1,7 +1,7 @@
 """An archive of the real OpenSearch server with its security plugin, laid out as the vendor's.
 
-The vendor's archives cannot be had from package registries, but the parts can: server, modules and the security
-plugin are on Maven Central. What is not published there is small and written here: start script, descriptors
+The vendor's archives cannot be had from package registries, but the parts can: server, modules and the
+security plugin are on Maven Central. What is not published there is small and written here: start script, descriptors
 of modules, and a policy for the network library. Java is the host's own.
 
 ``python -m tests.services.opensearch`` prints the path of the archive and its SHA-256, after it was made.
@@ -21,7 +21,8 @@ from .made import make_once, run
 VERSION = "2.19.3"
 _SECURITY = f"{VERSION}.0"
 _LOG4J = "2.21.0"
-_RECIPE = 1  # raised when what is written here changes
+_LOADER = "2.19.6"  # the class loader of plugins; not published with each version, and the same in all
+_RECIPE = 3  # raised when what is written here changes
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Module:
 MODULES = {
     "transport-netty4": Module(
         "transport-netty4-client",
-        "org.opensearch.transport.Netty4ModulePlugin",
+        "org.opensearch.transport.Netty4Plugin",
         """\
 grant codeBase "${codebase.netty-common}" {
   permission java.lang.RuntimePermission "getClassLoader";
@@ -54,7 +55,7 @@ grant codeBase "${codebase.transport-netty4-client}" {
 };
 """,
     ),
-    "analysis-common": Module("analysis-common", "org.opensearch.analysis.common.CommonAnalysisModulePlugin"),
+    "analysis-common": Module("analysis-common", "org.opensearch.analysis.common.CommonAnalysisPlugin"),
 }
 
 _POM = """\
@@ -119,7 +120,10 @@ def archive() -> Path:
 def _assemble(work: Path) -> Path:
     home = work / f"opensearch-{VERSION}"
     core = _fetch(
-        work / "core", f"org.opensearch:opensearch:{VERSION}", f"org.apache.logging.log4j:log4j-core:{_LOG4J}"
+        work / "core",
+        f"org.opensearch:opensearch:{VERSION}",
+        f"org.opensearch:opensearch-plugin-classloader:{_LOADER}",
+        f"org.apache.logging.log4j:log4j-core:{_LOG4J}",
     )
     names = {path.name for path in core}
     _place(home / "lib", core)

@@ -24,7 +24,16 @@ def _make(host: Any, name: str, content: str, *, finish: bool = True) -> list[di
     given = json.dumps({"roles": [{"role": "mariadb", "number": 0}]})
     entries = _ask(host, "save", "--set", name, "--host", "state", "--input", f"'{given}'")
     if finish:
-        _ask(host, "finish", "--set", name, "--host", "state", "--input", f"'{json.dumps({'entries': entries})}'")
+        _ask(
+            host,
+            "finish",
+            "--set",
+            name,
+            "--host",
+            "state",
+            "--input",
+            f"'{json.dumps({'entries': entries})}'",
+        )
     _ask(host, "wipe")
     result: list[dict[str, Any]] = entries
     return result

@@ -18,7 +18,10 @@ def test_only_the_host_that_is_to_run_a_store_runs_one(host: Any) -> None:
 
 
 def test_plain_http_and_strangers_are_refused(host: Any) -> None:
-    ask = "import urllib.request as r, ssl; print(r.urlopen('{url}', context=ssl.create_default_context(cafile={ca!r})).status)"
+    ask = (
+        "import ssl, urllib.request; "
+        "print(urllib.request.urlopen({url!r}, context=ssl.create_default_context(cafile={ca!r})).status)"
+    )
     url = "https://storage.dirac.test:9443/another-bucket"
     anonymous = host.run("python3 -c %s", ask.format(url=url, ca="/etc/test-tls/ca.pem"))
     assert "403" in anonymous.stderr

@@ -291,7 +291,9 @@ def fetch(
             repository.run("restore", entry["snapshot"], "--target", str(staging))
             found = summed(staging / entry["role"])
             if any(found[key] != entry[key] for key in found):
-                raise FailedError(f"{entry['role']} of {entry['host']} is damaged: {found} instead of {entry}")
+                raise FailedError(
+                    f"{entry['role']} of {entry['host']} is damaged: {found} instead of {entry}"
+                )
     except BaseException:
         stage(staging, make=False)
         raise

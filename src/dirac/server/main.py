@@ -167,6 +167,22 @@ def migrate(
 
 
 @app.command()
+def prepare(
+    operator_token: Annotated[Path, typer.Option(help="Write an operator's token there, as `token` does.")],
+    settings: File = _DEFAULT,
+    phase: Annotated[Phase, typer.Option(help="Phase of the migrations, as for `migrate`.")] = Phase.expand,
+    as_json: Json = False,
+) -> None:
+    """Do all that servers need before they start: `migrate` and `token` in one go."""
+    from dirac.server import database
+
+    loaded = load(settings)
+    outcome = asyncio.run(database.migrate(loaded, phase.value))
+    fresh = _put_token(loaded, operator_token)
+    _say(msgspec.to_builtins(outcome) | {"changed": outcome.changed or fresh}, as_json=as_json)
+
+
+@app.command()
 def doctor(settings: File = _DEFAULT, as_json: Json = False) -> None:
     """Say whether all that this server needs is sound, and what mends it; the exit code is 0 if it is."""
     from dirac.server.doctor.main import diagnose, show

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics import MetricWrapperBase
@@ -141,6 +141,7 @@ METRICS = (
         counted=True,
     ),
 )
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody looks at
 _BY_NAME = {metric.name: metric for metric in METRICS}
 
 
@@ -246,9 +247,9 @@ ask as well, at `/health`: 200 or 503, with a word about each thing that it need
 
 With `tls_client_ca`, only who shows a certificate of that authority gets an answer: the labels name VOs and
 sites. What is true of the whole installation is told by the scheduler, which counts every 15 seconds, or less
-often if counting takes longer than a twentieth of the time. With the runner `in-process` there is no scheduler:
-the server tells that, and the metrics of tasks, which otherwise the workers do. Where several schedulers run,
-all tell the same: take `max by (...)`, not a sum.
+often if counting would take more than a twentieth of the time. With the runner `in-process` there is no
+scheduler: the server tells that, and the metrics of tasks, which otherwise the workers do. Where several
+schedulers run, all tell the same: take `max by (...)`, not a sum.
 
 Beside these, each process tells what `prometheus-client` knows of any: `process_cpu_seconds_total`,
 `process_resident_memory_bytes`, `process_open_fds`, `process_max_fds`, `process_virtual_memory_bytes`,

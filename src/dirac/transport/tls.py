@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,20 +55,22 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None, *, dema
     Raises:
         InvalidInputError: A file cannot be read, or they do not fit together.
     """
-    context = _listener_context(certificate, key)
-    if client_ca is not None:
-        load_authorities(context, client_ca, "tls_client_ca")
-        context.verify_mode = ssl.CERT_REQUIRED if demand else ssl.CERT_OPTIONAL
-    renewal = _Renewal(certificate, key)
-    context.sni_callback = renewal.look
+    files = certificate, key, *([client_ca] if client_ca is not None else [])
+
+    def make() -> ssl.SSLContext:
+        return _listener_context(certificate, key, client_ca, demand=demand)
+
+    context = make()
+    context.sni_callback = _Renewal(files, make).look
     return context
 
 
 class _Renewal:
     """Looks at each handshake, which costs hundreds of times more, whether the certificate was replaced."""
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        self._files = certificate, key
+    def __init__(self, files: tuple[Path, ...], make: Callable[[], ssl.SSLContext]) -> None:
+        self._files = files
+        self._make = make
         self._seen = self._state()
         self._fresh: ssl.SSLContext | None = None
 
@@ -79,7 +82,7 @@ class _Renewal:
         try:
             state = self._state()
             if state != self._seen:
-                self._fresh = _listener_context(*self._files)
+                self._fresh = self._make()
                 self._seen = state
         except (InvalidInputError, OSError) as error:
             # Of two files, one may have been written: until both are there, the old ones do.
@@ -88,7 +91,9 @@ class _Renewal:
             connection.context = self._fresh
 
 
-def _listener_context(certificate: Path, key: Path) -> ssl.SSLContext:
+def _listener_context(
+    certificate: Path, key: Path, client_ca: Path | None, *, demand: bool
+) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for option, path in (("tls_certificate", certificate), ("tls_key", key)):
@@ -107,6 +112,9 @@ def _listener_context(certificate: Path, key: Path) -> ssl.SSLContext:
             f"tls_certificate: {certificate} and {key} are no certificate with its key (PEM): "
             f"{error.reason or error}"
         ) from None
+    if client_ca is not None:
+        load_authorities(context, client_ca, "tls_client_ca")
+        context.verify_mode = ssl.CERT_REQUIRED if demand else ssl.CERT_OPTIONAL
     return context
 
 

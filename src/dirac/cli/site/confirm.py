@@ -28,8 +28,8 @@ def confirm(site: Site, verb: Verb, given: str | None, *, check: bool, as_json: 
                 f"{verb.name} of {site.name} has to be confirmed, and there is nobody to ask",
                 hint=f"If you are sure: --confirm {site.name}",
             )
-        reason = "It can lose data" if verb.risk is Risk.DESTROYS else "This is a production site"
-        given = typer.prompt(f"{reason}. To {verb.name} it, type its name ({site.name})")
+        reason = "can lose something" if verb.risk is Risk.DESTROYS else "changes a production site"
+        given = typer.prompt(f"{verb.name} {reason}. To go on, type the site's name ({site.name})", err=True)
     if given != site.name:
         raise InvalidInputError(
             f"{given!r} is not the name of the site",

@@ -10,7 +10,7 @@ from enum import StrEnum
 from dirac.core.errors import InvalidInputError
 
 _host = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,252}[a-zA-Z0-9])?").fullmatch
-_address = re.compile(r"[a-zA-Z0-9.:-]{1,253}").fullmatch
+_address = re.compile(r"[a-zA-Z0-9:][a-zA-Z0-9.:-]{0,252}").fullmatch
 _identifier = re.compile(r"[a-z][a-z0-9_.-]{0,63}").fullmatch
 _user = re.compile(r"[a-z_][a-z0-9_.-]{0,31}", re.IGNORECASE).fullmatch
 

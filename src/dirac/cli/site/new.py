@@ -71,7 +71,12 @@ def new(
         Certificates | None, typer.Option(help="From a CA of its own, or given by you.")
     ] = None,
     extras: Annotated[
-        list[Extra] | None, typer.Option("--with", help="What it may have beyond what it needs (repeatable).")
+        list[Extra] | None,
+        typer.Option(
+            "--with",
+            metavar="EXTRA",
+            help="What it may have beyond its needs: search, objects, monitor (repeatable).",
+        ),
     ] = None,
     production: Annotated[
         bool, typer.Option("--production", help="All changes have to be confirmed.")

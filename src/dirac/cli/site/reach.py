@@ -26,7 +26,7 @@ def unreachable(hosts: Sequence[Host], *, user: str, port: int) -> dict[str, str
 def _ask(host: Host, user: str, port: int) -> str:
     words = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={_PATIENCE}"]
     words += ["-o", "StrictHostKeyChecking=accept-new", "-p", str(port), "-l", user]
-    words += [host.address or host.name, "true" if user == "root" else "sudo -n true"]
+    words += ["--", host.address or host.name, "true" if user == "root" else "sudo -n true"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=3 * _PATIENCE, check=False)
     except FileNotFoundError:

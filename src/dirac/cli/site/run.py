@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +16,7 @@ from dirac.cli.site.confirm import confirm
 from dirac.cli.site.places import DistributionOption, Site, SiteName, find_site
 from dirac.cli.site.playbook import Options, Outcome, finish
 from dirac.cli.site.verbs import VERBS, Verb
+from dirac.core.errors import InvalidInputError
 
 Limit = Annotated[
     str | None,
@@ -28,15 +29,33 @@ Extra = Annotated[
     typer.Option("-e", "--extra-vars", metavar="NAME=VALUE", help="Set a variable of Ansible (repeatable)."),
 ]
 Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Let Ansible tell more (repeatable).")
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, show_default=False, help="Let Ansible tell more (repeatable)."
+    ),
 ]
 Confirm = Annotated[
     str | None,
     typer.Option("--confirm", metavar="SITE", help="The site's name once more, where nobody can be asked."),
 ]
 More = Annotated[
-    list[str] | None, typer.Argument(metavar="[-- ...]", help="After --: arguments for ansible-playbook.")
+    list[str] | None,
+    typer.Argument(metavar="ANSIBLE_OPTIONS", help="After --: options for ansible-playbook."),
 ]
+
+
+def passed(words: Sequence[str] | None) -> list[str]:
+    """Return the words after ``--``, which are for ``ansible-playbook``.
+
+    Raises:
+        InvalidInputError: They are no options; Ansible would take a stray word for a playbook.
+    """
+    found = list(words or ())
+    if found and not found[0].startswith("-"):
+        raise InvalidInputError(
+            f"what is {found[0]!r} for?", hint="Options for ansible-playbook come after --: -- --tags web"
+        )
+    return found
 
 
 def execute(
@@ -89,7 +108,7 @@ def _looking(name: str) -> Callable[..., None]:
         distribution: DistributionOption = None,
         as_json: Json = False,
     ) -> None:
-        options = Options(limit, False, diff, extra or (), verbose, more or ())
+        options = Options(limit, False, diff, extra or (), verbose, passed(more))
         finish(execute(find_site(site, distribution), verb, options, as_json=as_json), as_json=as_json)
 
     run.__doc__ = verb.help
@@ -115,7 +134,7 @@ def _changing(name: str) -> Callable[..., None]:
     ) -> None:
         place = find_site(site, distribution)
         confirmed = confirm(place, verb, confirm_name, check=check, as_json=as_json)
-        options = Options(limit, check, diff, extra or (), verbose, more or ())
+        options = Options(limit, check, diff, extra or (), verbose, passed(more))
         finish(execute(place, verb, options, confirmed=confirmed, as_json=as_json), as_json=as_json)
 
     run.__doc__ = verb.help
@@ -154,7 +173,7 @@ def restore(
     """Restore."""
     verb, place = VERBS["restore"], find_site(site, distribution)
     confirmed = confirm(place, verb, confirm_name, check=check, as_json=as_json)
-    options = Options(limit, check, diff, extra or (), verbose, more or ())
+    options = Options(limit, check, diff, extra or (), verbose, passed(more))
     variables = {"site_restore_from": source}
     finish(
         execute(place, verb, options, confirmed=confirmed, variables=variables, as_json=as_json),
@@ -171,7 +190,7 @@ def rotate_secrets(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SECRET...] [-- ...]",
+            metavar="SECRET",
             help="Secrets by name; otherwise all that can be renewed without harm.",
         ),
     ] = None,
@@ -187,7 +206,7 @@ def rotate_secrets(
     verb, place = VERBS["rotate-secrets"], find_site(site, distribution)
     words = names or []
     first = next((number for number, word in enumerate(words) if word.startswith("-")), len(words))
-    options = Options(None, False, False, extra or (), verbose, words[first:])
+    options = Options(None, False, False, extra or (), verbose, passed(words[first:]))
     confirmed = confirm(place, verb, confirm_name, check=False, as_json=as_json)
     begun = rotate.begin(place, words[:first])
     variables = {"site_rotate": begun}

@@ -13,7 +13,7 @@ from dirac.cli.site.confirm import confirm
 from dirac.cli.site.layout import parse_user, parse_vo
 from dirac.cli.site.places import DistributionOption, SiteName, find_site
 from dirac.cli.site.playbook import Options, finish
-from dirac.cli.site.run import Check, Confirm, Diff, Extra, More, Verbose, execute
+from dirac.cli.site.run import Check, Confirm, Diff, Extra, More, Verbose, execute, passed
 from dirac.cli.site.verbs import VERBS
 from dirac.core.errors import InvalidInputError
 
@@ -64,7 +64,7 @@ def add_vo(
         if as_json:
             print_json({"site": site, "vo": vo, "file": str(path)})
         return
-    options = Options(None, check, diff, extra or (), verbose, more or ())
+    options = Options(None, check, diff, extra or (), verbose, passed(more))
     variables = {"site_vo": vo}
     outcome = execute(place, _VERB, options, confirmed=confirmed, variables=variables, as_json=as_json)
     finish(outcome, as_json=as_json)

@@ -202,3 +202,7 @@ def page() -> str:
             f"| {names} | {secret.kind} | {groups} | {secret.purpose} | {secret.rotation} | {default} |"
         )
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

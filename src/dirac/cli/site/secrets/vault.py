@@ -64,7 +64,6 @@ class Vault:
     def write(self, values: Mapping[str, Any]) -> None:
         """Replace all secrets at once: after a failure the file is the old one, or the new one, complete."""
         content = self.encrypt(values)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         replace(self._path, content)
 
     def encrypt(self, values: Mapping[str, Any]) -> bytes:
@@ -109,11 +108,13 @@ def make_key(site: Site) -> Path:
     Raises:
         DiracError: It cannot be written.
     """
-    make_key_directory()
     try:
+        make_key_directory()
         descriptor = os.open(site.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return site.key_file
+    except OSError as error:
+        raise DiracError(f"{site.key_file} cannot be made: {error.strerror}") from None
     try:
         os.write(descriptor, secrets.token_urlsafe(_KEY_BYTES).encode() + b"\n")
         os.fsync(descriptor)
@@ -133,6 +134,7 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
         DiracError: It cannot be written; the file is as it was, or already the new one.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix="~")
         try:
             with os.fdopen(handle, "wb") as file:
