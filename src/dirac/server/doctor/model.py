@@ -19,7 +19,7 @@ from dirac.systems.configuration.models import Tree
 from dirac.systems.configuration.store import VersionStore
 
 _LIMIT = 15.0  # seconds of one check
-_CONNECTIONS = 4
+_CONNECTIONS = 20  # more than checks: who waits for a connection that fails is not told
 
 
 class Finding(msgspec.Struct, frozen=True):

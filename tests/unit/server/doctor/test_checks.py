@@ -240,7 +240,7 @@ class TestHost:
 
     def test_no_inodes(self) -> None:
         with pytest.raises(Ailment, match="inodes free"):
-            machine.room(Path("/dev/shm"), least_bytes=0, least_share=1.1)  # noqa: S108
+            machine.room(Path("/dev/shm"), least_bytes=0, least_share=1.1)
 
     async def test_few_file_descriptors(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (256, 256))
