@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,22 @@ def password_accounts(tree: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
+def dirac_migrations(package: str) -> dict[str, dict[str, str]]:
+    """Return the migrations of a source tree by revision, each with its phase and risk."""
+    found = {}
+    for file in sorted(Path(package).rglob("migrations/*.py")):
+        said = {
+            target.id: ast.literal_eval(node.value)
+            for node in ast.parse(file.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name) and target.id in ("phase", "risk")
+        }
+        phase = said.get("phase", "expand")
+        found[file.stem] = {"phase": phase, "risk": said.get("risk", "breaking" if phase == "contract" else "safe")}
+    return found
+
+
 def _copied(value: Any) -> Any:
     """Copy plain data. Not by deepcopy: Ansible's own containers would bring their whole engine along."""
     if isinstance(value, Mapping):
@@ -83,6 +100,7 @@ class FilterModule:
         """Return them by name."""
         return {
             "vo_definitions": vo_definitions,
+            "dirac_migrations": dirac_migrations,
             "dirac_tree": dirac_tree,
             "password_accounts": password_accounts,
         }
