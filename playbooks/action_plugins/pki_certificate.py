@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible action: look at a host's certificate, sign one on the controller if it needs one, put it in place."""
+"""Ansible action: look at a host's certificate, sign one on the controller if needed, put it in place."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def require_lasting(ca_certificate: str, days: int) -> None:
         ValueError: It ends so soon that they would be due for renewal at once.
     """
     end = x509.load_pem_x509_certificate(ca_certificate.encode()).not_valid_after_utc
-    if end < datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days):
+    if end < datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days):
         raise ValueError(f"the authority itself ends on {end:%Y-%m-%d}; the site needs a new one")
 
 
@@ -79,7 +79,7 @@ def sign(request: str, ca_certificate: str, ca_key: str, days: int) -> str:
         raise ValueError("pki_ca_key does not belong to pki_ca_certificate")
     if not asked.is_signature_valid:
         raise ValueError("the host's request is not signed by its key")
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     end = min(now + datetime.timedelta(days=days), issuer.not_valid_after_utc)
     if end <= now:
         raise ValueError(f"the authority's certificate has ended on {issuer.not_valid_after_utc:%Y-%m-%d}")

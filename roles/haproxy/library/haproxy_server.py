@@ -19,8 +19,8 @@ options:
   server: {description: The server, type: str, default: ''}
   state:
     description:
-      - C(verify) fails unless all backends are there. C(drain) gives a server no new connections and waits until it
-        has none. C(ready) gives it connections again.
+      - C(verify) fails unless all backends are there. C(drain) gives a server no new connections and waits
+        until it has none. C(ready) gives it connections again.
     type: str
     choices: [verify, drain, ready]
     required: true

@@ -20,8 +20,8 @@ DOCUMENTATION = r"""
 module: pki_host
 short_description: Look at, put, verify or remove the key and certificate of a host
 description:
-  - C(put) makes the group, the directory and the private key, then looks at the certificate. If that is not right
-    and I(sign) is set, it answers a signing request; the caller comes back with I(certificate).
+  - C(put) makes the group, the directory and the private key, then looks at the certificate. If that is not
+    right and I(sign) is set, it answers a signing request; the caller comes back with I(certificate).
 options:
   action: {description: What to do, type: str, choices: [put, verify, remove], required: true}
   directory: {description: Where ca.pem, host.pem and host.key are, type: path, required: true}
@@ -51,6 +51,7 @@ GENERATE = {
     "ec": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
     "rsa": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
 }
+UTC = datetime.timezone.utc  # noqa: UP017 (Python 3.9 on Enterprise Linux)
 METRICS = "dirac_certificate.prom"
 
 
@@ -95,8 +96,8 @@ class Certificate:
     def ends(self) -> int:
         """When it ends, in seconds since 1970."""
         said = openssl("x509", "-in", self.pem, "-noout", "-enddate").strip().partition("=")[2]
-        end = datetime.datetime.strptime(said, "%b %d %H:%M:%S %Y %Z")  # noqa: DTZ007
-        return int(end.replace(tzinfo=datetime.timezone.utc).timestamp())
+        end = datetime.datetime.strptime(said, "%b %d %H:%M:%S %Y %Z")
+        return int(end.replace(tzinfo=UTC).timestamp())
 
     def reasons(self) -> list[str]:
         """Return why it is not right; nothing if it is."""
@@ -104,7 +105,7 @@ class Certificate:
         if missing:
             return [f"{path} is not there" for path in missing]
         wrong = []
-        left = (self.ends - datetime.datetime.now(datetime.timezone.utc).timestamp()) / 86400
+        left = (self.ends - datetime.datetime.now(UTC).timestamp()) / 86400
         if left < self.given["renew_before_days"]:
             wrong.append(f"{self.pem} ends in {left:.0f} days")
         try:
