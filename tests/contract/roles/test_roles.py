@@ -48,7 +48,9 @@ def _sources(role: Path) -> Iterator[Path]:
 
 
 def _modules(role: Path) -> set[str]:
-    return {path.stem for path in (role / "library").glob("*.py")}
+    """The role's own modules, and those that all roles share."""
+    places = (role / "library", ROOT / "playbooks/library", ROOT / "playbooks/action_plugins")
+    return {path.stem for place in places for path in place.glob("*.py")}
 
 
 def _variables(role: Path) -> set[str]:
