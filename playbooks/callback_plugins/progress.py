@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 from ansible import context
@@ -16,7 +15,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from callback_support.record import Record
 from callback_support.screen import DIM, GREEN, RED, YELLOW, Screen, some, summary
-from callback_support.times import OTHER, TYPICAL, Forecast, History, left, shape
+from callback_support.segments import Segments
+from callback_support.times import TYPICAL, Forecast, History, left, shape
 
 DOCUMENTATION = """
 name: progress
@@ -32,6 +32,8 @@ description:
 """
 
 VALIDATE = "Validate"  # the name of the play in validate.yml
+WAITING = ("linear", "debug")  # strategies in which hosts wait for each other
+DEPLOYING = ("deploy", "site", "plan", "restore")
 UNNAMED = "preparation"  # tasks outside of roles
 DETAILS = ("msg", "stderr", "stdout", "module_stderr", "module_stdout")
 
@@ -45,13 +47,12 @@ class CallbackModule(CallbackBase):
 
     def __init__(self):
         super().__init__()
-        self._role = self._task = None
-        self._since = time.monotonic()
-        self._changed = 0
-        self._failed = False
+        self._task = None
         self._play = ""
-        self._hosts, self._busy, self._would = set(), set(), []
-        self._plays, self._forecast, self._kind = [], None, None
+        self._busy = set()
+        self._segments = Segments(self._end_of_role)
+        self._segment = None
+        self._forecast, self._kind = None, None
         self._shown = None
         self._record = Record(
             os.environ.get("DIRAC_SITE"),
@@ -67,14 +68,13 @@ class CallbackModule(CallbackBase):
     # What is being done
 
     def v2_playbook_on_start(self, playbook):
-        """Remember what is to come."""
-        self._plays = playbook.get_plays()
+        """Remember what is done, if nobody has said so."""
         self._record.verb = self._record.verb or Path(playbook._file_name).stem
 
     def v2_playbook_on_play_start(self, play):
         """Remember which play it is; before the first, estimate how long all will take."""
-        self._close_role()
         self._play = play.get_name()
+        self._segments.play(self._play, is_free=play.strategy not in WAITING)
         if self._forecast is None:
             self._forecast = Forecast({})
             manager = play.get_variable_manager()
@@ -85,24 +85,15 @@ class CallbackModule(CallbackBase):
         sizes = {name: len(group.get_hosts()) for name, group in inventory.groups.items()}
         self._kind = f"{self._record.verb} {shape(sizes)}"
         expected = self._history.last(self._kind, self._record.site)
-        if not expected:
-            for play in self._plays:
-                if play.get_name() == VALIDATE:
-                    expected[VALIDATE.lower()] = TYPICAL["validate"]
-                names = [role.get_name() for role in play.get_roles()]
-                if names and inventory.get_hosts(play.hosts):
-                    expected.update({name: TYPICAL.get(name, OTHER) for name in names})
+        if not expected and self._record.verb in DEPLOYING:
+            # A role is at work where its group has hosts.
+            expected = {name: seconds for name, seconds in TYPICAL.items() if sizes.get(name)}
         self._forecast = Forecast(expected)
 
     def v2_playbook_on_task_start(self, task, is_conditional):
         """Notice when another role begins."""
-        role = task._role.get_name() if task._role else None
-        if role and self._play == VALIDATE:  # all roles in turn: one line is enough
-            role = VALIDATE.lower()
         self._display.display(f"{self._play}: {task.get_name()}", log_only=True)
-        if role != self._role:
-            self._close_role()
-            self._role, self._since = role, time.monotonic()
+        self._segment = self._segments.begin(self._role_of(task))
         self._task = task.get_name().split(" : ")[-1]
         self._busy.clear()
         self._screen.refresh()
@@ -113,44 +104,51 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_start(self, host, task):
         """Note that a host is busy."""
-        self._hosts.add(host.get_name())
+        self._segments.enter(self._role_of(task), host.get_name())
         self._busy.add(host.get_name())
 
+    def _role_of(self, task):
+        outer = task._role
+        while outer and outer.get_parents():  # a role that another one makes use of is a part of that
+            outer = outer.get_parents()[0]
+        role = outer.get_name() if outer else None
+        # All roles in turn: one line is enough.
+        return VALIDATE.lower() if role and self._play == VALIDATE else role
+
     def _live(self):
-        if not self._task:
+        segment = self._segment
+        if not self._task or segment is None:
             return None
-        role, seconds = self._role or UNNAMED, time.monotonic() - self._since
-        parts = [f"  {role:<20} {self._task}"]
-        if len(self._hosts) > 1 and self._busy:
+        parts = [f"  {segment.role or UNNAMED:<20} {self._task}"]
+        if len(segment.hosts) > 1 and self._busy:
             parts.append(some(self._busy.copy()))
-        seen = self._forecast.look(role, seconds) if self._forecast else None
-        parts.append(f"{seen[0]:.0%}, {left(seen[1])}" if seen else f"{seconds:.0f} s")
+        seen = self._forecast.look(segment.key, segment.seconds) if self._forecast else None
+        parts.append(f"{seen[0]:.0%}, {left(seen[1])}" if seen else f"{segment.seconds:.0f} s")
         return "  ·  ".join(parts)
 
-    def _close_role(self):
-        role, seconds = self._role, time.monotonic() - self._since
-        worth = role is not None or self._changed or self._failed
-        if worth:
-            screen = self._screen
-            mark = screen.paint(RED, "failed") if self._failed else screen.paint(GREEN, "ok")
-            pad = "" if self._failed else " " * 4
-            word = "would change" if self._record.check else "changed"
-            told = f"{self._changed} {word}" if self._changed else "nothing changed"
-            if self._changed:
-                told = screen.paint(YELLOW, told) + " " * max(15 - len(told), 0)
-            hosts = screen.paint(DIM, some(self._hosts))
-            screen.line(f"  {role or UNNAMED:<20} {mark}{pad}  {seconds:5.1f} s  {told}  {hosts}")
-            for line in self._would:
-                screen.line(f"    {screen.paint(DIM, line)}")
-            self._record.role(role or UNNAMED, self._hosts, seconds, self._changed, failed=self._failed)
-            if self._forecast is not None:
-                self._forecast.end(role or UNNAMED, seconds)
-            if self._report_path:
-                self._record.write(self._report_path)
-        self._role = self._task = None
-        self._since = time.monotonic()
-        self._changed, self._failed = 0, False
-        self._hosts, self._busy, self._would = set(), set(), []
+    def _end_of_role(self, segment):
+        seconds = segment.took
+        if segment.role is not None or segment.changed or segment.failed:
+            self._show(segment, seconds)
+            name = segment.role or UNNAMED
+            self._record.role(name, segment.hosts, seconds, segment.changed, failed=segment.failed)
+        if self._forecast is not None:
+            self._forecast.end(segment.key or UNNAMED, seconds)
+        if self._report_path:
+            self._record.write(self._report_path)
+        self._task = None
+
+    def _show(self, segment, seconds):
+        screen = self._screen
+        mark = screen.paint(RED, "failed") if segment.failed else screen.paint(GREEN, "ok    ")
+        word = "would change" if self._record.check else "changed"
+        told = f"{segment.changed} {word}" if segment.changed else "nothing changed"
+        if segment.changed:
+            told = screen.paint(YELLOW, told) + " " * max(15 - len(told), 0)
+        hosts = screen.paint(DIM, some(segment.hosts))
+        screen.line(f"  {segment.role or UNNAMED:<20} {mark}  {seconds:5.1f} s  {told}  {hosts}")
+        for line in segment.would:
+            screen.line(f"    {screen.paint(DIM, line)}")
 
     # What came of it
 
@@ -160,11 +158,13 @@ class CallbackModule(CallbackBase):
         self._busy.discard(host)
         changed = bool(facts.get("changed"))
         name = task.get_name().split(" : ")[-1]
-        self._record.result(host, role=self._role, task=name, changed=changed)
+        segment = self._segments.begin(self._role_of(task))
+        segment.touch()
+        self._record.result(host, role=segment.role, task=name, changed=changed)
         if changed:
-            self._changed += 1
+            segment.changed += 1
             if self._record.check:
-                self._would.append(f"{host}: {name}")
+                segment.would.append(f"{host}: {name}")
         if self._display.verbosity:
             self._tell(host, name, facts, changed=changed)
         # Ansible's own sum of these replaces lists; ours joins them.
@@ -180,7 +180,9 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_skipped(self, result):
         """A skipped host is not busy any more."""
-        self._busy.discard(_parts(result)[0])
+        host, task, _ = _parts(result)
+        self._busy.discard(host)
+        self._segments.begin(self._role_of(task)).touch()
 
     def v2_on_file_diff(self, result):
         """Show the lines that change, if they are wanted."""
@@ -205,11 +207,13 @@ class CallbackModule(CallbackBase):
         self._fail(host, task, facts, unreachable=True)
 
     def _fail(self, host, task, facts, *, unreachable=False):
-        self._failed = True
+        segment = self._segments.begin(self._role_of(task))
+        segment.touch()
+        segment.failed = True
         name, where = task.get_name().split(" : ")[-1], _where(task)
         message = _message(facts)
         self._record.failure(
-            host, role=self._role, task=name, where=where, message=message, unreachable=unreachable
+            host, role=segment.role, task=name, where=where, message=message, unreachable=unreachable
         )
         screen = self._screen
         if self._shown == (where, message):
@@ -217,7 +221,7 @@ class CallbackModule(CallbackBase):
             return
         self._shown = (where, message)
         kind = "cannot be reached" if unreachable else "failed"
-        title = f"{self._role}: {name}" if self._role else name
+        title = f"{segment.role}: {name}" if segment.role else name
         screen.line(f"{screen.paint(RED, f'{host} {kind}')}  {title}")
         screen.line(f"  {screen.paint(DIM, where)}")
         for line in message.splitlines():
@@ -227,7 +231,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats):
         """Sum up."""
-        self._close_role()
+        self._segments.close()
         self._screen.close()
         record = self._record
         for host in sorted(stats.processed):

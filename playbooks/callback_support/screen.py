@@ -87,12 +87,14 @@ class Screen:
 
 def _write(text):
     data = text.encode(errors="replace")
-    sys.stdout.flush()
-    while data:
-        try:
-            data = data[os.write(sys.stdout.fileno(), data) :]
-        except BlockingIOError:
-            continue
+    # Whoever reads may have seen enough; the run, its log and its report go on.
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+        while data:
+            try:
+                data = data[os.write(sys.stdout.fileno(), data) :]
+            except BlockingIOError:
+                continue
 
 
 def summary(record, paint, *, complete):

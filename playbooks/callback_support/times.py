@@ -10,9 +10,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-# Seconds on bare hosts, as estimated for a small virtual machine; a role without an entry counts as OTHER.
+# Seconds on bare hosts, as estimated for a small virtual machine.
 TYPICAL = {
-    "validate": 3.0,
     "base": 20.0,
     "pki": 4.0,
     "runit": 6.0,
@@ -23,13 +22,17 @@ TYPICAL = {
     "object_store": 15.0,
     "haproxy": 8.0,
     "diracos": 35.0,
-    "dirac_environment": 25.0,
     "dirac_server": 15.0,
+    "dirac_scheduler": 6.0,
+    "dirac_worker": 6.0,
+    "dirac_config": 6.0,
+    "dirac_vo": 10.0,
     "prometheus": 15.0,
     "grafana": 25.0,
     "pilot_node": 15.0,
+    "log_shipping": 6.0,
+    "backup": 6.0,
 }
-OTHER = 6.0
 KEPT = 5
 KINDS = 100
 # A machine is that much slower or faster than the one the figures are from, at most.
@@ -95,6 +98,7 @@ class Forecast:
     def __init__(self, expected):
         self._expected = dict(expected)
         self._done = {}
+        self._most = 0.0
 
     def end(self, role, seconds):
         """Note that a role has ended."""
@@ -121,8 +125,10 @@ class Forecast:
         pace = 1.0
         if behind >= _ENOUGH:
             pace = min(max(spent / behind, _FASTEST), _SLOWEST)
-        now = min(seconds / pace, self._expected.get(role, 0.0))
-        share = min((behind + now) / total, 0.99)
+        # A role may come in parts, one for each batch of hosts.
+        now = min((self._done.get(role, 0.0) + seconds) / pace, self._expected.get(role, 0.0))
+        # What was shown as done does not become undone.
+        share = self._most = max(min((behind + now) / total, 0.99), self._most)
         return share, max(total - behind - now, 0.0) * pace
 
 

@@ -44,7 +44,7 @@ class Files:
         if found is not None and not stat.S_ISDIR(found.st_mode):
             raise HostError(f"{path} is there, but is not a directory; move it away")
         if found is None:
-            self._changes(path, "", "directory\n")
+            self.note(path, "", "directory\n")
             if not self.check:
                 Path(path).mkdir(parents=True)
         return self._attributes(path, mode, owner, group) or found is None
@@ -74,9 +74,9 @@ class Files:
         if before == wanted:
             return self._attributes(path, mode, owner, group)
         if secret:
-            self._changes(path, "(secret)\n", "(another secret)\n")
+            self.note(path, "(secret)\n", "(another secret)\n")
         else:
-            self._changes(path, _text(before), _text(wanted))
+            self.note(path, _text(before), _text(wanted))
         if self.check:
             _validate_if_possible(validate, wanted)
             return True
@@ -105,7 +105,7 @@ class Files:
             return False
         if before is None and place.exists():
             raise HostError(f"{path} is there, but is not a link; move it away")
-        self._changes(path, f"link to {before}\n" if before else "", f"link to {target}\n")
+        self.note(path, f"link to {before}\n" if before else "", f"link to {target}\n")
         if not self.check:
             fresh = Path(f"{path}.new")
             fresh.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ class Files:
         place = Path(path)
         if not place.is_symlink() and not place.exists():
             return False
-        self._changes(path, "there\n", "")
+        self.note(path, "there\n", "")
         if not self.check:
             if place.is_dir() and not place.is_symlink():
                 shutil.rmtree(place)
@@ -140,19 +140,20 @@ class Files:
             user, members = _ids(owner, group)
         except HostError:
             if self.check:  # the user would have been made by now
-                self._changes(path, "", f"{owner}:{group}\n")
+                self.note(path, "", f"{owner}:{group}\n")
                 return True
             raise
         before = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
         if before == (mode, user, members):
             return False
-        self._changes(path, "{:04o} {} {}\n".format(*before), f"{mode:04o} {user} {members}\n")
+        self.note(path, "{:04o} {} {}\n".format(*before), f"{mode:04o} {user} {members}\n")
         if not self.check:
             os.chown(path, user, members)
             Path(path).chmod(mode)
         return True
 
-    def _changes(self, path: str, before: str, after: str) -> None:
+    def note(self, path: str, before: str, after: str) -> None:
+        """Note that something is changed; also used for what is no file."""
         self.changed.append(path)
         self.diff.append({"before_header": path, "after_header": path, "before": before, "after": after})
 

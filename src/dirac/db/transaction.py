@@ -16,6 +16,7 @@ from sqlalchemy import (
     case,
     delete,
     insert,
+    literal_column,
     select,
     text,
     update,
@@ -213,5 +214,6 @@ class Transaction:
 
 def _earlier(due: ColumnElement[datetime]) -> ColumnElement[datetime]:
     """Return the earlier moment for an entry that nobody has tried yet; others keep their own."""
-    waits = and_(tasks.c.state == "Pending", tasks.c.tries == 0)
+    # As literals: asyncmy takes no parameters behind the values when several rows are given at once.
+    waits = and_(tasks.c.state == literal_column("'Pending'"), tasks.c.tries == literal_column("0"))
     return case((and_(waits, due < tasks.c.due), due), else_=tasks.c.due)

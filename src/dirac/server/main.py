@@ -183,6 +183,16 @@ def prepare(
 
 
 @app.command()
+def doctor(settings: File = _DEFAULT, as_json: Json = False) -> None:
+    """Say whether all that this server needs is sound, and what mends it; the exit code is 0 if it is."""
+    from dirac.server.doctor.main import diagnose, show
+
+    findings = asyncio.run(diagnose(settings))
+    print(msgspec.json.encode(findings).decode() if as_json else show(findings))
+    raise typer.Exit(0 if all(one.ok for one in findings) else 1)
+
+
+@app.command()
 def token(
     out: Annotated[Path, typer.Option(help="File to write it to, readable by its owner only.")],
     settings: File = _DEFAULT,

@@ -265,7 +265,7 @@ def test_a_vo_is_added(operator: Operator) -> None:
     import yaml
 
     found = yaml.safe_load((operator.directory / "vos/bio.yml").read_text())
-    assert found["name"] == "bio"
+    assert found["default_group"] == "bio_user"
     assert found["users"] == {"bob": {"groups": ["bio_user"]}, "ann": {"groups": ["bio_user", "bio_admin"]}}
     assert found["support"] == {"message": 'Ask "Ann": now'}
     assert "is there already" in operator.type("add-vo", "lab", "bio", "--user", "eve", code=2)[1]

@@ -10,8 +10,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
+from dirac.server import control
+from dirac.server.composition import operator_token
 from tests.integration.server.hosts import Balancer, Host, eventually, said
 from tests.services.certificates import Authority
 
@@ -233,3 +236,14 @@ def test_the_server_counts_its_requests_by_route(server: Host) -> None:
         for number in range(3):
             client.get(f"{server.url(1)}/api/tasks/{number}")
     assert server.metric(server.settings, series) == before + 3
+
+
+async def test_no_stranger_on_our_port_gets_a_token(server: Host, tmp_path: Path) -> None:
+    token = await operator_token(server.settings, None, seconds=600)
+    assert token is not None
+    assert control.accepts(server.settings, token, seconds=60)
+    certificate, _ = Authority(tmp_path, "Somebody else").certify()
+    http = msgspec.structs.replace(server.settings.http, tls_certificate=str(certificate))
+    ours_is_another = msgspec.structs.replace(server.settings, http=http)
+    assert control.ready(ours_is_another)
+    assert not control.accepts(ours_is_another, token, seconds=60)

@@ -18,6 +18,7 @@ def support() -> Iterator[Any]:
     sys.path.append(str(ROOT / "playbooks"))
     import callback_support.record
     import callback_support.screen
+    import callback_support.segments
     import callback_support.times
 
     yield callback_support
@@ -132,3 +133,51 @@ def test_failed_checks_come_with_cause_and_cure(support: Any) -> None:
 def test_many_hosts_are_counted(support: Any) -> None:
     assert support.screen.some({"b", "a"}) == "a, b"
     assert support.screen.some({"a", "b", "c", "d"}) == "4 hosts"
+
+
+class Ended(list[tuple[Any, str, list[str]]]):
+    """The segments that have ended: role, key, hosts."""
+
+    def __call__(self, segment: Any) -> None:
+        self.append((segment.role, segment.key, sorted(segment.hosts)))
+
+
+def test_where_hosts_wait_for_each_other_a_role_ends_with_the_next(support: Any) -> None:
+    ended = Ended()
+    segments = support.segments.Segments(ended)
+    segments.play("Run", is_free=False)
+    for host in "ab":
+        segments.enter("db", host)
+    segments.begin("web")
+    assert ended == [("db", "db", ["a", "b"])]
+    segments.enter("web", "a")
+    segments.play("Verify", is_free=False)
+    segments.enter("db", "a")
+    segments.close()
+    # A role that comes again in another play is another one.
+    assert ended[1:] == [("web", "web", ["a"]), ("db", "db (Verify)", ["a"])]
+
+
+def test_where_hosts_go_on_alone_a_role_ends_when_its_last_host_has_left(support: Any) -> None:
+    ended = Ended()
+    segments = support.segments.Segments(ended)
+    segments.play("Run", is_free=True)
+    segments.enter("db", "a")
+    segments.enter("db", "b")
+    segments.enter("web", "a")
+    segments.begin("db")
+    assert ended == []
+    segments.enter("web", "b")
+    assert ended == [("db", "db", ["a", "b"])]
+    segments.close()
+    assert ended[1:] == [("web", "web", ["a", "b"])]
+
+
+def test_what_is_done_stays_done(support: Any) -> None:
+    forecast = support.times.Forecast({"a": 10, "b": 10})
+    forecast.end("a", 10)
+    assert forecast.look("b", 5)[0] == 0.75
+    forecast.end("b", 5)
+    # The second batch of hosts.
+    assert forecast.look("b", 1)[0] == 0.8
+    assert forecast.look("b", 0)[0] == 0.8

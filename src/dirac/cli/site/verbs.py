@@ -61,7 +61,7 @@ _ALL = (
         the cause and type the same again; it goes on where it has to. Secrets that this version needs and the
         site does not have yet are made before.
 
-        Exit codes of all verbs: 0 all is well, 1 something failed, 2 wrong input, 3 hosts cannot be reached.""",
+        Exit codes of all verbs: 0 all is well, 1 something failed, 2 wrong input, 3 hosts not reached.""",
         (
             "dirac site deploy observatory",
             "dirac site deploy observatory --limit wn1,wn2",
