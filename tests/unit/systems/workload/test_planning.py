@@ -9,9 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dirac.formats.description import Requirements
-from dirac.systems.configuration.models import Tree
-from dirac.systems.workload.logic.fitting import JobClass, fits
-from dirac.systems.workload.logic.planning import Place, QueueState, places, plan
+from dirac.systems.configuration.models import Queue, Tree
+from dirac.systems.workload.logic.fitting import JobClass, fits, offer_of_queue
+from dirac.systems.workload.logic.planning import (
+    NodeRoom,
+    Place,
+    QueueState,
+    Wish,
+    places,
+    plan,
+    share_out,
+)
 
 
 def tree(**sites: dict[str, Any]) -> Tree:
@@ -130,3 +138,29 @@ def test_limits_hold_and_no_pilot_is_for_nothing(
         useful = sum(count for wanted, count in demand if not fits(wanted, state.place.offer))
         assert number <= useful
     assert sum(start) <= sum(count for _, count in demand)
+
+
+# Worker nodes that ask
+
+
+def test_a_node_is_shared_and_never_overfilled() -> None:
+    def wish(vo: str, number: int, **queue: int) -> Wish:
+        settings = Queue(**({"max_running": 100, "max_waiting": 100} | queue))
+        offer = offer_of_queue(settings, site="S", ce="c", name="q", vos=frozenset({vo}))
+        place = Place(site="S", ce="c", ce_type="node", name="q", queue=settings, offer=offer)
+        return Wish(vo, QueueState(place=place), number)
+
+    def shared(wishes: list[Wish], present: dict[str, int], **room: int) -> list[str]:
+        return [vo for vo, _ in share_out(wishes, present, NodeRoom(**room))]
+
+    both = [wish("a", 9), wish("b", 9)]
+    assert shared(both, {}, slots=4, processors=8) == ["a", "b", "a", "b"]
+    assert shared(both, {"a": 5}, slots=4, processors=8) == ["b"] * 4
+    assert shared([wish("a", 1), wish("b", 9)], {}, slots=4, processors=8) == ["a", "b", "b", "b"]
+    assert shared(both, {}, slots=4, processors=3) == ["a", "b", "a"]
+    assert shared([wish("a", 9, processors=4)], {}, slots=9, processors=8) == ["a", "a"]
+    assert shared([wish("a", 9, max_ram=1000)], {}, slots=9, processors=9, memory_mb=2500) == ["a", "a"]
+    assert shared([wish("a", 9, max_ram=1000)], {}, slots=2, processors=9) == ["a", "a"], "unknown memory"
+    tight = [wish("a", 9, max_running=3), wish("b", 9, max_running=3)]
+    assert shared(tight, {}, slots=9, processors=9) == ["a", "b", "a"], "VOs share the room of a queue"
+    assert shared(both, {}, slots=0, processors=9) == []
