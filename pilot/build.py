@@ -1,6 +1,6 @@
-"""Builds the pilot: one file, `dirac-pilot.py`, and its check sum.
+"""Builds the pilot and the launcher of worker nodes: `dirac-pilot.py`, `dirac-node.py`, and their check sums.
 
-The file is an archive that every Python from 2.7 on runs as it is: `python dirac-pilot.py`. Nothing from the
+Each is an archive that every Python from 2.7 on runs as it is: `python dirac-pilot.py`. Nothing from the
 directory it is started in can take the place of one of its modules. The same sources and the same version
 give the same bytes, on every machine.
 """
@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PILOT_FILE = "dirac-pilot.py"
+NODE_FILE = "dirac-node.py"
 SUMS_FILE = "checksums.sha512"
 SOURCE_VERSION = "0+source"
-_PACKAGE = Path(__file__).resolve().parent / "dirac_pilot"
-_ENTRY = '"""Starts the pilot."""\n\nfrom dirac_pilot.main import main\n\nmain()\n'
+_SOURCES = Path(__file__).resolve().parent
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _VERSION_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -53,10 +53,25 @@ def pilot_bytes(version: str = SOURCE_VERSION) -> bytes:
     Raises:
         BuildError: If the version is not usable.
     """
+    return _archive("dirac_pilot", version)
+
+
+def node_bytes(version: str = SOURCE_VERSION) -> bytes:
+    """Return the content of `dirac-node.py`, which shares modules with the pilot; otherwise as `pilot_bytes`."""
+    return _archive("dirac_node", version)
+
+
+def programs(version: str = SOURCE_VERSION) -> dict[str, bytes]:
+    """Return the content of each program, by its name."""
+    return {PILOT_FILE: pilot_bytes(version), NODE_FILE: node_bytes(version)}
+
+
+def _archive(package: str, version: str) -> bytes:
     check_version(version)
-    members = {"__main__.py": _ENTRY}
-    for path in sorted(_PACKAGE.glob("*.py")):
-        members[f"dirac_pilot/{path.name}"] = path.read_text(encoding="ascii")
+    members = {"__main__.py": f'"""Starts the program."""\n\nfrom {package}.main import main\n\nmain()\n'}
+    for folder in sorted({"dirac_pilot", package}):
+        for path in sorted((_SOURCES / folder).glob("*.py")):
+            members[f"{folder}/{path.name}"] = path.read_text(encoding="ascii")
     changed = members["dirac_pilot/version.py"].replace(f'"{SOURCE_VERSION}"', f'"{version}"')
     members["dirac_pilot/version.py"] = changed
     buffer = io.BytesIO()
@@ -99,7 +114,7 @@ def put_file(path: Path, content: bytes, mode: int = 0o644, *, check: bool = Fal
 
 
 def build(output: Path, version: str = SOURCE_VERSION) -> list[Path]:
-    """Write `dirac-pilot.py` and `checksums.sha512` into a directory.
+    """Write the programs and `checksums.sha512` into a directory.
 
     Args:
         output: The directory, made if it is not there.
@@ -108,16 +123,16 @@ def build(output: Path, version: str = SOURCE_VERSION) -> list[Path]:
     Returns:
         The files that changed.
     """
-    files = {PILOT_FILE: pilot_bytes(version)}
+    files = programs(version)
     files[SUMS_FILE] = sums_bytes(files, "sha512")
     output.mkdir(parents=True, exist_ok=True)
     # The sums come last, so that whoever finds them finds the files.
-    return [output / name for name in (PILOT_FILE, SUMS_FILE) if put_file(output / name, files[name])]
+    return [output / name for name in (PILOT_FILE, NODE_FILE, SUMS_FILE) if put_file(output / name, files[name])]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build as told by the command line; print what changed as JSON."""
-    parser = argparse.ArgumentParser(description="Build the pilot into one file.")
+    parser = argparse.ArgumentParser(description="Build the pilot and the launcher of worker nodes.")
     parser.add_argument("--output", type=Path, required=True, help="directory for the result")
     parser.add_argument("--version", default=SOURCE_VERSION, help="version the pilot reports")
     options = parser.parse_args(arguments)

@@ -6,6 +6,7 @@
     <root>/dirac/<version>/<System>-<machine>/sha256sums     its check sum
     <root>/dirac/pro -> <version>                            the version in production
     <root>/dirac/pilot/dirac-pilot.py                        the pilot, with its settings and check sums
+    <root>/dirac/pilot/dirac-node.py                         the launcher for nodes without a batch system
     <root>/dirac/pilot/pilot.json
     <root>/dirac/pilot/checksums.sha512
 
@@ -25,7 +26,7 @@ from pathlib import Path
 if not __package__:  # run as a program
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pilot.build import PILOT_FILE, SUMS_FILE, BuildError, check_version, pilot_bytes, put_file, sums_bytes  # noqa: E402
+from pilot.build import SUMS_FILE, BuildError, check_version, programs, put_file, sums_bytes  # noqa: E402
 
 AGENT = "dirac-agent"
 
@@ -110,7 +111,7 @@ def _validate(base: Path, version: str, bin_dir: Path) -> None:
 def _put_pilot(changes: _Changes, folder: Path, version: str, settings: Mapping[str, object]) -> None:
     changes.directory(folder)
     files = {
-        PILOT_FILE: pilot_bytes(version),
+        **programs(version),
         "pilot.json": (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode("ascii"),
     }
     for name in sorted(files):

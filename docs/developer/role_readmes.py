@@ -21,6 +21,7 @@ VERBS = {
     "configure": "writes settings",
     "service": "starts what runs, and restarts it if its settings or code changed",
     "verify": "asks the service itself",
+    "drain": "lets the work end, and takes no new",
     "backup": "makes a backup while the service runs",
     "restore": "puts a backup in place",
     "remove": "takes everything away, data included",

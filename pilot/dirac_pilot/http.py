@@ -27,7 +27,7 @@ def post_json(url, body, timeout, environ, headers=()):
         url: Where to; `https:` or `http:`.
         body: The object.
         timeout: Seconds to wait for the connection and for each piece of the answer.
-        environ: The environment, for `X509_CERT_DIR` and `https_proxy`.
+        environ: The environment, for `DIRAC_CA_FILE`, `X509_CERT_DIR` and `https_proxy`.
         headers: Further headers as pairs.
 
     Returns:
@@ -37,13 +37,24 @@ def post_json(url, body, timeout, environ, headers=()):
         Unreachable: If there was no complete answer.
         PilotError: If the server cannot prove who it is.
     """
+    return exchange_json("POST", url, body, timeout, environ, headers)
+
+
+def get_json(url, timeout, environ, headers=()):
+    """Ask for a JSON object; as `post_json`, without a body."""
+    return exchange_json("GET", url, None, timeout, environ, headers)
+
+
+def exchange_json(method, url, body, timeout, environ, headers):
+    """Send a request and return status, headers and decoded body; see `post_json`."""
     parts = urlsplit(url)
     connection = connect(parts, timeout, environ)
     fields = {"Content-Type": "application/json", "Accept": "application/json", "Connection": "close"}
     fields["User-Agent"] = "dirac-pilot/" + VERSION
     fields.update(headers)
     try:
-        connection.request("POST", parts.path or "/", json.dumps(body).encode("ascii"), fields)
+        content = None if body is None else json.dumps(body).encode("ascii")
+        connection.request(method, parts.path or "/", content, fields)
         response = connection.getresponse()
         content = response.read(LARGEST)
         received = dict((name.lower(), value) for name, value in response.getheaders())
@@ -63,8 +74,8 @@ def explain(error, host):
     """Return the exception to raise for what went wrong below HTTP."""
     if isinstance(error, ssl.CertificateError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
         return PilotError(
-            "the certificate of %s is not trusted: %s; its authority must be in the directory $X509_CERT_DIR "
-            "or in the file $SSL_CERT_FILE" % (host, error)
+            "the certificate of %s is not trusted: %s; its authority must be in the file $DIRAC_CA_FILE "
+            "(--ca-file), in the directory $X509_CERT_DIR or in the file $SSL_CERT_FILE" % (host, error)
         )
     return Unreachable("%s does not answer: %s" % (host, str(error) or type(error).__name__))
 
@@ -98,13 +109,18 @@ def bypasses_proxy(host, exceptions):
 
 
 def trust(environ):
-    """Return a TLS context that believes the authorities of the node and of `X509_CERT_DIR`."""
+    """Return a TLS context that believes the authorities of the node, of `X509_CERT_DIR` and of `DIRAC_CA_FILE`."""
     if not hasattr(ssl, "create_default_context"):
         raise PilotError("this Python cannot verify certificates: 2.7.9 or later is needed")
-    directory = environ.get("X509_CERT_DIR")
-    if not directory or not os.path.isdir(directory):
+    directory, ca_file = environ.get("X509_CERT_DIR"), environ.get("DIRAC_CA_FILE")
+    if directory and not os.path.isdir(directory):
+        directory = None
+    if not directory and not ca_file:
         return ssl.create_default_context()  # knows SSL_CERT_FILE and SSL_CERT_DIR by itself
     # Before the node's own: of two authorities of one name the first one is believed.
-    context = ssl.create_default_context(capath=directory)
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None, capath=directory)
+    except (EnvironmentError, ssl.SSLError) as error:
+        raise PilotError("the authorities in $DIRAC_CA_FILE (%s) cannot be read: %s" % (ca_file, error))
     context.load_default_certs()
     return context

@@ -34,6 +34,8 @@ def run(arguments, workdir, environ):
     if settings.get("help"):
         print(help_text())
         return 0
+    if settings["ca_file"]:  # for the agent as well, and whatever it starts
+        environ = dict(environ, DIRAC_CA_FILE=os.path.join(workdir, settings["ca_file"]))
     report = Report(workdir)
     signals = Signals(report.say)
     try:

@@ -38,6 +38,7 @@ OPTIONS = (
     Option("idle_limit_seconds", "", "idleLimit", "int", 300, "seconds without work after which the agent ends"),
     Option("cpu_time_left", "T", "CPUTime", "int", None, "CPU work left in this slot"),
     Option("min_disk_mb", "D", "disk", "int", 2560, "free disk space needed, in MB"),
+    Option("ca_file", "", "ca-file", "text", None, "authorities of the server's certificate (or $DIRAC_CA_FILE)"),
     Option("settings_file", "F", "pilotCFGFile", "text", None, "settings file (pilot.json)"),
     Option("debug", "d", "debug", "flag", False, "say more"),
     Option("allow_http", "", "", "flag", False, "allow a server without TLS"),
@@ -51,7 +52,7 @@ OPTIONS = (
     Option("grace_seconds", "", "", "seconds", 60, "time the agent has to stop once asked"),
 )
 REQUIRED = ("site", "ce", "vo", "pilot_stamp", "url")
-FROM_ENVIRONMENT = {"vo": "DIRAC_PILOT_VO", "pilot_stamp": "DIRAC_PILOT_STAMP"}
+FROM_ENVIRONMENT = {"vo": "DIRAC_PILOT_VO", "pilot_stamp": "DIRAC_PILOT_STAMP", "ca_file": "DIRAC_CA_FILE"}
 LOOPBACK = ("localhost", "::1")
 
 

@@ -44,8 +44,14 @@ sites:
 
 
 @contextmanager
-def serving(state: Path, database_url: str | None) -> Iterator[Settings]:
-    """Serve a new installation, configured with `TREE`; there is nothing in it that would start pilots."""
+def serving(state: Path, database_url: str | None, migration_url: str | None = None) -> Iterator[Settings]:
+    """Serve a new installation, configured with `TREE`; there is nothing in it that would start pilots.
+
+    Args:
+        state: Its directory.
+        database_url: Its database, empty; SQLite if not given.
+        migration_url: The same for the user that makes the tables, if that is another one.
+    """
     port = free_port()
     settings = Settings(
         state=str(state),
@@ -53,7 +59,7 @@ def serving(state: Path, database_url: str | None) -> Iterator[Settings]:
         database=DatabaseSettings(url=database_url),
     )
     make_master_key(settings)
-    asyncio.run(_migrate(settings.database_url()))
+    asyncio.run(_migrate(migration_url or settings.database_url()))
     config = uvicorn.Config(
         make_app(build(settings)), host="127.0.0.1", port=port, log_config=None, access_log=False
     )

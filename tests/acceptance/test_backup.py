@@ -40,7 +40,7 @@ def _play(
         "dirac_server_backup_dir": str(backups),
     }
     inventory = site.directory / "hosts.json"
-    groups = {name: {} for name in ("dirac_environment", "pilot_node", "dirac_config")}
+    groups = {name: {} for name in ("diracos", "pilot_node", "dirac_config")}
     groups["dirac_server"] = {"hosts": {"localhost": values}}
     inventory.write_text(json.dumps({"all": {"children": groups}}))
     done = subprocess.run(

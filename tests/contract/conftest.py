@@ -1,6 +1,7 @@
 """The same cases on every database: a migrated, empty one for each test.
 
-Migrating takes longer than most tests, so each engine is migrated once and emptied between the tests.
+Migrating takes longer than most tests, so each engine is migrated once and emptied between the tests. The
+user of the tests may read and write rows and nothing else, as that of an installation.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlalchemy import text
 
 from dirac.db.engine import Database
 from dirac.db.schema import migrate
+from dirac.db.tables import schema_lines
 from dirac.server.schema import LOCATIONS, all_tables
 from dirac.testing.time import FakeClock
 from tests.services.fixtures import DATABASES
@@ -36,16 +38,20 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def _mariadb_migrated(request: pytest.FixtureRequest) -> str:
-    url: str = request.getfixturevalue("mariadb_server").create_database()
+    server = request.getfixturevalue("mariadb_server")
+    url: str = server.create_database()
     asyncio.run(_migrate(url))
-    return url
+    user: str = server.create_user(url)
+    return user
 
 
 @pytest.fixture(scope="session")
 def _postgresql_migrated(request: pytest.FixtureRequest) -> str:
-    url: str = request.getfixturevalue("postgresql_server").create_database()
+    server = request.getfixturevalue("postgresql_server")
+    url: str = server.create_database()
+    user: str = server.create_user(url)
     asyncio.run(_migrate(url))
-    return url
+    return user
 
 
 @pytest.fixture(params=DATABASES)
@@ -62,13 +68,10 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 async def _empty(url: str) -> None:
     database = Database(url)
-    names = [table.name for table in all_tables()]
+    names = [table.name for table in all_tables() if table is not schema_lines]
     async with database.engine.begin() as connection:
-        if database.dialect == "postgresql":
-            await connection.execute(text(f"TRUNCATE {', '.join(names)} RESTART IDENTITY"))
-        else:
-            for name in names:
-                await connection.execute(text(f"DELETE FROM {name}"))
+        for name in names:
+            await connection.execute(text(f"DELETE FROM {name}"))
     await database.close()
 
 

@@ -37,12 +37,21 @@ PACKAGES = PackageSet(
 
 
 class MariaDB(Server):
-    """One MariaDB server and its databases."""
+    """One MariaDB server and its databases.
+
+    Args:
+        programs: What to run.
+        tls: Files of its certificate and of the key to it; without, it speaks no TLS.
+        options: More options of the server's command line.
+    """
 
     title = PACKAGES.title
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(
+        self, programs: Programs, tls: tuple[Path, Path] | None = None, options: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(programs)
+        self._options = (*options, *((f"--ssl-cert={tls[0]}", f"--ssl-key={tls[1]}") if tls else ()))
         self.data = self.directory / "data"
         self._administrator: Administrator | None = None
         self._connection: Any = None
@@ -56,6 +65,18 @@ class MariaDB(Server):
         name = f"test_{secrets.token_hex(6)}"
         self.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
         return f"mariadb+asyncmy://{self.user}:{self.password}@{LOOPBACK}:{self.port}/{name}?charset=utf8mb4"
+
+    def create_user(self, url: str, rights: str = "SELECT, INSERT, UPDATE, DELETE") -> str:
+        """Make a user with these rights on a database of `create_database`.
+
+        Returns:
+            The database's URL for that user.
+        """
+        name, password = f"user_{secrets.token_hex(6)}", secrets.token_hex(12)
+        account = f"{name}@'{LOOPBACK}'"
+        self.execute(f"CREATE USER {account} IDENTIFIED BY '{password}'")
+        self.execute(f"GRANT {rights} ON {urlsplit(url).path.removeprefix('/')}.* TO {account}")
+        return url.replace(f"{self.user}:{self.password}@", f"{name}:{password}@")
 
     def drop_database(self, url: str) -> None:
         """Remove a database that `create_database` made."""
@@ -97,6 +118,7 @@ class MariaDB(Server):
             "--skip-name-resolve",
             "--performance-schema=OFF",
             "--max-connections=500",
+            *self._options,
         )
 
     def _command(self) -> list[str]:

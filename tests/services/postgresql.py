@@ -19,7 +19,7 @@ from .server import LOOPBACK, Administrator, Server, copy_for_all, greeting, rea
 
 _UNPRIVILEGED = "nobody"
 # Frontend/backend protocol 3.0, "SSLRequest": any server answers it, ours with "no".
-_SSL_REQUEST, _NO_SSL = struct.pack("!ii", 8, 80877103), b"N"
+_SSL_REQUEST, _NO_SSL, _WITH_SSL = struct.pack("!ii", 8, 80877103), b"N", b"S"
 
 
 def _binaries(root: Path) -> Path | None:
@@ -64,13 +64,19 @@ _SETTINGS = {
 
 
 class PostgreSQL(Server):
-    """One PostgreSQL server and its databases."""
+    """One PostgreSQL server and its databases.
+
+    Args:
+        programs: What to run.
+        tls: Files of its certificate and of the key to it; without, it speaks no TLS.
+    """
 
     title = PACKAGES.title
     end_signal = signal.SIGQUIT  # at once, but gives System V memory back, which would outlive a SIGKILL
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Programs, tls: tuple[Path, Path] | None = None) -> None:
         super().__init__(programs)
+        self._tls = tls
         self._administrator: Administrator | None = None
         self._connection: asyncpg.Connection[Any] | None = None
         # PostgreSQL refuses to run as root.
@@ -87,6 +93,48 @@ class PostgreSQL(Server):
         # Where no disk is waited for, copying files is a third cheaper than logging every page.
         self.execute(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY FILE_COPY")
         return f"postgresql+asyncpg://{self.user}:{self.password}@{LOOPBACK}:{self.port}/{name}"
+
+    def create_user(self, url: str, *, owner: str | None = None) -> str:
+        """Make a user that may read and write rows of the tables that another one makes.
+
+        Args:
+            url: A database of `create_database`.
+            owner: URL of the user that makes the tables; the administrator if not given.
+
+        Returns:
+            The database's URL for the new user.
+        """
+        made, name = self._user(url)
+        role = f"FOR ROLE {urlsplit(owner).username}" if owner else ""
+        defaults = f"ALTER DEFAULT PRIVILEGES {role} IN SCHEMA public GRANT"
+        self._administer(url, f"{defaults} SELECT, INSERT, UPDATE, DELETE ON TABLES TO {name}")
+        self._administer(url, f"{defaults} USAGE ON SEQUENCES TO {name}")
+        return made
+
+    def create_owner(self, url: str) -> str:
+        """Make a user that may make tables, and owns no more than those; return the URL for it."""
+        made, name = self._user(url)
+        self._administer(url, f"GRANT CREATE ON SCHEMA public TO {name}")
+        return made
+
+    def _user(self, url: str) -> tuple[str, str]:
+        name, password = f"user_{secrets.token_hex(6)}", secrets.token_hex(12)
+        self.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+        return url.replace(f"{self.user}:{self.password}@", f"{name}:{password}@"), name
+
+    def _administer(self, url: str, statement: str) -> None:
+        """Run a statement as the administrator in a database of `create_database`."""
+
+        async def run() -> None:
+            connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        self.execute("SELECT 1")  # makes the administrator
+        assert self._administrator is not None
+        self._administrator.run(run())
 
     def drop_database(self, url: str) -> None:
         """Remove a database that `create_database` made, even from under its clients."""
@@ -112,7 +160,7 @@ class PostgreSQL(Server):
     def _launch(self) -> None:
         if not self.data.exists():
             self._make_data()
-        options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        options = [f"--{name}={value}" for name, value in {**_SETTINGS, **self._tls_settings()}.items()]
         self._run(
             self._program("postgres"),
             "-D",
@@ -122,6 +170,18 @@ class PostgreSQL(Server):
             *options,
             uid=self._uid,
         )
+
+    def _tls_settings(self) -> dict[str, str]:
+        """Copy certificate and key to where the server can read them, and nobody else the key."""
+        if self._tls is None:
+            return {}
+        copies = self.directory / "server.pem", self.directory / "server.key"
+        for source, copy in zip(self._tls, copies, strict=True):
+            copy.touch(0o600)
+            copy.write_bytes(source.read_bytes())
+            if self._uid is not None:
+                os.chown(copy, self._uid, -1)
+        return {"ssl": "on", "ssl_cert_file": str(copies[0]), "ssl_key_file": str(copies[1])}
 
     def _make_data(self) -> None:
         password = self.directory / "password"
@@ -154,7 +214,7 @@ class PostgreSQL(Server):
         return binaries / name
 
     def _answers(self) -> bool:
-        if greeting(self.port, _SSL_REQUEST) != _NO_SSL:
+        if greeting(self.port, _SSL_REQUEST) != (_NO_SSL if self._tls is None else _WITH_SSL):
             return False
         try:
             return self.execute("SELECT 1") == [(1,)]

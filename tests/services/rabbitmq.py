@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from .certificates import Authority
 from .packages import PackageSet, Programs, first_version
 from .server import LOOPBACK, Server, greeting
 
@@ -73,13 +74,19 @@ PACKAGES = PackageSet(
 
 
 class RabbitMQ(Server):
-    """One RabbitMQ broker, with the virtual host ``/`` and one user."""
+    """One RabbitMQ broker, with the virtual host ``/`` and one user.
+
+    Args:
+        programs: What to run.
+        certificates: Where its certificate comes from, to speak TLS as well.
+    """
 
     title = PACKAGES.title
-    port_names = ("main", "names", "nodes")
+    port_names = ("main", "names", "nodes", "tls")
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Programs, certificates: Authority | None = None) -> None:
         super().__init__(programs)
+        self.certificates = certificates
         erlang, broker = _erlang(programs.root), _broker(programs.root)
         assert erlang is not None
         assert broker is not None
@@ -89,6 +96,11 @@ class RabbitMQ(Server):
     def url(self) -> str:
         """Where clients connect to."""
         return f"amqp://{self.user}:{self.password}@{LOOPBACK}:{self.port}//"
+
+    @property
+    def tls_url(self) -> str:
+        """Where clients connect to that speak TLS."""
+        return f"amqps://{self.user}:{self.password}@localhost:{self.ports['tls']}//"
 
     def _launch(self) -> None:
         env = self._environment()
@@ -111,6 +123,7 @@ class RabbitMQ(Server):
         config.touch(0o600)
         config.write_text(
             _CONFIG.format(address=LOOPBACK, port=self.port, user=self.user, password=self.password)
+            + self._tls()
         )
         plugins.write_text("[].\n")
         libraries = self._libraries()
@@ -133,6 +146,16 @@ class RabbitMQ(Server):
             "RABBITMQ_LOG_BASE": str(self.directory / "logs"),
             "RABBITMQ_LOGS": "-",
         }
+
+    def _tls(self) -> str:
+        if self.certificates is None:
+            return ""
+        certificate, key = self.certificates.certify("broker")
+        return (
+            f"listeners.ssl.1 = {LOOPBACK}:{self.ports['tls']}\n"
+            f"ssl_options.cacertfile = {self.certificates.ca}\n"
+            f"ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\n"
+        )
 
     def _libraries(self) -> Path:
         """Link together the applications that the broker itself needs.

@@ -36,7 +36,6 @@ class Token(msgspec.Struct, frozen=True):
 
     access_token: str
     expires_at: datetime | None = None
-    refresh_token: str | None = None
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):

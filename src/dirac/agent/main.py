@@ -23,6 +23,7 @@ async def _run(settings: AgentSettings) -> int:
     server = HttpPilotServer(settings)
     agent = JobAgent(settings, server=server, clock=SystemClock(), entropy=SystemEntropy())
     work = asyncio.create_task(agent.run())
+    keeper = asyncio.create_task(server.keep_token())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, work.cancel)
@@ -33,6 +34,7 @@ async def _run(settings: AgentSettings) -> int:
         await server.set_pilot_status(PilotStatus.ABORTED, "told to stop")
         return _TERMINATED
     finally:
+        keeper.cancel()
         await server.close()
     return 0
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dirac.agent.ports import JobServer
+from dirac.agent.tokens import PilotTokens
 from dirac.client.aio.client import AsyncClient
-from dirac.client.aio.tokens import MemoryTokens
-from dirac.client.session import Login
 from dirac.core.entropy import Entropy
 from dirac.core.errors import ConflictError, DiracError, NotFoundError
 from dirac.core.time import Clock, SystemClock
 from dirac.formats.archive import unpack
+from dirac.systems.identity.models import TokenResponse
 from dirac.systems.workload.models import (
     HeartbeatData,
     JobCommand,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 _PATIENCE = 600.0
 # A pilot on its way out is about to be killed: it says so once or twice and goes.
 _FAREWELL = 20.0
-_UNLIMITED = datetime(9999, 1, 1, tzinfo=UTC)
 _UNKNOWN = "there is no job"
 
 
@@ -67,14 +66,9 @@ class HttpPilotServer:
         self._clock: Clock = clock or SystemClock()
         self._entropy = entropy
         self._transport = transport
-        self._client = self._connect(None)
-        token = settings.token
-        login = Login(
-            access_token=token.access_token,
-            expires=token.expires_at or _UNLIMITED,
-            refresh_token=token.refresh_token,
-        )
-        self._client = self._connect(MemoryTokens(login, self._client.auth.refresh, self._clock))
+        given = settings.token
+        self._tokens = PilotTokens(given.access_token, given.expires_at, self._renewed, self._clock)
+        self._client = self._connect(self._tokens)
 
     async def match(self, request: MatchRequest) -> MatchAnswer:
         """Ask for work; sent again with the same identifier, so that no job is lost with an answer."""
@@ -90,14 +84,25 @@ class HttpPilotServer:
         """Return the server as this run of this job may use it."""
         return HttpJobServer(self._connect(FixedToken(token)), job_id, heartbeat_seconds)
 
+    async def keep_token(self) -> None:
+        """Renew the pilot's token for as long as the server does; to be run beside everything else."""
+        await self._tokens.keep()
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    def _connect(self, tokens: MemoryTokens | FixedToken | None) -> AsyncClient:
+    async def _renewed(self, token: str) -> TokenResponse:
+        client = self._connect(FixedToken(token))
+        try:
+            return await client.within(_FAREWELL).pilots.renew()
+        finally:
+            await client.aclose()
+
+    def _connect(self, tokens: PilotTokens | FixedToken) -> AsyncClient:
         return AsyncClient(
             self._server,
-            token=tokens or FixedToken(None),
+            token=tokens,
             deadline=_PATIENCE,
             clock=self._clock,
             entropy=self._entropy,

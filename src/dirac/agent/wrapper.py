@@ -15,6 +15,7 @@ from dirac.agent.payload import Payload, tail
 from dirac.agent.ports import JobServer
 from dirac.core.errors import ConflictError, DiracError, NotFoundError
 from dirac.core.time import Clock
+from dirac.core.trust import TRUST_VARIABLES
 from dirac.formats.archive import pack
 from dirac.formats.description import JobDescription
 from dirac.systems.workload.models import JobStatus, JobStatusUpdate, MatchedJob
@@ -22,7 +23,7 @@ from dirac.systems.workload.models import JobStatus, JobStatusUpdate, MatchedJob
 log = logging.getLogger(__name__)
 
 _SOURCE = "JobWrapper"
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "X509_CERT_DIR", "DIRACOS")
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DIRACOS", *TRUST_VARIABLES)
 _ERROR_TAIL = "StandardErrorTail"
 
 

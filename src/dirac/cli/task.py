@@ -67,3 +67,23 @@ def retry(
         print_json({"retried": ids})
     else:
         print(f"{len(ids)} task{'s' if len(ids) > 1 else ''} will be tried again.")
+
+
+@command(
+    "dirac task echo --wait 30  # fails with the reason if it is not done in that time",
+    "dirac task echo --json  # an object: id, name, state, tries, created, due, error",
+)
+def echo(
+    ctx: typer.Context,
+    wait: Annotated[
+        float, typer.Option("--wait", "-w", metavar="SECONDS", min=0, help="Wait until it is done.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Have work done that does nothing, to see that background work is done."""
+    with client(ctx) as dirac:
+        task = dirac.tasks.echo(wait=wait)
+    if as_json:
+        print_json(task)
+    else:
+        print_table([{name: getattr(task, name) for name in _COLUMNS}], _COLUMNS)

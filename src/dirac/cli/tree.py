@@ -90,6 +90,29 @@ TASK = Branch(
     {
         "list": Leaf(f"{_CLI}.task:list_tasks", "List background work"),
         "retry": Leaf(f"{_CLI}.task:retry", "Try given-up work again"),
+        "echo": Leaf(f"{_CLI}.task:echo", "See that background work is done"),
+    },
+)
+
+SITE = Branch(
+    "Take hosts to a running site, and look after it",
+    {
+        "new": Leaf(f"{_CLI}.site.new:new", "Write the files of a new site"),
+        "list": Leaf(f"{_CLI}.site.look:list_sites", "List the sites"),
+        "plan": Leaf(f"{_CLI}.site.run:plan", "Show what deploy would change"),
+        "deploy": Leaf(f"{_CLI}.site.run:deploy", "Bring hosts to what the inventory says"),
+        "status": Leaf(f"{_CLI}.site.run:status", "Show what runs where"),
+        "verify": Leaf(f"{_CLI}.site.run:verify", "Ask the services themselves, with real jobs"),
+        "doctor": Leaf(f"{_CLI}.site.run:doctor", "Find faults, and what mends them"),
+        "reconfigure": Leaf(f"{_CLI}.site.run:reconfigure", "Bring settings to what the inventory says"),
+        "upgrade": Leaf(f"{_CLI}.site.run:upgrade", "Bring a running site to this version"),
+        "rollback": Leaf(f"{_CLI}.site.run:rollback", "Go back to the version before"),
+        "backup": Leaf(f"{_CLI}.site.run:backup", "Back up everything as one set"),
+        "restore": Leaf(f"{_CLI}.site.run:restore", "Put a backup in place"),
+        "rotate-secrets": Leaf(f"{_CLI}.site.run:rotate_secrets", "Give a site new secrets"),
+        "add-vo": Leaf(f"{_CLI}.site.vo:add_vo", "Add a virtual organisation"),
+        "remove": Leaf(f"{_CLI}.site.run:remove", "Take a site away, with its data"),
+        "secrets": Leaf(f"{_CLI}.site.look:secrets", "List secrets and their ages, not their values"),
     },
 )
 
@@ -117,7 +140,7 @@ TREE = Root(
             "whoami": Leaf(f"{_CLI}.login:whoami", "Show who you are to the server"),
         },
         "Work": {"job": JOB, "pilot": PILOT},
-        "Operation": {"config": CONFIG, "task": TASK},
+        "Operation": {"config": CONFIG, "task": TASK, "site": SITE},
         "This program": {
             "completion": Leaf(f"{_CLI}.completion:completion", "Print the completion for your shell"),
             "demo": DEMO,

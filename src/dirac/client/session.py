@@ -10,6 +10,9 @@ Credentials are kept in ``$XDG_CACHE_HOME/dirac/credentials.json`` (``~/.cache``
 names another file), readable by nobody else, one login per server and VO. The VO is the argument, else
 ``DIRAC_VO``, else the one of the last login, else the configuration file's. ``DIRAC_TOKEN_FILE`` names a file
 that holds a ready access token, which then is used instead.
+
+The server's certificate is believed if an authority of this machine signed it, or one of the PEM file
+``DIRAC_CA_FILE``, else ``ca_file`` in the configuration file.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any
 import msgspec
 
 from dirac.core.errors import InvalidInputError, UnavailableError
+from dirac.core.trust import CA_FILE
 
 _FORMAT = 1
 
@@ -65,6 +69,7 @@ class Session:
         vo: The VO that was asked for; None for that of the last login.
         default_vo: The VO to log in to when nothing else is known.
         token_file: A file that holds a ready access token.
+        ca_file: Authorities of the server's certificate, beside those of the machine.
     """
 
     def __init__(
@@ -75,10 +80,12 @@ class Session:
         vo: str | None = None,
         default_vo: str | None = None,
         token_file: Path | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         self.server = server.rstrip("/")
         self.credentials = credentials
         self.token_file = token_file
+        self.ca_file = ca_file
         self._vo = vo
         self._default_vo = default_vo
 
@@ -217,12 +224,14 @@ def find_session(
     named = environ.get("DIRAC_CREDENTIALS")
     cache = _directory(environ, "XDG_CACHE_HOME", ".cache")
     token_file = environ.get("DIRAC_TOKEN_FILE")
+    ca_file = environ.get(CA_FILE) or config.get("ca_file")
     return Session(
         server,
         Path(named) if named else cache / "credentials.json",
         vo=vo or environ.get("DIRAC_VO") or None,
         default_vo=config.get("vo"),
         token_file=Path(token_file) if token_file else None,
+        ca_file=Path(ca_file) if ca_file else None,
     )
 
 
@@ -246,7 +255,7 @@ def _read_config(file: Path) -> dict[str, Any]:
         config = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"no valid TOML: {error}", where=str(file)) from None
-    for name in ("server", "vo"):
+    for name in ("server", "vo", "ca_file"):
         if not isinstance(config.get(name, ""), str):
             raise InvalidInputError(f"{name} is no text", where=str(file))
     return config

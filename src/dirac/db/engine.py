@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy.pool import StaticPool
 from dirac.core.entropy import Entropy, SystemEntropy
 from dirac.core.errors import InvalidInputError, UnavailableError
 from dirac.core.time import Clock, SystemClock
+from dirac.db import connecting
 from dirac.db.transaction import Transaction
 
 U = TypeVar("U")
@@ -66,6 +68,10 @@ class Database:
         clock: Time of the units of work.
         entropy: Source of the identifiers that are made here.
         pool_size: Connections kept open.
+        tls: What the server's certificate is verified with; without, connections need not be encrypted.
+
+    Raises:
+        InvalidInputError: The address is of no use.
     """
 
     def __init__(
@@ -75,13 +81,14 @@ class Database:
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         pool_size: int = 10,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         parsed = parse_url(url)
         self.url = parsed
         self.dialect: Dialect = parsed.get_backend_name()  # type: ignore[assignment]  # by parse_url
         self.clock = clock or SystemClock()
         self.entropy = entropy or SystemEntropy()
-        self.engine = _make_engine(parsed, pool_size)
+        self.engine = _make_engine(parsed, pool_size, tls)
         self.committed: list[Callable[[Transaction], None]] = []
         # SQLite has one writer at a time: waiting here is fair and idle, waiting there is neither.
         self._writer: AbstractAsyncContextManager[Any] = (
@@ -121,12 +128,32 @@ class Database:
             raise
 
     @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        """Open a connection for what is not a unit of work: looking at the schema, changing it.
+
+        Raises:
+            UnavailableError: There is none; the message is for operators and says why, and what to do.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self.engine.connect())
+            except Exception as error:
+                if isinstance(error, (DBAPIError, PoolTimeoutError)) or connecting.passes(error):
+                    raise connecting.unreachable(error, self.url) from error
+                raise
+            yield connection
+
+    @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
         async with AsyncExitStack() as stack:
             try:
                 connection = await stack.enter_async_context(self.engine.connect())
-            except (OSError, PoolTimeoutError) as error:  # asyncpg's own, and all connections in use
-                raise _unavailable(type(error).__name__, committing=False) from error
+            except DBAPIError:
+                raise
+            except Exception as error:  # asyncpg's own, and all connections in use
+                if isinstance(error, PoolTimeoutError) or connecting.passes(error):
+                    raise _unavailable(type(error).__name__, committing=False) from error
+                raise
             yield connection
 
     async def close(self) -> None:
@@ -193,7 +220,7 @@ def _passes(error: DBAPIError) -> bool:
     return state in ("40001", "40P01", "55P03", "57P01")
 
 
-def _make_engine(url: URL, pool_size: int) -> AsyncEngine:
+def _make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncEngine:
     options: dict[str, Any] = {
         "json_serializer": lambda value: orjson.dumps(value).decode(),
         "json_deserializer": orjson.loads,
@@ -208,6 +235,8 @@ def _make_engine(url: URL, pool_size: int) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
+    if tls is not None:
+        options["connect_args"] = {"ssl": tls}
     return create_async_engine(
         url,
         isolation_level="READ COMMITTED",

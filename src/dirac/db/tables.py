@@ -73,3 +73,11 @@ idempotency = Table(
     Column("answer", LongText, nullable=False),
     Column("created", UtcDateTime, nullable=False, index=True),
 )
+
+schema_lines = Table(
+    "schema_line",
+    metadata,
+    Column("line", String(64), primary_key=True),
+    # The last contract revision that was begun; code that knows it can work with this database.
+    Column("compatible_from", String(64)),
+)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     case,
     delete,
     insert,
+    literal_column,
     select,
     text,
     update,
@@ -28,7 +29,8 @@ from dirac.core.errors import ConflictError, InvalidInputError
 from dirac.core.unit import Event
 from dirac.db.tables import events, idempotency, tasks
 
-_BULK = 1000  # rows of one statement; databases take some 32 000 values at a time
+_BULK = 1000  # rows of one statement
+_MOST_VALUES = 32_000  # of one statement: PostgreSQL counts them in 16 bits with a sign, SQLite takes 32 766
 
 
 class Transaction:
@@ -67,22 +69,27 @@ class Transaction:
         await self.execute(select(1))
 
     async def insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Insert those rows whose unique keys are not there yet; return how many that were."""
-        return sum(
-            [await self._insert_missing(table, rows[i : i + _BULK]) for i in range(0, len(rows), _BULK)]
-        )
+        """Insert those rows whose unique keys are not there yet; return how many that were.
+
+        All rows name the same columns.
+        """
+        if not rows:
+            return 0
+        most = min(_BULK, _MOST_VALUES // len(rows[0]))
+        return sum([await self._insert_missing(table, rows[i : i + most]) for i in range(0, len(rows), most)])
 
     async def _insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-        values = [dict(row) for row in rows]
+        # What is returned tells apart what was inserted. A statement without its values is compiled once.
+        first = next(iter(table.primary_key))
         if self.dialect != "mariadb":
             dialect = sqlite if self.dialect == "sqlite" else postgresql
-            return (
-                await self.execute(dialect.insert(table).values(values).on_conflict_do_nothing())
-            ).rowcount
-        count = (await self.execute(mysql.insert(table).prefix_with("IGNORE").values(values))).rowcount
+            statement = dialect.insert(table).on_conflict_do_nothing().returning(first)
+            return len((await self.execute(statement, rows)).all())
+        ignoring = mysql.insert(table).prefix_with("IGNORE").returning(first)
+        count = len((await self.execute(ignoring, rows)).all())
         # IGNORE also cuts what is too long for its column; each row that was there is one warning.
         warnings = (await self.execute(text("SELECT @@warning_count"))).scalar_one()
-        if warnings > len(values) - count:
+        if warnings > len(rows) - count:
             raise InvalidInputError(f"a value does not fit into the table {table.name!r}")
         return count
 
@@ -99,11 +106,16 @@ class Transaction:
         *,
         key: str | None = None,
         delay: float = 0.0,
-    ) -> None:
-        """Ask for background work, handed out after the commit."""
+    ) -> str:
+        """Ask for background work, handed out after the commit.
+
+        Returns:
+            Its identifier; without meaning if other work waits under the same key.
+        """
+        entry_id = uuid7(self._entropy, self._now.timestamp()).hex
         self._tasks.append(
             {
-                "id": uuid7(self._entropy, self._now.timestamp()).hex,
+                "id": entry_id,
                 "name": task,
                 "args": dict(args or {}),
                 "pending_key": key,
@@ -113,6 +125,7 @@ class Transaction:
                 "created": self._now,
             }
         )
+        return entry_id
 
     def complete(self, entry: str) -> None:
         """Mark a task's entry as done; if it is already, the transaction fails with a ConflictError."""
@@ -172,15 +185,15 @@ class Transaction:
             if task["pending_key"] is not None:
                 keyed[task["pending_key"]] = task  # the earliest
         rows = [keyed[key] for key in sorted(keyed)]  # in one order everywhere: no deadlock
-        for start in range(0, len(rows), _BULK):
-            await self.execute(self._keyed(rows[start : start + _BULK]))
+        if rows:
+            await self.execute(self._keyed(), rows)
 
-    def _keyed(self, rows: list[dict[str, Any]]) -> Any:
+    def _keyed(self) -> Any:
         if self.dialect == "mariadb":
-            statement = mysql.insert(tasks).values(rows)
+            statement = mysql.insert(tasks)
             return statement.on_duplicate_key_update(due=_earlier(statement.inserted.due))
         dialect = sqlite if self.dialect == "sqlite" else postgresql
-        upsert = dialect.insert(tasks).values(rows)
+        upsert = dialect.insert(tasks)
         return upsert.on_conflict_do_update(
             index_elements=[tasks.c.pending_key], set_={"due": _earlier(upsert.excluded.due)}
         )
@@ -207,5 +220,6 @@ class Transaction:
 
 def _earlier(due: ColumnElement[datetime]) -> ColumnElement[datetime]:
     """Return the earlier moment for an entry that nobody has tried yet; others keep their own."""
-    waits = and_(tasks.c.state == "Pending", tasks.c.tries == 0)
+    # As literals: asyncmy takes no parameters behind the values when several rows are given at once.
+    waits = and_(tasks.c.state == literal_column("'Pending'"), tasks.c.tries == literal_column("0"))
     return case((and_(waits, due < tasks.c.due), due), else_=tasks.c.due)

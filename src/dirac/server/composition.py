@@ -23,6 +23,7 @@ from dirac.db.revisions import require_current
 from dirac.resources.storage.base import ObjectStore
 from dirac.resources.storage.directory import UPLOAD_PATH, DirectoryStore
 from dirac.server import health, housekeeping
+from dirac.server.database import open_database
 from dirac.server.elements import ConfiguredElements, make_element
 from dirac.server.schema import LOCATIONS
 from dirac.server.settings import Settings
@@ -43,6 +44,7 @@ from dirac.systems.workload import tasks as workload_tasks
 from dirac.systems.workload.logic.assembly import WorkloadSystem
 from dirac.systems.workload.settings import PilotProgram
 from dirac.systems.workload.store.unit import WorkloadUnit
+from dirac.transport.drain import Drain
 
 _OPERATOR = frozenset({Property.SERVICE_ADMINISTRATOR, Property.CS_ADMINISTRATOR, Property.OPERATOR})
 _RENEW_BEFORE = timedelta(days=2)
@@ -55,6 +57,7 @@ class Installation:
     Attributes:
         provided: What routes and tasks may ask for, by type.
         unlimited: Paths with a limit of their own for the size of a body.
+        drain: Announces the end of this process: those who wait for work are answered.
     """
 
     settings: Settings
@@ -67,6 +70,7 @@ class Installation:
     tasks: Mapping[str, Task]
     provided: Mapping[type, Any]
     unlimited: frozenset[str]
+    drain: Drain
 
     def provide(self, kind: type) -> Any:
         """Return the object of a type."""
@@ -78,7 +82,7 @@ class Installation:
         Raises:
             UnauthenticatedError: It is none of ours, or expired.
         """
-        return await self.identity.tokens.authenticate(token)
+        return await self.identity.authenticate(token)
 
     async def begin(self) -> None:
         """Prepare for the first request.
@@ -98,9 +102,7 @@ class Installation:
 def build(settings: Settings) -> Installation:
     """Put an installation together from one server's settings."""
     clock, entropy = SystemClock(), SystemEntropy()
-    database = Database(
-        settings.database_url(), clock=clock, entropy=entropy, pool_size=settings.database.pool_size
-    )
+    database = open_database(settings, clock=clock, entropy=entropy)
 
     async def pilot_life() -> int:
         return (await configuration.current()).tree.pilot.token_seconds
@@ -140,7 +142,9 @@ def build(settings: Settings) -> Installation:
     declared = (*identity_tasks.TASKS, *workload_tasks.TASKS, *housekeeping.TASKS)
     tasks = {task.name: task for task in declared}
     outbox = Outbox(database, tasks)
-    provided = {Database: database, Outbox: outbox, Configuration: configuration}
+    drain = Drain()
+    drain.listeners.append(workload.signals.end)
+    provided = {Database: database, Outbox: outbox, Configuration: configuration, Drain: drain}
     provided |= identity.provided() | workload.provided()
     routers = [health.health, health.operations]
     routers += [*identity_api.routers, *configuration_api.routers, *workload_api.routers]
@@ -158,16 +162,17 @@ def build(settings: Settings) -> Installation:
         tasks=tasks,
         provided=provided,
         unlimited=frozenset({UPLOAD_PATH}),
+        drain=drain,
     )
 
 
 def make_store(settings: Settings) -> ObjectStore:
     """Return the store of the sandboxes."""
-    chosen = settings.sandboxes
-    if chosen.type == "directory" and not chosen.settings:
+    kind, given = settings.sandboxes.type, settings.sandbox_settings()
+    if kind == "directory" and not given:
         key = HKDF(SHA256(), 32, salt=None, info=b"dirac sandbox store").derive(settings.master_key())
         return DirectoryStore(settings.path("sandboxes"), settings.http.url, key)
-    store: ObjectStore = plugins.load("dirac.storage", chosen.type).from_settings(chosen.settings)
+    store: ObjectStore = plugins.load("dirac.storage", kind).from_settings(given)
     return store
 
 

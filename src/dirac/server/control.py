@@ -14,6 +14,7 @@ import hashlib
 import os
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from types import MappingProxyType
 
@@ -33,6 +34,7 @@ from dirac.server.settings import Settings
 _PATIENCE = 20.0
 _STOP_PATIENCE = 20.0
 _LOOK = 0.02
+_ANSWER = 2
 _TAIL = 15
 _BACKLOG = 2048
 _PROGRAM = (sys.executable, "-m", "dirac.server.main")
@@ -58,31 +60,36 @@ def origin(settings: Settings) -> str:
 
 
 @contextmanager
-def hold(settings: Settings) -> Iterator[None]:
-    """Be the one running server of a state directory.
+def hold(settings: Settings, instance: int = 1) -> Iterator[None]:
+    """Be the one running server of a state directory and of a number.
 
     Raises:
         ConflictError: There is one already.
     """
     state = Path(settings.state)
     state.mkdir(parents=True, exist_ok=True)
-    with (state / "server.lock").open("a") as lock:  # to close it anywhere in this process drops the lock
+    with (state / f"{_file(instance)}.lock").open("a") as lock:  # closing it anywhere here drops it
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # POSIX leaves the choice
+            number = "" if instance == 1 else f" --instance {instance}"
             raise ConflictError(
-                f"a server of {state} is running", hint="Stop it: dirac-server stop"
+                f"a server of {state} is running", hint=f"Stop it: dirac-server stop{number}"
             ) from None
         note = msgspec.json.encode(Running(pid=os.getpid(), origin=origin(settings)))
-        write_secret(state / "server.json", note.decode())
+        write_secret(state / f"{_file(instance)}.json", note.decode())
         yield
 
 
-def running(settings: Settings) -> Running | None:
-    """Return the running server of a state directory, None if there is none."""
+def _file(instance: int) -> str:
+    return "server" if instance == 1 else f"server-{instance}"
+
+
+def running(settings: Settings, instance: int = 1) -> Running | None:
+    """Return the running server of a state directory and of a number, None if there is none."""
     state = Path(settings.state)
     try:
-        with (state / "server.lock").open("rb") as lock:
+        with (state / f"{_file(instance)}.lock").open("rb") as lock:
             answer = fcntl.fcntl(lock, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     except FileNotFoundError:
         return None
@@ -90,7 +97,7 @@ def running(settings: Settings) -> Running | None:
     if kind == fcntl.F_UNLCK:
         return None
     with suppress(OSError, msgspec.DecodeError):
-        note = msgspec.json.decode((state / "server.json").read_bytes(), type=Running)
+        note = msgspec.json.decode((state / f"{_file(instance)}.json").read_bytes(), type=Running)
         if note.pid == pid:
             return note
     return Running(pid=pid, origin="")  # it has just begun
@@ -140,14 +147,38 @@ def accepts(settings: Settings, token: str, *, seconds: float) -> bool:
 
 
 def _answers(settings: Settings, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> bool:
-    connection = HTTPConnection(settings.http.host, settings.http.port, timeout=2)
+    connection = _connection(settings)
     try:
+        connection.connect()
+        if headers and not _is_ours(settings, connection):
+            return False  # no stranger on our port gets a token
         connection.request("GET", path, headers=dict(headers))
         return connection.getresponse().status == 200
-    except (OSError, HTTPException):
+    except (OSError, ValueError, HTTPException):  # ValueError: no certificate in the file
         return False
     finally:
         connection.close()
+
+
+def _connection(settings: Settings) -> HTTPConnection:
+    host, port = settings.http.host, settings.http.port
+    if settings.http.tls_certificate is None:
+        return HTTPConnection(host, port, timeout=_ANSWER)
+    # Addresses to listen on are in no certificate; who gets to see a secret is compared in full.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return HTTPSConnection(host, port, timeout=_ANSWER, context=context)
+
+
+def _is_ours(settings: Settings, connection: HTTPConnection) -> bool:
+    if settings.http.tls_certificate is None:
+        return True
+    text = settings.path(settings.http.tls_certificate).read_text("ascii")
+    first = text[text.index(ssl.PEM_HEADER) : text.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)]
+    connected = connection.sock
+    shown = connected.getpeercert(binary_form=True) if isinstance(connected, ssl.SSLSocket) else None
+    return bool(shown == ssl.PEM_cert_to_DER_cert(first))
 
 
 def start(settings: Settings, settings_file: Path, program: Sequence[str] = _PROGRAM) -> float:
@@ -187,19 +218,19 @@ def start(settings: Settings, settings_file: Path, program: Sequence[str] = _PRO
     raise UnavailableError(f"the server did not answer within {_PATIENCE} s:\n{_log_tail(settings)}")
 
 
-def stop(settings: Settings) -> bool:
+def stop(settings: Settings, instance: int = 1) -> bool:
     """Stop the server and wait for its end; returns whether there was one.
 
     Raises:
         UnavailableError: It does not end.
     """
-    found = running(settings)
+    found = running(settings, instance)
     if found is None:
         return False
     with suppress(ProcessLookupError):  # it has just ended
         os.kill(found.pid, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_PATIENCE
-    while running(settings) is not None:
+    deadline = time.monotonic() + settings.http.drain_seconds + _STOP_PATIENCE
+    while running(settings, instance) is not None:
         if time.monotonic() > deadline:
             raise UnavailableError(
                 f"the server (process {found.pid}) does not end", hint=f"kill -9 {found.pid}"

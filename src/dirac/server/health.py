@@ -8,7 +8,10 @@ from typing import Annotated
 from dirac.core.errors import InvalidInputError, NotAllowedError, UnavailableError
 from dirac.db.engine import Database
 from dirac.db.outbox import ListedTask, Outbox
+from dirac.server.census import find_task
+from dirac.server.housekeeping import ECHO
 from dirac.systems.identity.models import Identity, Property
+from dirac.transport.drain import Drain
 from dirac.transport.routing import SystemRouter, allowed, open_to_all, provided
 
 health = SystemRouter("/api/health", "health")
@@ -34,8 +37,16 @@ async def live() -> dict[str, str]:
 
 
 @health.get("/ready", dependencies=[_OPEN], include_in_schema=False)
-async def ready(database: Annotated[Database, provided(Database)]) -> dict[str, str]:
-    """Say that requests can be served: the database answers."""
+async def ready(
+    database: Annotated[Database, provided(Database)], drain: Annotated[Drain, provided(Drain)]
+) -> dict[str, str]:
+    """Say that requests can be served and may be sent: the database answers, and the end is not near."""
+    if drain.begun:
+        raise UnavailableError("draining: this server is about to end", retry_after=1.0)
+    return await _answers(database)
+
+
+async def _answers(database: Database) -> dict[str, str]:
     try:
         async with asyncio.timeout(_PATIENCE), database.read() as tx:
             await tx.ping()
@@ -47,7 +58,7 @@ async def ready(database: Annotated[Database, provided(Database)]) -> dict[str, 
 @health.get("/startup", dependencies=[_OPEN], include_in_schema=False)
 async def startup(database: Annotated[Database, provided(Database)]) -> dict[str, str]:
     """Say that the start is over."""
-    return await ready(database)
+    return await _answers(database)
 
 
 @operations.get("")
@@ -61,6 +72,26 @@ async def list_tasks(
     if state not in _STATES:
         raise InvalidInputError(f"no state {state!r}", hint=f"States are {', '.join(_STATES)}")
     return await outbox.listed([state], max(1, min(limit, 1000)))
+
+
+@operations.post("/echo", status_code=201)
+async def echo(
+    caller: Annotated[Identity, allowed(operate)], database: Annotated[Database, provided(Database)]
+) -> ListedTask:
+    """Enqueue work that does nothing: that it is done proves that relay, broker and worker work."""
+    async with database.write() as tx:
+        entry_id = tx.enqueue(ECHO)
+    return await find_task(database, entry_id)
+
+
+@operations.get("/{entry_id}")
+async def get_task(
+    entry_id: str,
+    caller: Annotated[Identity, allowed(operate)],
+    database: Annotated[Database, provided(Database)],
+) -> ListedTask:
+    """Tell the state of one piece of background work."""
+    return await find_task(database, entry_id)
 
 
 @operations.post("/{entry_id}/retry", status_code=204)

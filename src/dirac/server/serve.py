@@ -1,49 +1,56 @@
-"""The API's process: binds its socket first, serves, and carries out background work beside it."""
+"""The API's process: binds its socket first, serves, and drains before it ends."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import signal
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from dirac.core.errors import UnavailableError
 from dirac.server.composition import Installation, build
 from dirac.server.control import bind, hold
+from dirac.server.listener import listening, tell_expiry
+from dirac.server.metrics import Metrics
+from dirac.server.processes import ask_database, follow_database, relaying
 from dirac.server.settings import Settings
-from dirac.server.worker import Executor, InProcessRunner, Relay, Runner
+from dirac.transport.drain import Drain
 from dirac.transport.server import create_app
+
+log = logging.getLogger(__name__)
 
 _GRACE = 10
 
 
-def make_runner(installation: Installation) -> Runner:
-    """Return the runner that the settings ask for."""
-    settings = installation.settings
-    if settings.worker.runner == "celery":
-        from dirac.server.celery import CeleryRunner, make_celery  # optional, and slow to load
+def make_app(installation: Installation, metrics: Metrics | None = None) -> FastAPI:
+    """Return the application of an installation; background work is handed out while it is served."""
+    told = metrics or Metrics("server", installation.version)
+    drain = installation.drain
+    follow_database(installation, told)
+    told.follow("dirac_http_draining", lambda: float(drain.begun))
+    tell_expiry(installation.settings, told, "http")
 
-        return CeleryRunner(make_celery(settings.broker_url()))
-    executor = Executor(installation.outbox, installation.tasks, installation.provide)
-    return InProcessRunner(executor, concurrency=settings.worker.concurrency)
-
-
-def make_app(installation: Installation) -> FastAPI:
-    """Return the application of an installation; background work runs while it is served."""
+    async def health() -> dict[str, str]:
+        await ask_database(installation)
+        if drain.begun:
+            raise UnavailableError("draining: this server is about to end")
+        return {"database": "answers"}
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await installation.begin()
-        runner = make_runner(installation)
-        relay = asyncio.create_task(Relay(installation.database, installation.outbox, runner).run())
+        alone = installation.settings.worker.runner == "in-process"  # there is no scheduler then
         try:
-            yield
+            with listening(installation.settings, told, health, asyncio.get_running_loop()):
+                async with relaying(installation, told, counting=alone):
+                    yield
         finally:
-            relay.cancel()
-            with suppress(asyncio.CancelledError):
-                await relay
-            await runner.close()
             await installation.close()
 
     return create_app(
@@ -53,24 +60,76 @@ def make_app(installation: Installation) -> FastAPI:
         lifespan=lifespan,
         version=installation.version,
         unlimited=installation.unlimited,
+        drain=drain,
+        observe=told.request,
     )
 
 
-def run(settings: Settings) -> None:
+class Server(uvicorn.Server):
+    """uvicorn's server, which drains first.
+
+    Told to stop (SIGTERM), it goes on serving for a while, no longer ready; told again, or by SIGINT, it
+    comes to its end at once: it accepts nobody any more and finishes what it has begun.
+
+    Args:
+        config: uvicorn's.
+        drain: Announces the end.
+        seconds: How long it goes on.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, seconds: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._seconds = seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop."""
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the drain, or the end; called as a signal's handler."""
+        first = not self._drain.begun
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._announce, first and sig == signal.SIGTERM)
+        if first and sig == signal.SIGTERM and self._seconds > 0 and self.started:
+            self._captured_signals.append(sig)
+            assert self._loop is not None  # noqa: S101 - it serves
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._seconds, self._end)
+        else:
+            super().handle_exit(sig, frame)
+
+    def _announce(self, slowly: bool) -> None:
+        self._drain.begin()
+        log.info("told to stop", extra={"drain_seconds": self._seconds if slowly else 0})
+
+    def _end(self) -> None:
+        self.should_exit = True
+
+
+def run(settings: Settings, instance: int = 1) -> None:
     """Serve until told to stop.
 
+    Args:
+        settings: Those of this instance.
+        instance: Its number.
+
     Raises:
-        ConflictError: The port is taken, or a server of this state directory is running.
+        ConflictError: A port is taken, or this instance of this state directory is running.
+        InvalidInputError: The certificate cannot be used.
     """
-    with hold(settings):
+    with hold(settings, instance):
         listener = bind(settings)
-        app = make_app(build(settings))
+        installation = build(settings)
         config = uvicorn.Config(
-            app,
+            make_app(installation),
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=_GRACE,
             timeout_keep_alive=75,
             server_header=False,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        config.load()
+        config.ssl = settings.http_tls()
+        Server(config, installation.drain, settings.http.drain_seconds).run(sockets=[listener])

@@ -6,6 +6,7 @@ What all servers of an installation share is the configuration (`dirac.systems.c
 from __future__ import annotations
 
 import os
+import ssl
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,8 +15,13 @@ import msgspec
 from msgspec import Meta
 
 from dirac.core.errors import InvalidInputError
+from dirac.transport.tls import server_context
 
 SHORTEST_KEY = 32
+MOST_INSTANCES = 10
+_WORKERS = 10
+_SCHEDULER = 20
+_LAST_PORT = 65535
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,7 +33,42 @@ class Http(_Table, frozen=True):
 
     url: Annotated[str, Meta(description="Address that users and pilots know")] = "http://127.0.0.1:8912"
     host: Annotated[str, Meta(description="Address to listen on")] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65535, description="Port to listen on")] = 8912
+    port: Annotated[
+        int, Meta(ge=1, le=65535, description="Port to listen on; instance N listens on `port` + N - 1")
+    ] = 8912
+    tls_certificate: Annotated[
+        str | None,
+        Meta(description="Certificate and its chain (PEM); without it plain HTTP"),
+    ] = None
+    tls_key: Annotated[str | None, Meta(description="Private key of the certificate (PEM)")] = None
+    tls_client_ca: Annotated[
+        str | None,
+        Meta(description="Authorities of client certificates (PEM); clients may show one, it must be valid"),
+    ] = None
+    drain_seconds: Annotated[
+        int,
+        Meta(ge=0, le=3600, description="Seconds to go on serving, no longer ready, when told to stop"),
+    ] = 0
+
+
+class Metrics(_Table, frozen=True):
+    """Where each process tells Prometheus what it does."""
+
+    host: Annotated[str, Meta(description="Address to listen on")] = "127.0.0.1"
+    port: Annotated[
+        Annotated[int, Meta(ge=1, le=65535)] | None,
+        Meta(
+            description="Port of server 1; off if not given. Server N is at `port` + N - 1, worker N at "
+            "`port` + 9 + N, the scheduler at `port` + 20",
+        ),
+    ] = None
+    tls_certificate: Annotated[
+        str | None, Meta(description="Certificate and its chain (PEM); without it plain HTTP")
+    ] = None
+    tls_key: Annotated[str | None, Meta(description="Private key of the certificate (PEM)")] = None
+    tls_client_ca: Annotated[
+        str | None, Meta(description="Authorities of the client certificates that are then demanded (PEM)")
+    ] = None
 
 
 class DatabaseSettings(_Table, frozen=True):
@@ -39,6 +80,16 @@ class DatabaseSettings(_Table, frozen=True):
     url_file: Annotated[
         str | None, Meta(description="File that holds the address, readable by the server only")
     ] = None
+    migration_url_file: Annotated[
+        str | None,
+        Meta(
+            description="File with the address for the user that changes tables; if not given, the usual one"
+        ),
+    ] = None
+    ca_file: Annotated[
+        str | None,
+        Meta(description="Certificates of the authority that signed the database server's; switches TLS on"),
+    ] = None
     pool_size: Annotated[int, Meta(ge=1, le=1000, description="Connections kept open")] = 10
 
 
@@ -47,6 +98,10 @@ class Sandboxes(_Table, frozen=True):
 
     type: Annotated[str, Meta(description="Plugin of kind dirac.storage")] = "directory"
     settings: Annotated[dict[str, Any], Meta(description="Settings of the plugin")] = {}
+    settings_file: Annotated[
+        str | None,
+        Meta(description="JSON file of further ones, for secrets; readable by the server only"),
+    ] = None
 
 
 class Pilots(_Table, frozen=True):
@@ -64,6 +119,14 @@ class Worker(_Table, frozen=True):
         Literal["in-process", "celery"], Meta(description="`celery` needs a broker and `dirac-server worker`")
     ] = "in-process"
     broker_url_file: Annotated[str | None, Meta(description="File with the broker's AMQP address")] = None
+    broker_ca_file: Annotated[
+        str | None,
+        Meta(description="Authorities of the broker's certificate (PEM) for `amqps`; else the machine's"),
+    ] = None
+    queue_type: Annotated[
+        Literal["classic", "quorum"],
+        Meta(description="`quorum` survives the loss of one of a broker's nodes; each type has its queue"),
+    ] = "classic"
     concurrency: Annotated[int, Meta(ge=1, le=1000, description="Tasks carried out at a time")] = 8
 
 
@@ -81,6 +144,7 @@ class Settings(_Table, frozen=True):
     sandboxes: Sandboxes = Sandboxes()
     pilots: Pilots = Pilots()
     worker: Worker = Worker()
+    metrics: Metrics = Metrics()
     master_key_file: Annotated[
         str, Meta(description="File of at least 32 random bytes, readable by the server only")
     ] = "master.key"
@@ -91,6 +155,80 @@ class Settings(_Table, frozen=True):
     def path(self, name: str) -> Path:
         """Return a path, counted from the state directory if it is relative."""
         return Path(self.state) / name
+
+    def server(self, instance: int) -> Settings:
+        """Return the settings of one of several servers on this host, counted from 1.
+
+        Raises:
+            InvalidInputError: There is no room for so many.
+        """
+        return self._shifted(instance, ports=instance - 1, metrics=instance - 1)
+
+    def background(self, instance: int | None) -> Settings:
+        """Return the settings of a worker, counted from 1, or of the scheduler (None).
+
+        Raises:
+            InvalidInputError: There is no room for so many.
+        """
+        return self._shifted(instance or 1, 0, _SCHEDULER if instance is None else _WORKERS + instance - 1)
+
+    def _shifted(self, instance: int, ports: int, metrics: int) -> Settings:
+        if not 1 <= instance <= MOST_INSTANCES:
+            raise InvalidInputError(
+                f"there is no instance {instance}", hint=f"They are 1 to {MOST_INSTANCES}"
+            )
+        if max(self.http.port + ports, (self.metrics.port or 0) + metrics) > _LAST_PORT:
+            raise InvalidInputError(f"instance {instance} would have a port beyond {_LAST_PORT}")
+        own = msgspec.structs.replace
+        at = None if self.metrics.port is None else self.metrics.port + metrics
+        return own(
+            self,
+            http=own(self.http, port=self.http.port + ports),
+            metrics=own(self.metrics, port=at),
+        )
+
+    def http_tls(self) -> ssl.SSLContext | None:
+        """Return how the server speaks TLS, None if it does not.
+
+        Raises:
+            InvalidInputError: A file cannot be read, or they do not fit together.
+        """
+        return self._tls(self.http, demand=False)
+
+    def metrics_tls(self) -> ssl.SSLContext | None:
+        """Return how the metrics are told over TLS, None if they are not.
+
+        Raises:
+            InvalidInputError: A file cannot be read, or they do not fit together.
+        """
+        return self._tls(self.metrics, demand=True)
+
+    def _tls(self, table: Http | Metrics, *, demand: bool) -> ssl.SSLContext | None:
+        if table.tls_certificate is None or table.tls_key is None:
+            return None
+        client_ca = None if table.tls_client_ca is None else self.path(table.tls_client_ca)
+        try:
+            return server_context(
+                self.path(table.tls_certificate), self.path(table.tls_key), client_ca, demand=demand
+            )
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{_name(table)}.{error.message}", hint=error.hint) from None
+
+    def sandbox_settings(self) -> dict[str, Any]:
+        """Return the settings of the sandboxes' plugin, those of the file over those of the table.
+
+        Raises:
+            InvalidInputError: The file cannot be read, others may read it, or it holds no JSON object.
+        """
+        chosen = self.sandboxes
+        if chosen.settings_file is None:
+            return chosen.settings
+        option = "sandboxes.settings_file"
+        path = self.path(chosen.settings_file)
+        try:
+            return chosen.settings | msgspec.json.decode(_secret(path, option), type=dict[str, Any])
+        except msgspec.DecodeError:  # what it says might quote a secret
+            raise InvalidInputError(f"{option}: {path} holds no JSON object") from None
 
     def database_url(self) -> str:
         """Return the database's address; SQLite in the state directory by default.
@@ -103,6 +241,16 @@ class Settings(_Table, frozen=True):
         if self.database.url_file is not None:
             return _secret(self.path(self.database.url_file), "database.url_file")
         return self.database.url or f"sqlite:///{self.path('dirac.db')}"
+
+    def migration_url(self) -> str:
+        """Return the database's address for the user that may change tables; that of the server by default.
+
+        Raises:
+            InvalidInputError: The file that should hold it cannot be read.
+        """
+        if self.database.migration_url_file is None:
+            return self.database_url()
+        return _secret(self.path(self.database.migration_url_file), "database.migration_url_file")
 
     def broker_url(self) -> str:
         """Return the broker's address.
@@ -125,6 +273,27 @@ class Settings(_Table, frozen=True):
         if len(key) < SHORTEST_KEY:
             raise InvalidInputError(f"the master key {path} is shorter than {SHORTEST_KEY} bytes")
         return key
+
+
+def _name(table: Http | Metrics) -> str:
+    return type(table).__name__.lower()
+
+
+def _check_tls(table: Http | Metrics) -> None:
+    """Refuse half of a certificate and its key.
+
+    Raises:
+        InvalidInputError: One is missing.
+    """
+    name = _name(table)
+    if (table.tls_certificate is None) != (table.tls_key is None):
+        raise InvalidInputError(
+            f"{name}: only one of tls_certificate and tls_key is set", hint="Set both or neither"
+        )
+    if table.tls_client_ca is not None and table.tls_certificate is None:
+        raise InvalidInputError(
+            f"{name}.tls_client_ca is set, and TLS is off", hint="Set tls_certificate and tls_key as well"
+        )
 
 
 def _secret(path: Path, option: str) -> str:
@@ -176,6 +345,8 @@ def load(file: Path) -> Settings:
         settings = msgspec.convert(content, Settings)
     except msgspec.ValidationError as error:
         raise InvalidInputError(_readable(str(error)), where=str(file)) from None
+    for table in (settings.http, settings.metrics):
+        _check_tls(table)
     return msgspec.structs.replace(settings, state=str(here / settings.state))
 
 

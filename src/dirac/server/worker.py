@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from dirac.core.errors import DiracError
@@ -20,7 +21,15 @@ from dirac.db.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
+OnEnd = Callable[[str, str, float], None]
+"""Called after each execution: the task's name, how it ended (see `dirac_tasks_total`), and seconds."""
+
 _BATCH = 100
+_UNDECLARED = "unknown"
+
+
+def _nobody(*_: object) -> None:
+    """Tell nobody."""
 
 
 class Executor:
@@ -30,29 +39,44 @@ class Executor:
         outbox: Where the entries are.
         declared: The tasks by name.
         provide: Gives tasks what they ask for.
+        on_end: Told about each execution.
     """
 
-    def __init__(self, outbox: Outbox, declared: Mapping[str, Task], provide: Provider) -> None:
+    def __init__(
+        self, outbox: Outbox, declared: Mapping[str, Task], provide: Provider, on_end: OnEnd = _nobody
+    ) -> None:
         self._outbox = outbox
         self._declared = declared
         self._provide = provide
+        self._on_end = on_end
 
     async def execute(self, entry_id: str) -> None:
         """Carry out an entry; one that is done, or being carried out elsewhere, is left alone."""
         entry = await self._outbox.begin(entry_id)
         if entry is None:
             return
+        began, outcome = time.perf_counter(), "failed"
+        try:
+            outcome = await self._carry_out(entry)
+        except asyncio.CancelledError:
+            outcome = "interrupted"
+            raise
+        finally:
+            name = entry.name if entry.name in self._declared else _UNDECLARED
+            self._on_end(name, outcome, time.perf_counter() - began)
+
+    async def _carry_out(self, entry: Entry) -> str:
         try:
             await self._run(entry)
             await self._outbox.finish(entry)
         except asyncio.CancelledError as error:
             if not _told_to_stop():  # something that the task waited for was cancelled
-                await self._failed(entry, error)
-                return
+                return await self._failed(entry, error)
             await self._outbox.interrupt(entry)
             raise
         except Exception as error:
-            await self._failed(entry, error)
+            return await self._failed(entry, error)
+        return "done"
 
     async def _run(self, entry: Entry) -> None:
         task = self._declared.get(entry.name)
@@ -66,7 +90,7 @@ class Executor:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
 
-    async def _failed(self, entry: Entry, error: BaseException) -> None:
+    async def _failed(self, entry: Entry, error: BaseException) -> str:
         text = str(error) if isinstance(error, DiracError) else "".join(traceback.format_exception(error))
         state = await self._outbox.fail(entry, text)
         log.log(
@@ -79,6 +103,7 @@ class Executor:
             entry.name,
             extra={"entry": entry.id, "tries": entry.tries, "error": text},
         )
+        return {"Parked": "parked", "Pending": "failed"}.get(state or "", "superseded")
 
 
 def _told_to_stop() -> bool:
@@ -178,14 +203,27 @@ class Relay:
         outbox: Where the entries are.
         runner: Where they go.
         period: Seconds between two looks when nothing is heard.
+        on_success: Called after each look that went well.
+
+    Attributes:
+        trouble: Why background work is not handed out, None if it is.
     """
 
-    def __init__(self, database: Database, outbox: Outbox, runner: Runner, *, period: float = 1.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        runner: Runner,
+        *,
+        period: float = 1.0,
+        on_success: Callable[[], None] = _nobody,
+    ) -> None:
         self._database = database
         self._outbox = outbox
         self._runner = runner
         self._period = period
-        self._troubled = False
+        self._on_success = on_success
+        self.trouble: str | None = None
 
     async def run(self) -> None:
         """Work until cancelled, whatever happens to the database or the runner."""
@@ -221,17 +259,18 @@ class Relay:
             await self._outbox.tick()
             await self.hand_out()
         except DiracError as error:
-            if not self._troubled:
+            if self.trouble is None:
                 log.warning("background work is not handed out: %s", error)
-            self._troubled = True
-        except Exception:
+            self.trouble = str(error)
+        except Exception as error:
             log.exception("background work is not handed out")
-            self._troubled = True
+            self.trouble = f"a defect: {type(error).__name__}"
         else:
-            if self._troubled:
+            if self.trouble is not None:
                 log.info("background work is handed out again")
-            self._troubled = False
-        return not self._troubled
+            self.trouble = None
+            self._on_success()
+        return self.trouble is None
 
     async def _rest(self) -> None:
         """Wait until something is heard, at most for a period."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
 _COMMAND = "httpx._main"
 _USER_AGENT = "dirac"
-_CERTIFICATES = "X509_CERT_DIR"
 
 
 def load() -> ModuleType:
@@ -32,18 +32,24 @@ def load() -> ModuleType:
     return httpx
 
 
-def client_options(scheme: str) -> dict[str, Any]:
+def client_options(scheme: str, ca_file: Path | None = None) -> dict[str, Any]:
     """Return the options of an httpx client for addresses of one scheme.
 
-    Loading the certificate authorities takes a tenth of a second of CPU: plain http has no use for them.
+    Loading the certificate authorities takes its time: plain http has no use for them.
+
+    Args:
+        scheme: http or https.
+        ca_file: Authorities to believe beside those of the machine.
+
+    Raises:
+        InvalidInputError: They cannot be read.
     """
     options: dict[str, Any] = {"headers": {"User-Agent": _USER_AGENT}, "follow_redirects": False}
-    if scheme == "http":
-        options["verify"] = False
-    elif _CERTIFICATES in os.environ:
-        context = load().create_ssl_context()
-        context.load_verify_locations(capath=os.environ[_CERTIFICATES])
-        options["verify"] = context
+    options["verify"] = False
+    if scheme == "https":
+        from dirac.transport.tls import client_context
+
+        options["verify"] = client_context(ca_file)
     return options
 
 

@@ -102,6 +102,7 @@ class HttpClient:
         entropy: Source of the jitter.
         transport: An httpx transport instead of the network.
         back_off: Pauses between tries.
+        ca_file: Authorities to believe beside those of the machine.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class HttpClient:
         entropy: Entropy | None = None,
         transport: httpx.BaseTransport | None = None,
         back_off: BackOff | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         self.base_url = _address(base_url)
         self.tokens = tokens or FixedToken(None)
@@ -124,6 +126,7 @@ class HttpClient:
         self._entropy: Entropy = entropy or SystemEntropy()
         self._transport = transport
         self._back_off = back_off or BackOff()
+        self._ca_file = ca_file
         # Shared between all views of this client (`within`).
         self._clients: dict[str, httpx.Client] = {}
 
@@ -357,7 +360,7 @@ class HttpClient:
         scheme = urlsplit(url).scheme
         client = self._clients.get(scheme)
         if client is None:
-            client = load().Client(transport=self._transport, **client_options(scheme))
+            client = load().Client(transport=self._transport, **client_options(scheme, self._ca_file))
             self._clients[scheme] = client
         return client
 

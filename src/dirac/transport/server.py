@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -25,6 +26,7 @@ from dirac.core.errors import (
 )
 from dirac.core.logging import request_id
 from dirac.transport.docs import add_docs
+from dirac.transport.drain import Drain
 from dirac.transport.openapi import describe
 from dirac.transport.routing import MAX_BODY, Allowed, Open, Provided, dependencies
 from dirac.transport.wire import ErrorBody, encode, error_body, status_of
@@ -32,15 +34,33 @@ from dirac.transport.wire import ErrorBody, encode, error_body, status_of
 log = logging.getLogger(__name__)
 
 Authenticate = Callable[[str], Awaitable[Any]]
+Observe = Callable[[str, str, int, float], None]
+"""Called after each request: method, template of the route ("" for none), status, seconds."""
+_CLOSE = (b"connection", b"close")
 _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
 class Guard:
-    """The outermost layer: a request id for the logs, limits on what comes in, headers on what goes out."""
+    """The outermost layer: a request id for the logs, limits on what comes in, headers on what goes out.
 
-    def __init__(self, app: ASGIApp, unlimited: frozenset[str] = frozenset()) -> None:
+    Args:
+        app: What handles the request.
+        unlimited: Paths with a limit of their own for the size of a body.
+        drain: Once it has begun, connections are closed after their answer.
+        observe: Told about each request.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        unlimited: frozenset[str] = frozenset(),
+        drain: Drain | None = None,
+        observe: Observe | None = None,
+    ) -> None:
         self._app = app
         self._unlimited = unlimited
+        self._drain = drain or Drain()
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -50,13 +70,14 @@ class Guard:
         identifier = secrets.token_hex(8)
         token = request_id.set(identifier)
         stamped = [*_HEADERS, (b"x-request-id", identifier.encode())]
-        answering = False
+        began, status = time.perf_counter(), 0
 
         async def sending(message: Message) -> None:
-            nonlocal answering
-            answering = True
+            nonlocal status
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *stamped]
+                status = message["status"]
+                closing = (_CLOSE,) if self._drain.begun else ()
+                message["headers"] = [*message.get("headers", ()), *stamped, *closing]
             await send(message)
 
         try:
@@ -65,7 +86,7 @@ class Guard:
             else:
                 await self._app(scope, self._counting(scope, receive), sending)
         except Exception as error:
-            if answering:
+            if status:  # it has begun to answer
                 raise
             # Not left to the framework, which would close the connection over it.
             log.error("defect in %s %s", scope["method"], scope["path"], exc_info=error)
@@ -73,6 +94,10 @@ class Guard:
             await respond(defect)(scope, receive, sending)
         finally:
             request_id.reset(token)
+            if self._observe is not None:
+                # The router leaves the route here. Of paths there are as many as there are jobs.
+                template = getattr(scope.get("route"), "path", "")
+                self._observe(scope["method"], template, status, time.perf_counter() - began)
 
     def _refusal(self, scope: Scope) -> DiracError | None:
         """Say what can be seen to be wrong before anything is read."""
@@ -142,6 +167,8 @@ def create_app(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
     version: str,
     unlimited: frozenset[str] = frozenset(),
+    drain: Drain | None = None,
+    observe: Observe | None = None,
 ) -> FastAPI:
     """Put an application together.
 
@@ -152,6 +179,8 @@ def create_app(
         lifespan: What runs while the application runs.
         version: Shown in the API's description.
         unlimited: Paths that enforce a size limit of their own.
+        drain: Tells when the process is about to end.
+        observe: Told about each request.
 
     Raises:
         RuntimeError: A route has no policy, or asks for something that is not provided.
@@ -171,7 +200,7 @@ def create_app(
     check_routes(app)
     for kind in (DiracError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _on_error)
-    app.add_middleware(Guard, unlimited=unlimited)
+    app.add_middleware(Guard, unlimited=unlimited, drain=drain, observe=observe)
     add_docs(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -336,3 +336,15 @@ async def test_work_under_a_key_that_begins_meanwhile_sees_the_change(database: 
 
     _, seen = await asyncio.gather(change(), work())
     assert "test.seen" in seen
+
+
+async def test_several_keyed_tasks_of_one_transaction_are_brought_forward(
+    database: Database, clock: FakeClock
+) -> None:
+    keys = ("first", "second", "third")
+    for delay in (60.0, 5.0):
+        async with database.write() as tx:
+            for key in keys:
+                tx.enqueue("test.work", key=key, delay=delay)
+    due = [entry.due for entry in await Outbox(database, {}).listed(["Pending"], 10)]
+    assert due == [clock.now() + timedelta(seconds=5)] * len(keys)

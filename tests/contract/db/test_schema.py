@@ -28,7 +28,7 @@ async def test_migrations_make_the_tables_of_the_code(database: Database) -> Non
 
 async def test_a_migrated_database_needs_no_migration(database: Database) -> None:
     await require_current(database, LOCATIONS)
-    assert await migrate(database, LOCATIONS) is False
+    assert (await migrate(database, LOCATIONS)).changed is False
 
 
 async def test_an_empty_database_is_refused_with_the_command_that_mends_it(database_url: str) -> None:
@@ -36,7 +36,7 @@ async def test_an_empty_database_is_refused_with_the_command_that_mends_it(datab
     try:
         with pytest.raises(UnavailableError, match="dirac-server migrate"):
             await require_current(empty, LOCATIONS)
-        assert await migrate(empty, LOCATIONS) is True
+        assert (await migrate(empty, LOCATIONS)).changed is True
         await require_current(empty, LOCATIONS)
     finally:
         await empty.close()

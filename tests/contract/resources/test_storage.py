@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ from dirac.resources.storage.testing import (
     presign,
     put,
 )
+from tests.services.certificates import Authority
 
 CODES = {InvalidInputError: 422, TooLargeError: 413, NotAllowedError: 403, NotFoundError: 404}
 
@@ -202,13 +204,18 @@ def files(directory: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with s3_service(tmp_path_factory.mktemp("moto") / "log") as url:
+        yield url
+
+
+@contextmanager
+def s3_service(log: Path, *options: str) -> Iterator[str]:
     with listening_socket() as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    log = tmp_path_factory.mktemp("moto") / "log"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port), *options]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
+    url, deadline = f"{'https' if options else 'http'}://127.0.0.1:{port}", time.monotonic() + 60
     while not answers(url):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
@@ -248,6 +255,17 @@ class TestS3(ObjectStoreContract):
         minutes = timedelta(seconds=300)
         assert before + minutes <= datetime.fromisoformat(expiration) <= after + minutes
         assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["300"]
+
+    async def test_a_site_may_have_an_authority_of_its_own(self, tmp_path: Path) -> None:
+        authority = Authority(tmp_path)
+        certificate, private = authority.certify()
+        with s3_service(tmp_path / "log", "-c", str(certificate), "-k", str(private)) as url:
+            stranger = S3Store.from_settings(settings(url))
+            with pytest.raises(UnavailableError, match=r"(?i)certificate.verify.failed"):
+                await stranger.size("a")
+            store = S3Store.from_settings(settings(url, ca_file=str(authority.ca)))
+            assert await store.exists(["a"]) == set()
+            await store.close()
 
     async def test_a_missing_bucket_is_made_in_its_region(self, endpoint: str) -> None:
         store = S3Store.from_settings(settings(endpoint, bucket="elsewhere", region="eu-west-1"))
@@ -300,6 +318,7 @@ def signature_of(policy: str, fields: dict[str, str]) -> str:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url).status_code < 500
+        # Whose certificate it is, is not the question here.
+        return httpx.get(url, verify=False).status_code < 500
     except httpx.TransportError:
         return False

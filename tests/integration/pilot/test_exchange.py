@@ -127,13 +127,33 @@ def tls_pilot(pilot: Any, silent_server: Any, certificates: Path) -> Any:
     return pilot
 
 
-@pytest.mark.parametrize(("variable", "name"), [("SSL_CERT_FILE", "server.pem"), ("X509_CERT_DIR", "ca")])
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [("SSL_CERT_FILE", "server.pem"), ("X509_CERT_DIR", "ca"), ("DIRAC_CA_FILE", "server.pem")],
+)
 def test_the_authorities_of_the_node_are_trusted(
     tls_pilot: Any, certificates: Path, silent_server: Any, variable: str, name: str
 ) -> None:
     tls_pilot.environ[variable] = str(certificates / name)
     assert tls_pilot.run() == 0, tls_pilot.out
     assert len(silent_server.requests) == 1
+
+
+def test_a_file_of_authorities_is_trusted_and_handed_on(
+    tls_pilot: Any, certificates: Path, silent_server: Any
+) -> None:
+    tls_pilot.settings["ca_file"] = "site.pem"
+    (tls_pilot.workdir / "site.pem").write_bytes((certificates / "server.pem").read_bytes())
+    assert tls_pilot.run() == 0, tls_pilot.out
+    assert len(silent_server.requests) == 1
+    handed_on = tls_pilot.seen["environ"].split("\0")
+    assert f"DIRAC_CA_FILE={tls_pilot.workdir / 'site.pem'}" in handed_on
+
+
+def test_a_file_without_authorities_is_named(tls_pilot: Any, tmp_path: Path) -> None:
+    tls_pilot.settings["ca_file"] = str(tmp_path / "nothing.pem")
+    assert tls_pilot.run() == 12
+    assert "nothing.pem" in tls_pilot.last["reason"]
 
 
 def test_nobody_else_is_trusted_and_that_is_final(tls_pilot: Any, silent_server: Any) -> None:

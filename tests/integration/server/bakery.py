@@ -1,6 +1,6 @@
 """A tiny installation: SQLite with the tables of `dirac.db`, one table of effects, and a few tasks.
 
-As a program, ``bakery.py DIRECTORY BROKER_URL CONCURRENCY NAME``, it is one worker process of it.
+As a program, ``bakery.py DIRECTORY SETTINGS CONCURRENCY NAME``, it is one worker process of it.
 """
 
 from __future__ import annotations
@@ -106,16 +106,17 @@ class Bakery:
 def main() -> None:
     """Be a worker process."""
     from dirac.server.celery import make_celery, work
+    from dirac.server.settings import load
 
     configure("INFO")
-    directory, broker_url, concurrency, baker = sys.argv[1:]
+    directory, settings, concurrency, baker = sys.argv[1:]
     bakery = Bakery(Path(directory), baker)
 
     async def begin() -> Executor:
         bakery.mark(f"{baker}-begins").touch()
         return bakery.executor
 
-    work(make_celery(broker_url), int(concurrency), begin, bakery.database.close, patience=0.1)
+    work(make_celery(load(Path(settings))), int(concurrency), begin, bakery.database.close, patience=0.1)
 
 
 if __name__ == "__main__":

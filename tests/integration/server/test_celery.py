@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from amqp.exceptions import NotFound, PreconditionFailed
+from kombu.connection import Connection
 from sqlalchemy import select
 
 from dirac.core.errors import UnavailableError
 from dirac.db.tables import tasks
 from dirac.server.celery import CeleryRunner, make_celery
+from dirac.server.settings import load
 from dirac.server.worker import InProcessRunner, Relay, Runner
 from tests.integration.server import bakery as program
 from tests.integration.server.bakery import Bakery
-from tests.services.rabbitmq import RabbitMQ
+from tests.services.certificates import Authority
+from tests.services.packages import obtain
+from tests.services.rabbitmq import PACKAGES, RabbitMQ
 
 SOURCES = Path(program.__file__).parents[3]
 PATIENCE = 60.0
@@ -35,17 +41,17 @@ class Staff:
 
     Args:
         directory: The bakery's.
-        broker_url: Where their work comes from.
+        settings: The file that says where their work comes from.
     """
 
-    def __init__(self, directory: Path, broker_url: str) -> None:
+    def __init__(self, directory: Path, settings: Path) -> None:
         self.directory = directory
-        self.broker_url = broker_url
+        self.settings = settings
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
 
     def hire(self, name: str, concurrency: int = 4) -> None:
         """Start a worker; it takes work as soon as it can."""
-        arguments = [str(self.directory), self.broker_url, str(concurrency), name]
+        arguments = [str(self.directory), str(self.settings), str(concurrency), name]
         environment = os.environ | {"PYTHONPATH": f"{SOURCES / 'src'}:{SOURCES}"}
         with (self.directory / f"{name}.log").open("ab") as log:
             self.workers[name] = subprocess.Popen(
@@ -150,13 +156,47 @@ async def relaying(work: Work) -> AsyncIterator[Work]:
 
 
 @pytest.fixture(scope="module")
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A running RabbitMQ that speaks TLS as well."""
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    with RabbitMQ(obtain(PACKAGES), authority) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def staff(tmp_path_factory: pytest.TempPathFactory, rabbitmq_server: RabbitMQ) -> Iterator[Staff]:
     """Worker processes of a bakery that all tests with Celery share."""
-    directory = tmp_path_factory.mktemp("bakery")
+    with employed(tmp_path_factory.mktemp("bakery"), rabbitmq_server, tls=False) as staff:
+        yield staff
+
+
+@pytest.fixture(scope="module")
+def secure_staff(tmp_path_factory: pytest.TempPathFactory, rabbitmq_server: RabbitMQ) -> Iterator[Staff]:
+    """Others, with a quorum queue and TLS."""
+    with employed(tmp_path_factory.mktemp("secure"), rabbitmq_server, tls=True) as staff:
+        yield staff
+
+
+@contextmanager
+def employed(directory: Path, server: RabbitMQ, *, tls: bool) -> Iterator[Staff]:
     asyncio.run(_create(directory))
-    staff = Staff(directory, rabbitmq_server.url)
-    yield staff
-    staff.dismiss()
+    staff = Staff(directory, _settings(directory, server, tls=tls))
+    try:
+        yield staff
+    finally:
+        staff.dismiss()
+
+
+def _settings(directory: Path, server: RabbitMQ, *, tls: bool) -> Path:
+    url, file = directory / "broker.url", directory / "dirac.toml"
+    url.touch(0o600)
+    url.write_text(server.tls_url if tls else server.url)
+    text = '[worker]\nrunner = "celery"\nbroker_url_file = "broker.url"\n'
+    if tls:
+        assert server.certificates is not None
+        text += f'queue_type = "quorum"\nbroker_ca_file = "{server.certificates.ca}"\n'
+    file.write_text(text)
+    return file
 
 
 async def _create(directory: Path) -> None:
@@ -168,9 +208,20 @@ async def _create(directory: Path) -> None:
 @pytest.fixture
 async def celery(staff: Staff) -> AsyncIterator[Work]:
     """The bakery with its relay, and workers as the test hires them."""
-    runner = CeleryRunner(make_celery(staff.broker_url))
-    async with relaying(Work(Bakery(staff.directory, "relay"), runner, staff)) as work:
+    async with relaying(sending(staff)) as work:
         yield work
+
+
+@pytest.fixture
+async def secure(secure_staff: Staff) -> AsyncIterator[Work]:
+    """The same with a quorum queue and TLS."""
+    async with relaying(sending(secure_staff)) as work:
+        yield work
+
+
+def sending(staff: Staff) -> Work:
+    """Return the bakery of a staff, whose work goes to the broker."""
+    return Work(Bakery(staff.directory, "relay"), CeleryRunner(make_celery(load(staff.settings))), staff)
 
 
 @pytest.fixture
@@ -182,7 +233,7 @@ async def in_process(tmp_path: Path) -> AsyncIterator[Work]:
         yield work
 
 
-@pytest.fixture(params=["in_process", "celery"])
+@pytest.fixture(params=["in_process", "celery", "secure"])
 def work(request: pytest.FixtureRequest) -> Work:
     """A bakery with somebody at work, by each runner in turn."""
     work: Work = request.getfixturevalue(request.param)
@@ -357,3 +408,33 @@ class TestCelery:
         assert await celery.runner.room() == before - 10
         staff.hire("jonas")
         await celery.all_baked(kinds)
+
+    async def test_a_broker_that_nobody_vouches_for_gets_nothing(
+        self, secure: Work, secure_staff: Staff, tmp_path: Path
+    ) -> None:
+        text = secure_staff.settings.read_text()
+        stranger = Authority(tmp_path, "Somebody else").ca
+        file = secure_staff.directory / "other.toml"
+        file.write_text(re.sub(r'broker_ca_file = ".*"', f'broker_ca_file = "{stranger}"', text))
+        runner = CeleryRunner(make_celery(load(file)))
+        with pytest.raises(UnavailableError, match=r"(?i)certificate.verify.failed"):
+            await runner.room()
+        file.write_text(re.sub("broker_ca_file.*", "", text))
+        with pytest.raises(UnavailableError, match=r"(?i)certificate.verify.failed"):
+            await CeleryRunner(make_celery(load(file))).room()
+
+    async def test_a_quorum_queue_is_one_and_comes_alone(
+        self, secure: Work, secure_staff: Staff, rabbitmq_server: RabbitMQ
+    ) -> None:
+        secure_staff.dismiss()
+        secure_staff.hire("karla")
+        kinds = new(3)
+        await secure.bakery.order("bakery.bake", *kinds)
+        await secure.all_baked(kinds)
+        with Connection(rabbitmq_server.url) as connection:
+            channel = connection.channel()
+            with pytest.raises(PreconditionFailed, match="x-queue-type"):
+                channel.queue_declare("dirac-quorum", durable=True, auto_delete=False)
+            channel = connection.channel()
+            with pytest.raises(NotFound):
+                channel.queue_declare("celery_delayed_0", passive=True)

@@ -191,13 +191,25 @@ async def test_an_input_sandbox_is_unpacked_where_it_belongs(tmp_path: Path) -> 
     assert found == ["f", "run", "sub", "x.tar.gz"]
 
 
-async def test_a_pilots_token_is_renewed_if_it_can_be() -> None:
+async def test_a_pilots_token_is_renewed_before_its_end_until_there_is_no_more() -> None:
     clock = LeapingClock()
-    renewed = {"access_token": "new", "expires_in": 3600, "token_type": "Bearer", "refresh_token": "r2"}
-    fake = Fake({"POST /api/auth/token": renewed, "PATCH /api/pilots/metadata": httpx.Response(204)})
-    token = Token("old", expires_at=clock.now() + timedelta(seconds=10), refresh_token="r1")
-    await pilot(fake, clock, token).set_pilot_status(PilotStatus.RUNNING)
+    given = {"access_token": "new", "expires_in": 3600, "token_type": "Bearer"}
+
+    def renew(request: httpx.Request) -> Any:
+        over = request.headers["authorization"] == "Bearer new"
+        return httpx.Response(403, json={"detail": "its time is over"}) if over else given
+
+    fake = Fake({"POST /api/pilots/token/renew": renew, "PATCH /api/pilots/metadata": httpx.Response(204)})
+    server = pilot(fake, clock, Token("old", expires_at=clock.now() + timedelta(seconds=100)))
+    await server.keep_token()
+    tokens = [request.headers["authorization"] for request in fake.requests]
+    assert tokens == ["Bearer old", "Bearer new"]
+    assert clock.elapsed == 50 + 1800, "at half of each token's life"
+    await server.set_pilot_status(PilotStatus.RUNNING)
     assert fake.requests[-1].headers["authorization"] == "Bearer new"
-    fake.requests.clear()
-    await pilot(fake, clock, Token("only")).set_pilot_status(PilotStatus.RUNNING)
-    assert fake.seen == ["PATCH /api/pilots/metadata"]
+
+
+async def test_a_token_without_an_end_is_not_renewed() -> None:
+    fake = Fake({})
+    await pilot(fake, LeapingClock(), Token("only")).keep_token()
+    assert fake.seen == []

@@ -8,6 +8,7 @@ import pytest
 from dirac.agent.wrapper import JobWrapper, Place
 from dirac.core.errors import ConflictError, DiracError, InvalidInputError, NotFoundError, UnavailableError
 from dirac.core.time import SystemClock
+from dirac.core.trust import TRUST_VARIABLES
 from dirac.formats.description import JobDescription
 from dirac.systems.workload.models import JobCommand
 from tests.unit.agent.fakes import FakeJobServer, eventually, is_alive, left_in, matched, shell, words_of
@@ -98,6 +99,20 @@ async def test_the_input_sandbox_is_there_and_can_be_run(tmp_path: Path) -> None
     assert await wrapper(tmp_path, description, server).run()
     assert server.output == {"std.out": b"data with blank value\n"}
     assert server.story[1] == "= / Downloading InputSandbox"
+
+
+async def test_a_job_believes_whom_the_agent_believes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in TRUST_VARIABLES:
+        monkeypatch.setenv(name, f"/{name}")
+    monkeypatch.setenv("SECRET", "s3cr3t")
+    server = FakeJobServer()
+    assert await wrapper(tmp_path, shell("env", output_sandbox=("std.out",)), server).run()
+    assert server.output is not None
+    lines = server.output["std.out"].decode().splitlines()
+    assert {f"{name}=/{name}" for name in TRUST_VARIABLES} <= set(lines)
+    assert not any("s3cr3t" in line for line in lines)
 
 
 @pytest.mark.parametrize("error", [InvalidInputError("damaged"), NotFoundError("there is no sandbox")])

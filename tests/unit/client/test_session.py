@@ -137,3 +137,13 @@ def test_a_wrong_configuration_file_is_named(tmp_path: Path, text: str) -> None:
     config.write_text(text)
     with pytest.raises(InvalidInputError, match=r"config\.toml"):
         find_session(environ={"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)})
+
+
+def test_authorities_come_from_the_variable_then_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "dirac").mkdir()
+    (tmp_path / "dirac/config.toml").write_text(f'server = "{SERVER}"\nca_file = "/site.pem"')
+    environ = {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    assert find_session(environ=environ).ca_file == Path("/site.pem")
+    assert find_session(environ=environ | {"DIRAC_CA_FILE": "/own.pem"}).ca_file == Path("/own.pem")
+    (tmp_path / "dirac/config.toml").write_text(f'server = "{SERVER}"')
+    assert find_session(environ=environ).ca_file is None

@@ -22,4 +22,5 @@ def test_the_committed_reference_is_up_to_date() -> None:
 
 
 def test_a_row_has_path_type_default_and_meaning() -> None:
-    assert "| `http.port` | number from 1 to 65535 | `8912` | Port to listen on |" in reference()
+    row = '| `http.host` | text | `"127.0.0.1"` | Address to listen on |'
+    assert row in reference()

@@ -135,3 +135,54 @@ def test_an_unsafe_master_key_is_refused(
 def test_a_master_key_is_read_without_the_end_of_its_line(tmp_path: Path) -> None:
     secret(tmp_path / "master.key", b"k" * SHORTEST_KEY + b"\n")
     assert Settings(state=str(tmp_path)).master_key() == b"k" * SHORTEST_KEY
+
+
+def test_processes_of_a_host_have_ports_of_their_own(tmp_path: Path) -> None:
+    settings = load_text(tmp_path, "[http]\nport = 8443\n[metrics]\nport = 9160")
+    assert [settings.server(number).http.port for number in (1, 2, 3)] == [8443, 8444, 8445]
+    ports = [settings.server(number).metrics.port for number in range(1, 11)]
+    ports += [settings.background(number).metrics.port for number in range(1, 11)]
+    ports += [settings.background(None).metrics.port]
+    assert ports == list(range(9160, 9181))
+    for number in (0, 11):
+        with pytest.raises(InvalidInputError, match=f"no instance {number}"):
+            settings.server(number)
+    with pytest.raises(InvalidInputError, match="beyond 65535"):
+        load_text(tmp_path, "[http]\nport = 65535").server(2)
+    assert load_text(tmp_path, "").background(None).metrics.port is None
+
+
+@pytest.mark.parametrize("table", ["http", "metrics"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('tls_key = "k"', "only one of tls_certificate and tls_key"),
+        ('tls_certificate = "c"', "only one of tls_certificate and tls_key"),
+        ('tls_client_ca = "c"', "tls_client_ca is set, and TLS is off"),
+    ],
+)
+def test_half_of_tls_is_refused(tmp_path: Path, table: str, text: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"{table}.*{message}"):
+        load_text(tmp_path, f"[{table}]\n{text}")
+
+
+def test_a_certificate_that_cannot_be_used_is_said_with_its_option(tmp_path: Path) -> None:
+    settings = load_text(tmp_path, '[http]\ntls_certificate = "c.pem"\ntls_key = "k.pem"')
+    with pytest.raises(InvalidInputError, match=r"http\.tls_certificate: .*c\.pem cannot be read"):
+        settings.http_tls()
+    assert settings.metrics_tls() is None
+
+
+def test_settings_of_the_object_store_may_be_in_a_file_of_their_own(tmp_path: Path) -> None:
+    text = '[sandboxes]\ntype = "s3"\nsettings_file = "s3.json"\n'
+    settings = load_text(tmp_path, text + 'settings = {bucket = "b", access_key_id = "old"}')
+    secret(tmp_path / "s3.json", b'{"access_key_id": "new", "secret_access_key": "s3cr3t"}')
+    merged = {"bucket": "b", "access_key_id": "new", "secret_access_key": "s3cr3t"}
+    assert settings.sandbox_settings() == merged
+    secret(tmp_path / "s3.json", b'["s3cr3t"')
+    with pytest.raises(InvalidInputError, match=r"sandboxes\.settings_file: .* no JSON object") as caught:
+        settings.sandbox_settings()
+    assert "s3cr3t" not in str(caught.value)
+    secret(tmp_path / "s3.json", b"{}", 0o644)
+    with pytest.raises(InvalidInputError, match="others may read"):
+        settings.sandbox_settings()

@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from dirac.core.errors import ConflictError, NotAllowedError, UnauthenticatedError, UnavailableError
+from dirac.transport.drain import Drain
 from dirac.transport.routing import MAX_BODY, SystemRouter, allowed, body, open_to_all, provided
 from dirac.transport.server import create_app
 
@@ -206,3 +207,37 @@ async def test_the_page_of_documentation_needs_nothing_from_outside(http: httpx.
     for address in loaded:
         assert address.startswith("/api/docs/"), address
         assert (await http.get(address)).status_code == 200
+
+
+async def test_connections_are_closed_once_the_end_is_near(oven: Oven) -> None:
+    drain, seen = Drain(), list[tuple[str, str, int]]()
+    app = create_app(
+        [router],
+        provided={Oven: oven},
+        authenticate=authenticate,
+        lifespan=lifespan,
+        version="1.2.3",
+        drain=drain,
+        observe=lambda method, route, status, _seconds: seen.append((method, route, status)),
+    )
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert "connection" not in (await client.delete("/api/loaves/rye")).headers
+        drain.begin()
+        assert (await client.delete("/api/loaves/stone")).headers["connection"] == "close"
+        for path in ("/api/loaves/broken", "/api/nowhere"):
+            assert (await client.get(path)).headers["connection"] == "close"
+    assert seen == [
+        ("DELETE", "/api/loaves/{name}", 204),
+        ("DELETE", "/api/loaves/{name}", 409),
+        ("GET", "/api/loaves/broken", 500),
+        ("GET", "", 404),
+    ]
+
+
+def test_a_drain_is_announced_once() -> None:
+    drain, told = Drain(), list[bool]()
+    drain.listeners.append(lambda: told.append(drain.begun))
+    drain.begin()
+    drain.begin()
+    assert told == [True]

@@ -88,6 +88,7 @@ class AsyncClient:
             entropy=entropy,
             transport=transport,
             back_off=back_off,
+            ca_file=session.ca_file if session is not None else None,
         )
         self._clock: Clock = clock
         self._entropy: Entropy = entropy
@@ -113,7 +114,7 @@ class AsyncClient:
         self.jobs = Jobs(http, self.sandboxes, self._clock, self._entropy)
         self.pilots = Pilots(http)
         self.config = Config(http)
-        self.tasks = Tasks(http)
+        self.tasks = Tasks(http, self._clock)
 
     @property
     def server(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from dirac.client.aio.pages import Listing
 from dirac.core.search import Condition, Page, SearchParams, Sort
+from dirac.systems.identity.models import TokenResponse
 from dirac.systems.workload.models import PilotMetadata, PilotRegistration, Row
 from dirac.transport.http_client import HttpClient
 
@@ -42,6 +43,20 @@ class Pilots:
             await client.pilots.update({"abc1": PilotMetadata(Status=PilotStatus.DONE)})
         """
         await self._http.send("PATCH", "/api/pilots/metadata", body=dict(pilots))
+
+    async def renew(self) -> TokenResponse:
+        """Return another token for the pilot that asks.
+
+        Raises:
+            ConflictError: The pilot has ended.
+            NotAllowedError: The time of its queue is over.
+
+        Example::
+
+            token = (await client.pilots.renew()).access_token
+        """
+        answer = await self._http.send("POST", "/api/pilots/token/renew", repeatable=True)
+        return answer.read(TokenResponse)
 
     async def search(
         self,

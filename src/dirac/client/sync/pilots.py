@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dirac.client.sync.pages import Listing
 from dirac.core.search import Condition, Page, SearchParams, Sort
+from dirac.systems.identity.models import TokenResponse
 from dirac.systems.workload.models import PilotMetadata, PilotRegistration, Row
 from dirac.transport.http_client_sync import HttpClient
 
@@ -43,6 +44,20 @@ class Pilots:
             client.pilots.update({"abc1": PilotMetadata(Status=PilotStatus.DONE)})
         """
         self._http.send("PATCH", "/api/pilots/metadata", body=dict(pilots))
+
+    def renew(self) -> TokenResponse:
+        """Return another token for the pilot that asks.
+
+        Raises:
+            ConflictError: The pilot has ended.
+            NotAllowedError: The time of its queue is over.
+
+        Example::
+
+            token = (client.pilots.renew()).access_token
+        """
+        answer = self._http.send("POST", "/api/pilots/token/renew", repeatable=True)
+        return answer.read(TokenResponse)
 
     def search(
         self,

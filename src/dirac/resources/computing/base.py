@@ -179,12 +179,14 @@ class Capabilities(msgspec.Struct, frozen=True):
         live_output: ... also while it runs.
         exit_code: A pilot that ended has an exit code.
         reserves_processors: `PilotJob.processors` cores are set aside; otherwise the number is a hint.
+        pull: Pilots are never submitted here: worker nodes ask for them, and report about them themselves.
     """
 
     output: bool = True
     live_output: bool = False
     exit_code: bool = True
     reserves_processors: bool = False
+    pull: bool = False
 
 
 class ComputingElement(ABC):

@@ -13,6 +13,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from dirac.core.trust import TRUST_VARIABLES
 from dirac.resources.computing import supervisor
 from dirac.resources.computing.base import STAMP_VARIABLE, Output, PilotJob, PilotState, PilotStatus
 
@@ -62,6 +63,8 @@ class Spool:
             "HOME": str(self.directory / supervisor.WORK),
             "TMPDIR": str(self.directory / supervisor.TEMPORARY),
             "LANG": "C.UTF-8",
+            # Whom this machine believes is no secret, and the pilot speaks to the server as well.
+            **{name: os.environ[name] for name in TRUST_VARIABLES if name in os.environ},
             **job.environment,
             STAMP_VARIABLE: job.stamp,
         }

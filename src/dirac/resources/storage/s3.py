@@ -43,6 +43,7 @@ class S3Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         access_key_id: Who we are; if not given, what the usual files, variables or the machine's role say.
         secret_access_key: The proof.
         create_bucket: Whether a missing bucket is made.
+        ca_file: Authorities of the service's certificate (PEM); those that boto3 brings if not given.
     """
 
     bucket: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$(?!\n)")]
@@ -51,6 +52,7 @@ class S3Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     access_key_id: str | None = None
     secret_access_key: str | None = None
     create_bucket: bool = True
+    ca_file: str | None = None
 
     def __repr__(self) -> str:
         # The secret must not end up in logs.
@@ -206,7 +208,11 @@ class S3Store(ObjectStore):
         )
         session = boto3.session.Session(settings.access_key_id, settings.secret_access_key)
         return session.client(
-            "s3", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
+            "s3",
+            region_name=settings.region,
+            endpoint_url=settings.endpoint_url,
+            verify=settings.ca_file,
+            config=config,
         )
 
     def _ensure_bucket(self, client: Any) -> None:

@@ -40,6 +40,10 @@ async def fetch(url: str) -> httpx.Response:
         return await client.get(url)
 
 
+def _another(character: str) -> str:
+    return "1" if character == "0" else "0"
+
+
 async def presign(store: ObjectStore, key: str, content: bytes, expires_in: int = 60) -> Upload:
     """Allow the upload of that content."""
     sha256 = hashlib.sha256(content).hexdigest()
@@ -155,7 +159,7 @@ class PermissionsContract(ObjectStoreContract):
         upload = await presign(store, key, content)
         names = [name for name in upload.fields if name.lower().endswith(field)]
         assert names
-        forged = {name: upload.fields[name][:-1] + "0" for name in names}
+        forged = {name: upload.fields[name][:-1] + _another(upload.fields[name][-1]) for name in names}
         response = await send(Upload(upload.url, {**upload.fields, **forged}), content)
         assert response.status_code in (400, 403)
         assert await store.exists([key, forged.get("key", key)]) == set()

@@ -34,8 +34,10 @@ Subject = Annotated[
     Meta(
         min_length=1,
         max_length=255,
-        pattern=r"^(?!pilot:|job:).+$(?!\n)",
-        extra={"accepts": "a subject of at most 255 characters that does not begin with pilot: or job:"},
+        pattern=r"^(?!pilot:|job:|node:).+$(?!\n)",
+        extra={
+            "accepts": "a subject of at most 255 characters that does not begin with pilot:, job: or node:"
+        },
     ),
 ]
 SiteName = Annotated[
@@ -108,6 +110,12 @@ class Queue(_Section, frozen=True):
     max_running: Annotated[Positive, Meta(description="Pilots that may run at a time")] = 10
     max_waiting: Annotated[Positive, Meta(description="Pilots that may wait at a time")] = 10
     cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds one pilot may use")] = 86400
+    wall_time: Annotated[
+        NotNegative,
+        Meta(
+            description="Seconds one pilot may stay; 0 for `cpu_time` or `pilot/token_seconds`, the greater"
+        ),
+    ] = 0
     processors: Annotated[Processors, Meta(description="Processors one pilot gets")] = 1
     max_ram: Annotated[NotNegative, Meta(description="Memory one pilot may use, in MB; 0 for no limit")] = 0
     tags: Annotated[list[Name], Meta(description="What the queue has that a job may ask for")] = []
@@ -146,7 +154,9 @@ class Pilot(_Section, frozen=True):
     idle_seconds: Annotated[NotNegative, Meta(description="A pilot without work ends after this long")] = 60
     max_jobs: Annotated[Positive, Meta(description="Jobs one pilot runs at most")] = 1000
     min_disk: Annotated[NotNegative, Meta(description="Free disk space a pilot needs, in MB")] = 2560
-    token_seconds: Annotated[Positive, Meta(description="Life of a pilot's token, in seconds")] = 86400
+    token_seconds: Annotated[
+        Positive, Meta(description="Life of a pilot's token until it is renewed, in seconds")
+    ] = 86400
 
 
 class Workload(_Section, frozen=True):

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-Kind: TypeAlias = Literal["user", "pilot", "job", "service"]
+Kind: TypeAlias = Literal["user", "pilot", "job", "service", "node"]
 
 
 class Property(StrEnum):
@@ -29,18 +29,21 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """The bearer of an access token: always a pair of VO and subject, never a name alone.
 
     Attributes:
-        vo: The virtual organisation; empty for the installation's own services.
+        vo: The virtual organisation; empty for the installation's own services, and for worker nodes.
         sub: Subject within the VO, as its identity provider has it.
         username: For people to read; not unique, never compared.
         group: The group the token was issued for.
         properties: What the group may do, plus what was asked for and granted.
-        kind: A person, a pilot, one run of one job, or a service of the installation.
+        kind: A person, a pilot, one run of one job, a service of the installation, or a worker node that
+            starts pilots itself.
         token_id: Identifier (``jti``) of the token.
         expires: End of the token's life.
         stamp: The pilot's stamp, for tokens of pilots and jobs.
         job_id: The one job that a job's token is for.
         attempt: The one run of that job; effects of a token of an older run are refused.
         owner_sub: Subject of the job's owner, for tokens of jobs.
+        site: The one site that a node's credential is for.
+        ce: The one computing element of that site.
     """
 
     vo: str
@@ -55,6 +58,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     job_id: int | None = None
     attempt: int | None = None
     owner_sub: str = ""
+    site: str = ""
+    ce: str = ""
 
     @property
     def subject(self) -> str:

@@ -124,6 +124,17 @@ class PilotSecretRecord(msgspec.Struct, frozen=True):
     used: datetime | None = None
 
 
+class NodeCredentialRecord(msgspec.Struct, frozen=True):
+    """What worker nodes of one computing element show, as a digest."""
+
+    credential_id: str
+    site: str
+    ce: str
+    secret_digest: str
+    created: datetime
+    revoked: datetime | None = None
+
+
 class Failures(msgspec.Struct, frozen=True):
     """How often somebody's logins failed, and when the last one did."""
 
@@ -291,6 +302,22 @@ class PilotSecretRepository(Protocol):
         ...
 
 
+class NodeCredentialRepository(Protocol):
+    """Credentials of worker nodes."""
+
+    async def add(self, record: NodeCredentialRecord) -> None:
+        """Add a credential."""
+        ...
+
+    async def find(self, credential_id: str) -> NodeCredentialRecord | None:
+        """Return a credential."""
+        ...
+
+    async def revoke(self, site: str, ce: str, now: datetime) -> int:
+        """Revoke the credentials of a computing element; return how many were good."""
+        ...
+
+
 class RegistryUnit(UnitOfWork, Protocol):
     """What a unit of another system offers, so that the registry can be changed in it."""
 
@@ -326,4 +353,9 @@ class Unit(RegistryUnit, Protocol):
     @property
     def pilot_secrets(self) -> PilotSecretRepository:
         """Secrets of pilots."""
+        ...
+
+    @property
+    def nodes(self) -> NodeCredentialRepository:
+        """Credentials of worker nodes."""
         ...

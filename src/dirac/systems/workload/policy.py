@@ -112,6 +112,18 @@ def read_pilots(identity: Identity) -> None:
         _need(identity, "look at pilots", Property.NORMAL_USER, Property.JOB_ADMINISTRATOR, Property.OPERATOR)
 
 
+def start_pilots(identity: Identity) -> None:
+    """Allow worker nodes to ask for pilots and to report about theirs: each for its computing element."""
+    if identity.kind != "node":
+        raise _refusal(identity, "start pilots", "Only worker nodes may, with a credential of their own")
+
+
+def renew_pilot(identity: Identity) -> None:
+    """Allow a pilot to renew its own token."""
+    if identity.kind != "pilot":
+        raise _refusal(identity, "renew a pilot's token", "Only that pilot may")
+
+
 def _need(identity: Identity, deed: str, *properties: Property) -> None:
     """Refuse anybody but a person whose group has one of these properties."""
     if identity.kind != "user" or identity.properties.isdisjoint(properties):

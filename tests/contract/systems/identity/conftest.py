@@ -86,7 +86,7 @@ class World:
         app = create_app(
             routers,
             provided=system.provided(),
-            authenticate=system.tokens.authenticate,
+            authenticate=system.authenticate,
             lifespan=lifespan,
             version="0",
         )

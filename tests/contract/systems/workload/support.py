@@ -111,6 +111,22 @@ def run(job_id: int, attempt: int, vo: str = "astro", stamp: str = "p1") -> Iden
     )
 
 
+def node(site: str = "LCG.Here.fr", ce: str = "farm") -> Identity:
+    """Return a worker node that starts pilots itself."""
+    return Identity(
+        vo="",
+        sub=f"node:{site}:{ce}",
+        username="node",
+        group="",
+        properties=frozenset(),
+        kind="node",
+        token_id="t",
+        expires=datetime(2030, 1, 1, tzinfo=UTC),
+        site=site,
+        ce=ce,
+    )
+
+
 def pilot(stamp: str = "p1", vo: str = "astro") -> Identity:
     """Return a pilot."""
     return Identity(

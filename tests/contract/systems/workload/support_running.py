@@ -26,15 +26,19 @@ from dirac.resources.computing.base import (
     PilotStatus,
     Submitted,
 )
+from dirac.resources.computing.node import NodeComputingElement
 from dirac.systems.configuration.models import Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.identity.store.pilots import PilotSecretStore
 from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.matching import Matching
+from dirac.systems.workload.logic.nodes import Nodes
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
+from dirac.systems.workload.logic.pilot_making import PilotMaker
 from dirac.systems.workload.logic.pilots import Pilots
 from dirac.systems.workload.logic.queries import Queries
+from dirac.systems.workload.logic.renewal import PilotRenewal
 from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.logic.submission import Submission
 from dirac.systems.workload.logic.waiting import Classes, Signals
@@ -138,12 +142,14 @@ class ScriptedElement(ComputingElement):
 
 
 class Elements:
-    """The computing elements: one."""
+    """The computing elements: one to which pilots are submitted; "farm" of any site has nodes that ask."""
 
     def __init__(self) -> None:
         self.element = ScriptedElement()
 
     async def get(self, site: str, ce: str) -> ComputingElement:
+        if ce == "farm":
+            return NodeComputingElement(ce)
         if (site, ce) != (SITE, "ce"):
             raise NotFoundError(f"there is no computing element {ce} at {site}")
         return self.element
@@ -154,6 +160,9 @@ class Words:
 
     async def job_token(self, *, job_id: int, attempt: int, seconds: int, **_who: str) -> str:
         return f"token of {job_id}:{attempt} for {seconds}"
+
+    async def pilot_token(self, *, stamp: str, vo: str, seconds: int) -> str:
+        return f"token of pilot {stamp} of {vo} for {seconds}"
 
     def secret(self, stamp: str) -> str:
         return f"secret-{stamp}"
@@ -187,6 +196,7 @@ class Hall(Room):
         )
         self.life = JobLifeCycle(self.all_units, self.configuration, self.classes)
         self.explain = Explain(self.all_units, self.configuration, self.classes)
+        program = PilotProgram(url="http://server", program="/opt/dirac-pilot.py")
         self.factory = PilotFactory(
             self.all_units,
             self.configuration,
@@ -194,8 +204,18 @@ class Hall(Room):
             self.words,
             self.classes,
             FakeEntropy(),
-            PilotProgram(url="http://server", program="/opt/dirac-pilot.py"),
+            program,
         )
+        self.nodes = Nodes(
+            self.all_units,
+            self.configuration,
+            self.elements,
+            PilotMaker(self.words, program),
+            self.signals,
+            self.clock,
+            self.classes,
+        )
+        self.renewal = PilotRenewal(self.all_units, self.configuration, self.words)
 
     def provided(self) -> dict[type, Any]:
         """Return what the routes ask for."""
@@ -203,6 +223,8 @@ class Hall(Room):
             Explain: self.explain,
             JobLifeCycle: self.life,
             Matching: self.matching,
+            Nodes: self.nodes,
+            PilotRenewal: self.renewal,
             Pilots: self.pilots,
             Queries: self.queries,
             Sandboxes: self.sandboxes,

@@ -257,3 +257,16 @@ async def test_a_claim_that_fails_anywhere_loses_and_doubles_nothing(hall: Hall)
             if not fired:
                 break
         assert n > 5
+
+
+async def test_who_waits_is_let_go_when_the_process_ends(hall: Hall) -> None:
+    waiting = asyncio.create_task(hall.ask("p1", wait=30))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    hall.signals.end()
+    assert (await asyncio.wait_for(waiting, 5)).job is None
+    began = hall.clock.monotonic()
+    assert (await hall.ask("p2", wait=30)).job is None
+    assert hall.clock.monotonic() - began < 1, "nobody waits any more"
+    await hall.submitted(ALICE)
+    assert (await hall.ask("p3", wait=30)).job is not None, "what is there is given"

@@ -7,16 +7,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI
 
 from dirac.core.errors import UnauthenticatedError
+from dirac.systems.configuration.models import Tree
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.workload.api import routers
 from dirac.transport.server import create_app
 
-from .support import ECHO, person, pilot, run
-from .support_running import SITE, Hall
+from .support import ECHO, node, person, pilot, run
+from .support_running import SITE, TREE, Hall
 
 CALLERS = {
     "alice": person("alice"),
@@ -28,6 +30,7 @@ CALLERS = {
     "factory": person("factory", "astro", Property.GENERIC_PILOT),
     "p1": pilot("p1"),
     "p2": pilot("p2"),
+    "node": node(),
 }
 
 
@@ -203,3 +206,53 @@ async def test_pilots(call: Client) -> None:
     assert counted.json() == [{"Status": "Running", "count": 1}]
     beyond = await call("alice", "POST", "/api/pilots/search?page=9")
     assert (beyond.status_code, beyond.headers["content-range"]) == (416, "pilots */1")
+
+
+@pytest.mark.parametrize("who", ["", "alice", "root", "factory", "p1", "node"])
+async def test_only_nodes_ask_for_pilots_and_only_pilots_renew(call: Client, who: str) -> None:
+    registration = {"pilot_stamp": "p1", "vo": "astro"}
+    await call("factory", "POST", "/api/pilots/", registration)
+    refused = 403 if who else 401
+    calls: list[tuple[str, str, Any, str]] = [
+        ("GET", "/api/pilots/node", None, "node"),
+        ("POST", "/api/pilots/node/ask", {"node": "wn1", "request_id": "r", "slots": 1}, "node"),
+        ("POST", "/api/pilots/node/ended", {"node": "wn1", "ended": {}}, "node"),
+        ("POST", "/api/pilots/token/renew", None, "p1"),
+    ]
+    for method, path, body, may in calls:
+        answer = await call(who, method, path, body)
+        # The element of the node is not in this configuration, which it learns only once it was let in.
+        expected = (
+            (200 if who == "p1" else 404 if not path.endswith("ended") else 200) if who == may else refused
+        )
+        assert answer.status_code == expected, (path, answer.text)
+
+
+async def test_a_node_reaches_nothing_else(call: Client, hall: Hall) -> None:
+    await call.submitted()
+    for method, path, body in (
+        ("POST", "/api/jobs/match", {"resource": {"site": SITE}, "request_id": "r"}),
+        ("POST", "/api/jobs/search", {}),
+        ("POST", "/api/jobs/jdl", [ECHO]),
+        ("POST", "/api/pilots/search", {}),
+        ("PATCH", "/api/pilots/metadata", {"p1": {"Status": "Aborted"}}),
+        ("PATCH", "/api/jobs/status", {"1": {}}),
+        ("POST", "/api/pilots/", {"pilot_stamp": "p9", "vo": "astro"}),
+    ):
+        assert (await call("node", method, path, body)).status_code == 403, path
+    assert await hall.pilot_rows() == []
+
+
+async def test_the_shape_of_what_a_node_is_given(call: Client, hall: Hall) -> None:
+    sites = {SITE: {"virtual_organisations": ["astro"], "computing_elements": {"farm": {"type": "node"}}}}
+    hall.configuration.tree = msgspec.convert({**TREE, "sites": sites}, Tree)
+    await call.submitted()
+    body = {"node": "wn1", "request_id": "r", "slots": 1, "processors": 1, "disk_mb": 9000}
+    answer = (await call("node", "POST", "/api/pilots/node/ask", body)).json()
+    assert set(answer) == {"pilots", "stop", "ask_again"}
+    assert set(answer["pilots"][0]) == {
+        *("stamp", "vo", "queue", "secret", "arguments", "settings"),
+        *("processors", "max_ram_mb", "wall_seconds"),
+    }
+    for wrong in ({"node": "a/b"}, {"slots": -1}, {"wait": 31}, {"extra": 1}, {"request_id": ""}):
+        assert (await call("node", "POST", "/api/pilots/node/ask", body | wrong)).status_code == 422

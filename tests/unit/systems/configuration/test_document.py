@@ -83,7 +83,7 @@ def test_a_sound_text_is_a_tree_with_defaults() -> None:
             "`NormalUsr` is not accepted here; did you mean `NormalUser`?",
         ),
         (VO.replace("alice", '"alice\\n"'), "expected a name of at most 63 letters"),
-        (VO + "        sub: 'job:1:1'\n", "does not begin with pilot: or job:, found `job:1:1`"),
+        (VO + "        sub: 'job:1:1'\n", "does not begin with pilot:, job: or node:, found `job:1:1`"),
         (VO + "        suspended: maybe\n", "expected true or false, found `maybe`"),
     ],
 )

@@ -14,11 +14,13 @@ from dirac.systems.identity.logic.cleaning import Cleaning
 from dirac.systems.identity.logic.devices import Devices
 from dirac.systems.identity.logic.discovery import Discovery
 from dirac.systems.identity.logic.keys import KeyRing
+from dirac.systems.identity.logic.nodes import PREFIX, NodeCredentials
 from dirac.systems.identity.logic.passwords import Passwords, Providers
 from dirac.systems.identity.logic.pilots import PilotSecrets
 from dirac.systems.identity.logic.registry import Registry
 from dirac.systems.identity.logic.sessions import Sessions
 from dirac.systems.identity.logic.tokens import Tokens
+from dirac.systems.identity.models import Identity
 from dirac.systems.identity.ports import Seconds, Unit
 from dirac.systems.identity.settings import IdentitySettings
 
@@ -67,7 +69,18 @@ class IdentitySystem:
         self.devices = Devices(units, self.passwords, self.sessions, entropy, settings)
         self.authorizations = Authorizations(units, self.passwords, self.sessions, entropy, settings)
         self.pilot_secrets = PilotSecrets(units, self.tokens, settings, pilot_life)
+        self.nodes = NodeCredentials(units, entropy)
         self.cleaning = Cleaning(units, settings)
+
+    async def authenticate(self, credential: str) -> Identity:
+        """Return whose access token, or node's credential, this is.
+
+        Raises:
+            UnauthenticatedError: It is none of ours, or not good any more.
+        """
+        if credential.startswith(PREFIX):
+            return await self.nodes.authenticate(credential)
+        return await self.tokens.authenticate(credential)
 
     def provided(self) -> dict[type, Any]:
         """Return what routes and tasks ask for, by type."""

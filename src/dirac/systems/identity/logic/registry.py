@@ -27,7 +27,7 @@ V = TypeVar("V")
 
 _LONGEST_NAME = 64
 _LONGEST_SUBJECT = 255
-_RESERVED = ("pilot:", "job:")
+_RESERVED = ("pilot:", "job:", "node:")
 
 
 class Registry:

@@ -129,3 +129,15 @@ pilot_secrets = Table(
     Column("expires", UtcDateTime, nullable=False, index=True),
     Column("used", UtcDateTime),
 )
+
+nodes = Table(
+    "identity_node",
+    metadata,
+    Column("credential_id", String(32), primary_key=True),
+    Column("site", String(128), nullable=False),
+    Column("ce", String(128), nullable=False),
+    Column("secret_digest", String(64), nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("revoked", UtcDateTime),
+    Index(None, "site", "ce"),
+)

@@ -6,6 +6,7 @@ from dirac.db.transaction import Transaction
 from dirac.db.unit import SystemUnit
 from dirac.systems.identity.store.flows import FlowStore
 from dirac.systems.identity.store.keys import KeyStore
+from dirac.systems.identity.store.nodes import NodeCredentialStore
 from dirac.systems.identity.store.passwords import PasswordStore
 from dirac.systems.identity.store.pilots import PilotSecretStore
 from dirac.systems.identity.store.registry import RegistryStore
@@ -23,3 +24,4 @@ class IdentityUnit(SystemUnit):
         self.sessions = SessionStore(tx)
         self.passwords = PasswordStore(tx)
         self.pilot_secrets = PilotSecretStore(tx)
+        self.nodes = NodeCredentialStore(tx)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from dirac.core.entropy import Entropy
 from dirac.core.time import Clock
@@ -11,9 +11,12 @@ from dirac.resources.storage.base import ObjectStore
 from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.matching import Matching
+from dirac.systems.workload.logic.nodes import Nodes
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
+from dirac.systems.workload.logic.pilot_making import PilotMaker
 from dirac.systems.workload.logic.pilots import Pilots
 from dirac.systems.workload.logic.queries import Queries
+from dirac.systems.workload.logic.renewal import PilotRenewal
 from dirac.systems.workload.logic.rules import ConfiguredRules
 from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.logic.submission import Submission
@@ -23,10 +26,15 @@ from dirac.systems.workload.ports.running import (
     Configured,
     JobTokens,
     PilotSecrets,
+    PilotTokens,
     RunUnit,
 )
 from dirac.systems.workload.ports.work import WorkUnit
 from dirac.systems.workload.settings import PilotProgram
+
+
+class Tokens(JobTokens, PilotTokens, Protocol):
+    """Who issues the tokens of runs and of pilots."""
 
 
 class WorkloadSystem:
@@ -36,7 +44,7 @@ class WorkloadSystem:
         work: Units of work on jobs and sandboxes.
         runs: Units of work on jobs, runs and pilots.
         configuration: Gives the configuration in force.
-        tokens: Makes tokens for runs of jobs.
+        tokens: Makes tokens for runs of jobs, and for pilots.
         secrets: Knows the secrets of pilots.
         elements: Gives computing elements.
         objects: Where sandboxes are kept.
@@ -51,7 +59,7 @@ class WorkloadSystem:
         work: Units[WorkUnit],
         runs: Units[RunUnit],
         configuration: Configured,
-        tokens: JobTokens,
+        tokens: Tokens,
         secrets: PilotSecrets,
         elements: ComputingElements,
         objects: ObjectStore,
@@ -69,6 +77,9 @@ class WorkloadSystem:
         self.explain = Explain(runs, configuration, classes)
         self.pilots = Pilots(runs, configuration)
         self.pilot_factory = PilotFactory(runs, configuration, elements, secrets, classes, entropy, program)
+        maker = PilotMaker(secrets, program)
+        self.nodes = Nodes(runs, configuration, elements, maker, self.signals, clock, classes)
+        self.renewal = PilotRenewal(runs, configuration, tokens)
 
     def provided(self) -> dict[type, Any]:
         """Return what routes and tasks ask for, by type."""

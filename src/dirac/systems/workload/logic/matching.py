@@ -15,7 +15,7 @@ from dirac.core.unit import Event, Units
 from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.fitting import Dimension, Offer, offer_of
-from dirac.systems.workload.logic.pilots import pilot_event
+from dirac.systems.workload.logic.pilots import longest_life, pilot_event
 from dirac.systems.workload.logic.waiting import Classes, Look, Signals, WaitingJobs
 from dirac.systems.workload.models import (
     JobStatus,
@@ -140,7 +140,7 @@ class Matching:
             left = deadline - self._clock.monotonic()
             if had and races < _RACES:
                 races, pause = races + 1, 0.01  # others were faster; behind their jobs there may be more
-            elif left > 0:
+            elif left > 0 and not self._signals.ending:
                 pause = min(left, _LOOK_AGAIN)
             else:
                 return MatchAnswer(reasons=reasons)
@@ -165,6 +165,14 @@ class Matching:
             raise ConflictError(f"pilot {identity.stamp!r} is {pilot.status}; it gets no more jobs")
         self._remember(pilot)
         return pilot
+
+    def _life(self, stamp: str, tree: Tree) -> int:
+        known = self._pilots.get(stamp)
+        if known is None:
+            return 0
+        pilot = known[1]
+        queue = find_queue(tree, pilot.grid_site, pilot.destination_site, pilot.queue)
+        return longest_life(queue, tree)
 
     def _remember(self, pilot: PilotRow) -> None:
         if len(self._pilots) >= _MOST_PILOTS:
@@ -220,8 +228,8 @@ class Matching:
 
     async def _handed_out(self, claimed: Claimed, identity: Identity, tree: Tree) -> MatchedJob:
         job, rules = claimed.job, tree.workload
-        # A run may last as long as its pilot: its token must not end before it.
-        seconds = tree.pilot.token_seconds
+        # A run may last as long as its pilot, and nobody renews its token.
+        seconds = max(tree.pilot.token_seconds, self._life(identity.stamp, tree))
         token = await self._tokens.job_token(
             job_id=job.job_id,
             attempt=job.attempt,

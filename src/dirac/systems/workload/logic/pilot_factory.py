@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+
+import msgspec
 
 from dirac.core.entropy import Entropy
 from dirac.core.errors import DiracError, NotFoundError
 from dirac.core.unit import Units
-from dirac.resources.computing.base import PilotJob, PilotState
+from dirac.resources.computing.base import PilotState
 from dirac.systems.configuration.models import Tree
 from dirac.systems.workload.logic.life_cycle import SYSTEM
-from dirac.systems.workload.logic.matching import find_queue
-from dirac.systems.workload.logic.pilots import change_pilots, pilot_event
-from dirac.systems.workload.logic.planning import Place, QueueState, places, plan
+from dirac.systems.workload.logic.pilot_making import PilotMaker
+from dirac.systems.workload.logic.pilots import change_pilots, node_of, pilot_event
+from dirac.systems.workload.logic.planning import QueueState, places, plan, state_of
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import PilotMetadata, PilotStatus
 from dirac.systems.workload.policy import Visibility
@@ -24,7 +25,6 @@ from dirac.systems.workload.ports.running import (
     Configured,
     PilotRow,
     PilotSecrets,
-    QueueLoad,
     RunUnit,
 )
 from dirac.systems.workload.settings import PilotProgram
@@ -32,9 +32,11 @@ from dirac.systems.workload.states import PILOT_LIFE
 
 log = logging.getLogger(__name__)
 
-# After so many pilots that never ran, a queue is left alone until these are so old.
-_ABORTED = 3
-_ABORTED_WITHIN = timedelta(seconds=60)
+ABORTED_WITHIN = timedelta(seconds=60)
+"""How long pilots that never ran keep a queue from getting more."""
+
+# A node that starts pilots itself gives a sign of life every minute.
+_SILENT_FOR = timedelta(minutes=10)
 _UNKNOWN_FOR = timedelta(hours=1)
 _CLEAN_SINCE = timedelta(days=15)
 _REASON_LENGTH = 255
@@ -66,10 +68,10 @@ class PilotFactory:
         self._units = units
         self._configuration = configuration
         self._elements = elements
-        self._secrets = secrets
         self._classes = classes
         self._entropy = entropy
         self._program = program
+        self._maker = PilotMaker(secrets, program)
 
     async def start(self, vo: str, entry: str | None = None) -> int:
         """Start the pilots that a VO's waiting jobs need; return how many there were.
@@ -90,15 +92,21 @@ class PilotFactory:
             if (job_class := self._classes.get(class_id)) is not None
         ]
         queues = places(tree, vo)
+        pulling = await self._pulling({(place.site, place.ce) for place in queues})
         async with self._units.write() as unit:
             new: list[PilotRow] = []
             if demand and queues:
                 await unit.pilots.plan_lock()
                 loads = await unit.pilots.loads()
-                aborted = await unit.pilots.aborted(unit.now - _ABORTED_WITHIN)
-                states = [_state(place, vo, loads, aborted) for place in queues]
-                new = self._rows(unit.now, vo, zip(queues, plan(demand, states), strict=True))
-                await self._register(unit, new)
+                aborted = await unit.pilots.aborted(unit.now - ABORTED_WITHIN)
+                states = [state_of(place, vo, loads, aborted) for place in queues]
+                states = [_closed(state, pulling) for state in states]
+                new = [
+                    self._maker.row(place, vo, self._entropy.bytes(16).hex(), unit.now)
+                    for place, number in zip(queues, plan(demand, states), strict=True)
+                    for _ in range(number)
+                ]
+                await self._maker.register(unit, new, SYSTEM)
             if entry is not None:
                 unit.complete(entry)
         if new:
@@ -115,6 +123,9 @@ class PilotFactory:
         tree = (await self._configuration.current()).tree
         async with self._units.read() as unit:
             alive = [pilot for pilot in await unit.pilots.alive() if _is_ours(pilot)]
+        pulling = await self._pulling({_element(pilot) for pilot in alive})
+        await self._give_up([pilot for pilot in alive if _element(pilot) in pulling])
+        alive = [pilot for pilot in alive if _element(pilot) not in pulling]
         await self._hand_over([pilot for pilot in alive if not pilot.pilot_reference], tree)
         known: dict[str, PilotState] = {}
         for (site, ce), pilots in _by_element(alive).items():
@@ -139,6 +150,41 @@ class PilotFactory:
                 if news:
                     await change_pilots(unit, rows, news, SYSTEM)
 
+    async def _pulling(self, elements: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those elements whose nodes ask for pilots themselves."""
+        found = set()
+        for site, ce in elements:
+            try:
+                if (await self._elements.get(site, ce)).capabilities.pull:
+                    found.add((site, ce))
+            except DiracError:  # said, with its consequences, by whoever wants something of it
+                continue
+        return found
+
+    async def _give_up(self, pilots: Sequence[PilotRow]) -> None:
+        """Give up the pilots of worker nodes that have been silent for long."""
+        if not pilots:
+            return
+        async with self._units.read() as unit:
+            heard = await unit.nodes.heard(unit.now - _SILENT_FOR)
+            since = unit.now - _SILENT_FOR
+        silent = [
+            pilot.pilot_stamp
+            for pilot in pilots
+            if pilot.submission_time < since and (*_element(pilot), node_of(pilot)) not in heard
+        ]
+        if not silent:
+            return
+        reason = "its worker node has not been heard of for ten minutes"
+        async with self._units.write() as unit:
+            rows = await unit.pilots.find(Visibility(), silent, lock=True)
+            news = {
+                stamp: PilotMetadata(Status=PilotStatus.FAILED, StatusReason=reason)
+                for stamp, row in rows.items()
+                if PILOT_LIFE.successors(PilotStatus(row.status))
+            }
+            await change_pilots(unit, rows, news, SYSTEM)
+
     async def clean(self) -> None:
         """Let computing elements forget the pilots that ended some time ago; may be repeated."""
         keep = timedelta(days=self._program.keep_days)
@@ -154,37 +200,6 @@ class PilotFactory:
             for reference, reason in kept.items():
                 log.warning("a pilot is not cleaned up: %s", reason, extra={"pilot": reference})
 
-    def _rows(self, now: datetime, vo: str, wanted: Iterable[tuple[Place, int]]) -> list[PilotRow]:
-        return [
-            PilotRow(
-                pilot_stamp=self._entropy.bytes(16).hex(),
-                vo=vo,
-                status=PilotStatus.SUBMITTED.value,
-                status_reason="",
-                grid_type=place.ce_type,
-                grid_site=place.site,
-                destination_site=place.ce,
-                queue=place.name,
-                pilot_reference="",
-                submission_time=now,
-                last_update_time=now,
-            )
-            for place, number in wanted
-            for _ in range(number)
-        ]
-
-    async def _register(self, unit: RunUnit, new: Sequence[PilotRow]) -> None:
-        if not new:
-            return
-        await unit.pilots.add(new)
-        expires = unit.now + timedelta(days=self._program.secret_days)
-        for pilot in new:
-            await unit.pilot_secrets.add(
-                pilot.pilot_stamp, pilot.vo, self._secrets.digest(pilot.pilot_stamp), expires
-            )
-            place = {"GridSite": pilot.grid_site, "DestinationSite": pilot.destination_site}
-            unit.record(pilot_event(pilot, unit, SYSTEM, Status=pilot.status, Queue=pilot.queue, **place))
-
     async def _hand_over(self, pilots: Sequence[PilotRow], tree: Tree) -> None:
         """Give pilots to their computing elements; one that was given before is not started again."""
         for (site, ce), group in _by_element(pilots).items():
@@ -192,7 +207,7 @@ class PilotFactory:
             refused: dict[str, str] = {}
             try:
                 element = await self._elements.get(site, ce)
-                for answer in await element.submit([self._job(pilot, tree) for pilot in group]):
+                for answer in await element.submit([self._maker.job(pilot, tree) for pilot in group]):
                     if answer.reference is not None:
                         references[answer.stamp] = answer.reference
                     else:
@@ -220,53 +235,15 @@ class PilotFactory:
             if gone:
                 await change_pilots(unit, rows, gone, SYSTEM)
 
-    def _job(self, pilot: PilotRow, tree: Tree) -> PilotJob:
-        queue = find_queue(tree, pilot.grid_site, pilot.destination_site, pilot.queue)
-        settings: dict[str, object] = {
-            "cvmfs_locations": tree.pilot.locations,
-            "release": tree.pilot.release,
-            "idle_limit_seconds": tree.pilot.idle_seconds,
-            "max_cycles": tree.pilot.max_jobs,
-            "min_disk_mb": tree.pilot.min_disk,
-        }
-        if self._program.url.startswith("http://"):
-            settings["allow_http"] = True
-        if queue is not None:
-            settings |= {"tags": queue.tags, "cpu_time_left": queue.cpu_time, "processors": queue.processors}
-            if queue.max_ram:
-                settings["max_ram_mb"] = queue.max_ram
-        return PilotJob(
-            stamp=pilot.pilot_stamp,
-            executable=self._program.python,
-            arguments=(
-                self._program.program,
-                *("-n", pilot.grid_site, "-N", pilot.destination_site, "-Q", pilot.queue),
-                *("--wnVO", pilot.vo, "--pilotUUID", pilot.pilot_stamp, "-u", self._program.url),
-            ),
-            files={
-                "pilot.json": json.dumps(settings, indent=1, sort_keys=True).encode(),
-                "pilot.secret": self._secrets.secret(pilot.pilot_stamp).encode(),
-            },
-            processors=queue.processors if queue is not None else 1,
-        )
+
+def _closed(state: QueueState, pulling: Container[tuple[str, str]]) -> QueueState:
+    """Return a queue as one to which nothing is submitted, if its nodes ask for pilots themselves."""
+    pulls = (state.place.site, state.place.ce) in pulling
+    return msgspec.structs.replace(state, blocked=True) if pulls else state
 
 
-def _state(
-    place: Place,
-    vo: str,
-    loads: Mapping[tuple[str, str, str, str], QueueLoad],
-    aborted: Mapping[tuple[str, str, str], int],
-) -> QueueState:
-    where = (place.site, place.ce, place.name)
-    here = [load for (_, *key), load in loads.items() if tuple(key) == where]
-    own = loads.get((vo, *where), QueueLoad())
-    return QueueState(
-        place=place,
-        waiting=sum(load.waiting for load in here),
-        running=sum(load.idle + load.busy for load in here),
-        coming=own.waiting + own.idle,
-        blocked=aborted.get(where, 0) >= _ABORTED,
-    )
+def _element(pilot: PilotRow) -> tuple[str, str]:
+    return pilot.grid_site, pilot.destination_site
 
 
 def _is_ours(pilot: PilotRow) -> bool:
@@ -277,7 +254,7 @@ def _is_ours(pilot: PilotRow) -> bool:
 def _by_element(pilots: Iterable[PilotRow]) -> dict[tuple[str, str], list[PilotRow]]:
     groups: dict[tuple[str, str], list[PilotRow]] = {}
     for pilot in pilots:
-        groups.setdefault((pilot.grid_site, pilot.destination_site), []).append(pilot)
+        groups.setdefault(_element(pilot), []).append(pilot)
     return groups
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from dirac.core.errors import ConflictError, InvalidInputError, NotAllowedError, NotFoundError, TooLargeError
 from dirac.core.search import Page, SearchParams, SummaryParams
 from dirac.core.unit import Event, Units
+from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.models import PilotMetadata, PilotRegistration, PilotStatus
 from dirac.systems.workload.policy import Visibility, is_service_administrator, readable_pilots
@@ -15,6 +16,7 @@ from dirac.systems.workload.ports.running import Configured, PilotRow, RunUnit
 from dirac.systems.workload.states import PILOT_LIFE
 
 MOST_PILOTS = 1000
+_NODE = "node://"
 # Where a pilot is decides which jobs it may have: it is not the one to say so.
 _BY_OTHERS_ONLY = ("DestinationSite", "Queue", "GridSite", "GridType", "AccountingSent")
 
@@ -112,6 +114,25 @@ class Pilots:
 def no_such_pilot(stamps: Sequence[str]) -> NotFoundError:
     """Return the error for pilots that do not exist, or that are out of the caller's sight."""
     return NotFoundError(f"there is no pilot {', '.join(sorted(stamps)[:20])}")
+
+
+def node_reference(node: str, stamp: str) -> str:
+    """Return the reference of a pilot that a worker node starts itself."""
+    return f"{_NODE}{node}/{stamp}"
+
+
+def node_of(pilot: PilotRow) -> str | None:
+    """Return the worker node that has started a pilot, None if it was started otherwise."""
+    if not pilot.pilot_reference.startswith(_NODE):
+        return None
+    return pilot.pilot_reference.removeprefix(_NODE).rpartition("/")[0]
+
+
+def longest_life(queue: Queue | None, tree: Tree) -> int:
+    """Return how long a pilot of a queue may run, in seconds."""
+    if queue is None:
+        return tree.pilot.token_seconds
+    return queue.wall_time or max(queue.cpu_time, tree.pilot.token_seconds)
 
 
 def pilot_event(pilot: PilotRow, unit: RunUnit, actor: str, **facts: Any) -> Event:

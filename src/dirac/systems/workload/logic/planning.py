@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.workload.logic.fitting import JobClass, Offer, fits, offer_of_queue
+from dirac.systems.workload.ports.running import QueueLoad
+
+# After so many pilots that never ran, a queue is left alone for a while.
+_ABORTED = 3
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,3 +102,91 @@ def plan(demand: Sequence[tuple[JobClass, int]], queues: Sequence[QueueState]) -
             start[best] += 1
             left[index] -= 1
     return start
+
+
+def state_of(
+    place: Place,
+    vo: str,
+    loads: Mapping[tuple[str, str, str, str], QueueLoad],
+    aborted: Mapping[tuple[str, str, str], int],
+) -> QueueState:
+    """Return a queue as it is for a VO.
+
+    Args:
+        place: The queue.
+        vo: The VO.
+        loads: Pilots by VO, site, computing element and queue.
+        aborted: Pilots that were given up lately before they ran, by site, computing element and queue.
+    """
+    where = (place.site, place.ce, place.name)
+    here = [load for (_, *key), load in loads.items() if tuple(key) == where]
+    own = loads.get((vo, *where), QueueLoad())
+    return QueueState(
+        place=place,
+        waiting=sum(load.waiting for load in here),
+        running=sum(load.idle + load.busy for load in here),
+        coming=own.waiting + own.idle,
+        blocked=aborted.get(where, 0) >= _ABORTED,
+    )
+
+
+class NodeRoom(msgspec.Struct, frozen=True, kw_only=True):
+    """What is free on a worker node.
+
+    Attributes:
+        slots: Pilots that may be started.
+        processors: Processors for all of them.
+        memory_mb: Memory for all of them; 0 if that is not known.
+    """
+
+    slots: int
+    processors: int
+    memory_mb: int = 0
+
+    def bears(self, queue: Queue) -> bool:
+        """Tell whether there is room for one more pilot of a queue."""
+        memory = not self.memory_mb or queue.max_ram <= self.memory_mb
+        return self.slots > 0 and queue.processors <= self.processors and memory
+
+    def less(self, queue: Queue) -> NodeRoom:
+        """Return what is left beside one pilot of a queue."""
+        # 0 would mean "not known"
+        memory = max(1, self.memory_mb - queue.max_ram) if self.memory_mb else 0
+        return NodeRoom(slots=self.slots - 1, processors=self.processors - queue.processors, memory_mb=memory)
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """How many pilots of a VO could be started in a queue."""
+
+    vo: str
+    state: QueueState
+    number: int
+
+
+def share_out(wishes: Sequence[Wish], present: Mapping[str, int], room: NodeRoom) -> list[tuple[str, Place]]:
+    """Return the pilots to start on a node: always one of the VO that has the fewest, and needs one.
+
+    Args:
+        wishes: What each VO could use.
+        present: Pilots by VO that are there already.
+        room: What is free on the node.
+    """
+    left = [wish.number for wish in wishes]
+    rooms = {wish.state.place.name: wish.state.room for wish in wishes}  # shared by all VOs
+    has = dict(present)
+    chosen: list[tuple[str, Place]] = []
+    while True:
+        possible = [
+            index
+            for index, wish in enumerate(wishes)
+            if left[index] and rooms[wish.state.place.name] and room.bears(wish.state.place.queue)
+        ]
+        if not possible:
+            return chosen
+        index = min(possible, key=lambda i: (has.get(wishes[i].vo, 0), wishes[i].vo))
+        vo, place = wishes[index].vo, wishes[index].state.place
+        chosen.append((vo, place))
+        left[index] -= 1
+        rooms[place.name] -= 1
+        has[vo] = has.get(vo, 0) + 1
+        room = room.less(place.queue)

@@ -41,11 +41,18 @@ class Signals:
 
     Attributes:
         wakes: How often there may have been something new.
+        ending: Nobody may wait any more: the process is about to end.
     """
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self.wakes = 0
+        self.ending = False
+
+    def end(self) -> None:
+        """Let all who wait go, and nobody wait again."""
+        self.ending = True
+        self.wake()
 
     def committed(self, transaction: Enqueued) -> None:
         """Listen to a database's commits: where jobs begin to wait, pilots are asked for."""

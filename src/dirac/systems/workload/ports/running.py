@@ -15,6 +15,7 @@ from dirac.resources.computing.base import ComputingElement
 from dirac.systems.configuration.models import Tree
 from dirac.systems.workload.models import PilotMetadata
 from dirac.systems.workload.policy import Visibility
+from dirac.systems.workload.ports.nodes import NodeRepository
 from dirac.systems.workload.ports.work import JobRepository
 from dirac.systems.workload.states import Standing
 
@@ -67,8 +68,29 @@ class PilotSecrets(Protocol):
         ...
 
 
+class UsedSecret(Protocol):
+    """The stored secret of a pilot."""
+
+    @property
+    def used(self) -> datetime | None:
+        """When the pilot logged in, None if it has not."""
+        ...
+
+
+class PilotTokens(Protocol):
+    """Who issues the tokens of pilots."""
+
+    async def pilot_token(self, *, stamp: str, vo: str, seconds: int) -> str:
+        """Return a token for a pilot."""
+        ...
+
+
 class PilotSecretRepository(Protocol):
     """The stored secrets of pilots, in the transaction of the pilots themselves."""
+
+    async def find(self, stamp: str) -> UsedSecret | None:
+        """Return the secret of a pilot, None once it is forgotten."""
+        ...
 
     async def add(self, stamp: str, vo: str, secret_digest: str, expires: datetime) -> None:
         """Let a pilot with this secret log in, until it expires."""
@@ -349,6 +371,10 @@ class PilotRepository(Protocol):
         """Count the pilots that were given up before they ran, by site, computing element and queue."""
         ...
 
+    async def of_element(self, site: str, ce: str) -> list[PilotRow]:
+        """Return the pilots of a computing element that have not ended."""
+        ...
+
     async def ended(self, since: datetime, until: datetime) -> list[PilotRow]:
         """Return the pilots that changed last between these moments, and have ended."""
         ...
@@ -390,6 +416,11 @@ class RunUnit(UnitOfWork, Protocol):
     @property
     def pilots(self) -> PilotRepository:
         """The pilots."""
+        ...
+
+    @property
+    def nodes(self) -> NodeRepository:
+        """Worker nodes that start pilots themselves."""
         ...
 
     @property

@@ -120,6 +120,15 @@ class PilotStore:
         )
         return [PilotRow(**row._mapping) for row in rows]
 
+    async def of_element(self, site: str, ce: str) -> list[PilotRow]:
+        """Return the pilots of a computing element that have not ended."""
+        rows = await self._tx.execute(
+            select(*(_c[name] for name in PilotRow.__struct_fields__))
+            .where(_c.status.in_(_ALIVE), _c.grid_site == site, _c.destination_site == ce)
+            .order_by(_c.pilot_id)
+        )
+        return [PilotRow(**row._mapping) for row in rows]
+
     async def loads(self) -> dict[tuple[str, str, str, str], QueueLoad]:
         """Return the pilots that work or may come to work, counted by VO, site, computing element and queue.
 

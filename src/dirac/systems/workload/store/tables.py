@@ -154,3 +154,13 @@ assignments = Table(
     Column("attempt", Integer),
     Index(None, "sandbox_id"),
 )
+
+nodes = Table(
+    "workload_node",
+    metadata,
+    Column("site", String(128), primary_key=True),
+    Column("ce", String(128), primary_key=True),
+    Column("node", String(128), primary_key=True),
+    Column("facts", Json, nullable=False),
+    Column("heard", UtcDateTime, nullable=False, index=True),
+)

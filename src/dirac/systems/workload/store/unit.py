@@ -6,6 +6,7 @@ from dirac.db.transaction import Transaction
 from dirac.db.unit import SystemUnit
 from dirac.systems.workload.ports.running import PilotSecretRepository
 from dirac.systems.workload.store.jobs import JobStore
+from dirac.systems.workload.store.nodes import NodeStore
 from dirac.systems.workload.store.pilots import PilotStore
 from dirac.systems.workload.store.runs import RunStore
 from dirac.systems.workload.store.sandboxes import SandboxStore
@@ -27,6 +28,7 @@ class WorkloadUnit(SystemUnit):
         self.sandboxes = SandboxStore(tx)
         self.runs = RunStore(tx)
         self.pilots = PilotStore(tx)
+        self.nodes = NodeStore(tx)
 
     @property
     def pilot_secrets(self) -> PilotSecretRepository:

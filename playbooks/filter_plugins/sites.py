@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration tree of a site, put together from the site's own part and one file per virtual organisation."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+import yaml
+
+_OWN = ("name", "sites")  # keys of a VO's file that are not part of its section
+
+
+def vo_definitions(files: list[str]) -> dict[str, dict[str, Any]]:
+    """Return what the files say of their virtual organisations, by the names of the files.
+
+    Raises:
+        AnsibleFilterError: One is no YAML, or not a mapping.
+    """
+    found = {}
+    for file in sorted(files):
+        try:
+            content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise AnsibleFilterError(f"{file} cannot be read: {error}") from error
+        if not isinstance(content, dict):
+            raise AnsibleFilterError(f"{file} does not describe a virtual organisation")
+        found[Path(file).stem] = content
+    return found
+
+
+def dirac_tree(site: Mapping[str, Any], vos: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the whole configuration.
+
+    Args:
+        site: The site's own part: `sites`, `pilot`, `workload`; VOs may be in it as well.
+        vos: Virtual organisations by name; `sites` of one are those that it may use, all if there is none.
+
+    Raises:
+        AnsibleFilterError: A VO wants to use a site that there is not.
+    """
+    tree = _copied(site)
+    organisations = tree.setdefault("virtual_organisations", {})
+    for name, described in vos.items():
+        section = {key: value for key, value in described.items() if key not in _OWN}
+        organisations[name] = _copied(section)
+        for used in described.get("sites", tree.get("sites", {})):
+            place = tree.get("sites", {}).get(used)
+            if place is None:
+                known = ", ".join(tree.get("sites", {})) or "none"
+                raise AnsibleFilterError(f"{name}: there is no site {used}; there are: {known}")
+            allowed = place.setdefault("virtual_organisations", [])
+            if name not in allowed:
+                allowed.append(name)
+    return tree
+
+
+def password_accounts(tree: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the users of each VO that log in with the built-in password provider."""
+    return {
+        name: sorted(vo.get("users", {}))
+        for name, vo in tree.get("virtual_organisations", {}).items()
+        if vo.get("identity_provider", "password") == "password"
+    }
+
+
+def dirac_migrations(package: str) -> dict[str, dict[str, str]]:
+    """Return the migrations of a source tree by revision, each with its phase and risk."""
+    found = {}
+    for file in sorted(Path(package).rglob("migrations/*.py")):
+        said = {
+            target.id: ast.literal_eval(node.value)
+            for node in ast.parse(file.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name) and target.id in ("phase", "risk")
+        }
+        phase = said.get("phase", "expand")
+        found[file.stem] = {"phase": phase, "risk": said.get("risk", "breaking" if phase == "contract" else "safe")}
+    return found
+
+
+def _copied(value: Any) -> Any:
+    """Copy plain data. Not by deepcopy: Ansible's own containers would bring their whole engine along."""
+    if isinstance(value, Mapping):
+        return {key: _copied(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_copied(each) for each in value]
+    return value
+
+
+class FilterModule:
+    """The filters."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return them by name."""
+        return {
+            "vo_definitions": vo_definitions,
+            "dirac_migrations": dirac_migrations,
+            "dirac_tree": dirac_tree,
+            "password_accounts": password_accounts,
+        }

@@ -1,0 +1,1 @@
+"""Commands about sites: what an operator does with the playbooks of a checkout."""

@@ -1,0 +1,1 @@
+"""The secrets of a site: what there is, how it is made, kept and renewed."""

@@ -1,0 +1,34 @@
+"""Credentials of worker nodes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import insert, select, update
+
+from dirac.db.transaction import Transaction
+from dirac.systems.identity.ports import NodeCredentialRecord
+from dirac.systems.identity.store.tables import nodes
+
+
+class NodeCredentialStore:
+    """Implements `dirac.systems.identity.ports.NodeCredentialRepository`."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    async def add(self, record: NodeCredentialRecord) -> None:
+        """Add a credential."""
+        await self._tx.execute(insert(nodes).values(msgspec.structs.asdict(record)))
+
+    async def find(self, credential_id: str) -> NodeCredentialRecord | None:
+        """Return a credential."""
+        statement = select(nodes).where(nodes.c.credential_id == credential_id)
+        row = (await self._tx.execute(statement)).first()
+        return None if row is None else NodeCredentialRecord(**row._mapping)
+
+    async def revoke(self, site: str, ce: str, now: datetime) -> int:
+        """Revoke the credentials of a computing element; return how many were good."""
+        good = (nodes.c.site == site, nodes.c.ce == ce, nodes.c.revoked.is_(None))
+        return (await self._tx.execute(update(nodes).where(*good).values(revoked=now))).rowcount

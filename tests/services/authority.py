@@ -1,0 +1,104 @@
+"""A certificate authority of a test's own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+class Authority:
+    """Signs certificates, which it puts into a directory.
+
+    Args:
+        directory: Where to.
+        name: Its own.
+    """
+
+    def __init__(self, directory: Path, name: str = "Test authority") -> None:
+        directory.mkdir(exist_ok=True)
+        self.directory = directory
+        self.file = directory / "ca.pem"
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name(name)
+        now = datetime.now(UTC)
+        builder = self._builder(self._name, self._key.public_key(), now, now + timedelta(days=1000))
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        usage = dict.fromkeys(
+            (
+                "digital_signature",
+                "content_commitment",
+                "key_encipherment",
+                "data_encipherment",
+                "key_agreement",
+                "encipher_only",
+                "decipher_only",
+            ),
+            False,
+        )
+        builder = builder.add_extension(
+            x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), critical=True
+        )
+        certificate = builder.sign(self._key, hashes.SHA256())
+        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def certificate(self, *names: str, days: float = 365) -> tuple[Path, Path]:
+        """Make a certificate for these hosts or addresses; return its file and that of its key.
+
+        Args:
+            names: What it is for.
+            days: How long from now it is good; none or less for one that has expired.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        begin = now - timedelta(days=1) + min(timedelta(days=days), timedelta(0))
+        builder = self._builder(_name(names[0]), key.public_key(), begin, now + timedelta(days=days))
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
+        ).add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        serial = f"{certificate.serial_number:x}"
+        files = self.directory / f"{serial}.pem", self.directory / f"{serial}.key"
+        files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        files[1].touch(0o600)
+        files[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return files
+
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, begin: datetime, end: datetime
+    ) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begin)
+            .not_valid_after(end)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+        )
