@@ -58,7 +58,8 @@ def pipe(first: list[str], second: list[str], *, target: Path | None = None) -> 
         assert writer.stdout
         writer.stdout.close()
         said = {second[0]: (reader, reader.communicate()[1]), first[0]: (writer, writer.communicate()[1])}
-        os.fsync(writing.fileno())
+        if target:
+            os.fsync(writing.fileno())
     for program, (process, why) in said.items():
         if process.returncode:
             raise RefusedError(f"{program} failed: {why.decode(errors='replace').strip()[-800:]}")
