@@ -42,7 +42,7 @@ def _tasks(role: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _sources(role: Path) -> Iterator[Path]:
-    for folder in ("tasks", "templates", "handlers"):
+    for folder in ("tasks", "templates", "handlers", "vars"):
         yield from sorted((role / folder).glob("*"))
 
 
@@ -138,7 +138,7 @@ def test_commands_say_whether_they_change_anything(role: Path) -> None:
 
 @role
 def test_no_secret_passes_through_ansible_unless_it_is_hidden(role: Path) -> None:
-    secret = {name for name in _spec(role) if SECRET.search(name) and not name.endswith(("_file", "_dir"))}
+    secret = {name for name in _spec(role) if SECRET.search(name) and not name.endswith(("_file", "_dir", "_tls_key", "_repository_key"))}
     assert {name for name in secret if not _spec(role)[name].get("no_log")} == set()
     for _, task in _tasks(role):
         if any(name in str(task) for name in secret) or re.search(r"lookup\([^)]*password", str(task)):
