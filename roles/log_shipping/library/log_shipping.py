@@ -37,14 +37,20 @@ options:
 """
 
 
+ROTATED = 65536  # bytes
+
+
 def write(directory: Path, mark: str) -> None:
-    """Write the lines, the first to a fresh file, as after a rotation."""
+    """Write the lines.
+
+    Small files are not rotated: rsyslog knows a file below 512 bytes by its inode only, and inodes come back.
+    """
     moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")  # noqa: UP017 - Python 3.9
     line = {"time": moment, "level": "INFO", "message": f"verify {mark}", "request": mark}
     current = directory / "current"
-    if current.exists():
+    if current.exists() and current.stat().st_size > ROTATED:
         current.replace(directory / "@verified.s")
-    with os.fdopen(os.open(current, os.O_WRONLY | os.O_CREAT, 0o644), "w") as file:
+    with os.fdopen(os.open(current, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), "a") as file:
         file.write(json.dumps(line) + "\n")
     syslog.openlog("dirac-verify")
     syslog.syslog(syslog.LOG_INFO, f"verify {mark}")

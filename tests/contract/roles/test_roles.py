@@ -16,9 +16,8 @@ ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 TYPES = {"str": str, "path": str, "int": int, "bool": bool, "dict": dict, "list": list}
 VERBS = {
-    "Apply", "Ask", "Bring", "Choose", "Configure", "Copy", "Empty", "Install", "Look", "Make", "Name",
-    "Note", "Put", "Remove", "Require", "Restore", "Run", "Say", "Service", "Start", "Stop", "Validate",
-    "Verify", "Write",
+    "Apply", "Ask", "Configure", "Copy", "Install", "Look", "Make", "Put", "Remove", "Require", "Say",
+    "Service", "Stop", "Validate", "Verify", "Write",
 }  # fmt: skip
 SECRET = re.compile(r"password|secret|token|key(?!s?_|s$)", re.IGNORECASE)
 
@@ -48,9 +47,7 @@ def _sources(role: Path) -> Iterator[Path]:
 
 
 def _modules(role: Path) -> set[str]:
-    """The role's own modules, and those that all roles share."""
-    places = (role / "library", ROOT / "playbooks/library", ROOT / "playbooks/action_plugins")
-    return {path.stem for place in places for path in place.glob("*.py")}
+    return {path.stem for path in (role / "library").glob("*.py")}
 
 
 def _variables(role: Path) -> set[str]:
@@ -58,9 +55,7 @@ def _variables(role: Path) -> set[str]:
     found: set[str] = set()
     for path in _sources(role):
         found |= set(re.findall(rf"(?<![\w.])(?:{names})_\w+", path.read_text("utf-8")))
-    # The role backup tells every other one where to put its state.
-    given = set() if role.name == "backup" else {"backup_staging"}
-    return found - _modules(role) - given
+    return found - _modules(role)
 
 
 def _readmes() -> Any:
@@ -117,8 +112,7 @@ def test_variables_in_use_are_declared_and_declared_ones_in_use(role: Path) -> N
 def test_private_variables_are_set_where_they_are_used(role: Path) -> None:
     text = "\n".join(path.read_text("utf-8") for path in _sources(role))
     used = set(re.findall(r"(?<!\w)__\w+", text))
-    given = set(re.findall(r"(?:register|loop_var): (__\w+)", text))
-    given |= set(re.findall(r"^\s+(__\w+):", text, re.MULTILINE))
+    given = set(re.findall(r"register: (__\w+)", text)) | set(re.findall(r"^\s+(__\w+):", text, re.MULTILINE))
     assert used == given
     assert all(name.startswith(f"__{role.name}_") for name in used)
 
@@ -144,8 +138,11 @@ def test_commands_say_whether_they_change_anything(role: Path) -> None:
 
 @role
 def test_no_secret_passes_through_ansible_unless_it_is_hidden(role: Path) -> None:
-    paths = ("_file", "_dir", "_tls_key")
-    secret = {name for name in _spec(role) if SECRET.search(name) and not name.endswith(paths)}
+    secret = {
+        name
+        for name in _spec(role)
+        if SECRET.search(name) and not name.endswith(("_file", "_dir", "_tls_key", "_repository_key"))
+    }
     assert {name for name in secret if not _spec(role)[name].get("no_log")} == set()
     for _, task in _tasks(role):
         if any(name in str(task) for name in secret) or re.search(r"lookup\([^)]*password", str(task)):
