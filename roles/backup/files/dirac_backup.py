@@ -200,7 +200,8 @@ def save(repository: Repository, name: str, host: str, roles: list[dict[str, Any
         repository: Where to.
         name: The set.
         host: Name of this host in the inventory.
-        roles: For each its `role` and the `number` of this host in the group of the role.
+        roles: For each its `role`, the `number` of this host in its group, and perhaps `optional`:
+            it may have nothing to save.
 
     Raises:
         FailedError: A role has written nothing.
@@ -208,9 +209,12 @@ def save(repository: Repository, name: str, host: str, roles: list[dict[str, Any
     staging, entries = Path(repository.settings["staging"]), []
     for one in roles:
         role, directory = one["role"], staging / one["role"]
+        if not directory.is_dir() and one.get("optional"):
+            continue
         if not directory.is_dir():
             raise FailedError(f"{role} has written nothing to {directory}, as its backup step should")
-        entry = {**one, "host": host, "versions": versions(directory), **summed(directory)}
+        known = {"role": role, "number": one["number"], "host": host}
+        entry = {**known, "versions": versions(directory), **summed(directory)}
         tags = [f"set={name}", f"role={role}", f"number={one['number']}"]
         entry["snapshot"] = repository.save(tags, host, name, role, directory=staging)
         entries.append(entry)
