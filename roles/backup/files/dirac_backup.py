@@ -321,6 +321,14 @@ def tidy(repository: Repository) -> dict[str, Any]:
     for snapshots in (manifests, parts):
         if snapshots:
             repository.run("forget", *snapshots)
+    # A store that refuses to delete is only a warning to some versions of restic.
+    left = (
+        {part for one in repository.sets() for part in (one["manifest"], *one["parts"])} if doomed else set()
+    )
+    if kept := left.intersection([*manifests, *parts]):
+        raise FailedError(
+            f"{len(kept)} snapshots could not be removed: the store lets only the keeper do that"
+        )
     if doomed:
         repository.run("prune")
     trouble = check(repository)
