@@ -63,7 +63,10 @@ def test_keeper_removes_surplus_and_broken_sets_as_a_whole(host: Any, store: Any
 def test_host_cannot_delete_what_it_has_saved(host: Any, store: Any) -> None:
     _make(host, store, 5000)
     before = _sets(host)
-    assert "403" in _ask(host, "tidy", code=1), "there is a surplus set, which only the keeper may remove"
+    said = _ask(host, "tidy", code=1)
+    assert "403" in said or "only the keeper" in said, (
+        "there is a surplus set, which only the keeper may remove"
+    )
     assert _sets(store) == before
     _ask(store, "check")
 

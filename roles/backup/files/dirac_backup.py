@@ -200,7 +200,8 @@ def save(repository: Repository, name: str, host: str, roles: list[dict[str, Any
         repository: Where to.
         name: The set.
         host: Name of this host in the inventory.
-        roles: For each its `role` and the `number` of this host in the group of the role.
+        roles: For each its `role`, the `number` of this host in its group, and perhaps `optional`:
+            it may have nothing to save.
 
     Raises:
         FailedError: A role has written nothing.
@@ -208,9 +209,12 @@ def save(repository: Repository, name: str, host: str, roles: list[dict[str, Any
     staging, entries = Path(repository.settings["staging"]), []
     for one in roles:
         role, directory = one["role"], staging / one["role"]
+        if not directory.is_dir() and one.get("optional"):
+            continue
         if not directory.is_dir():
             raise FailedError(f"{role} has written nothing to {directory}, as its backup step should")
-        entry = {**one, "host": host, "versions": versions(directory), **summed(directory)}
+        known = {"role": role, "number": one["number"], "host": host}
+        entry = {**known, "versions": versions(directory), **summed(directory)}
         tags = [f"set={name}", f"role={role}", f"number={one['number']}"]
         entry["snapshot"] = repository.save(tags, host, name, role, directory=staging)
         entries.append(entry)
@@ -317,6 +321,14 @@ def tidy(repository: Repository) -> dict[str, Any]:
     for snapshots in (manifests, parts):
         if snapshots:
             repository.run("forget", *snapshots)
+    # A store that refuses to delete is only a warning to some versions of restic.
+    left = (
+        {part for one in repository.sets() for part in (one["manifest"], *one["parts"])} if doomed else set()
+    )
+    if kept := left.intersection([*manifests, *parts]):
+        raise FailedError(
+            f"{len(kept)} snapshots could not be removed: the store lets only the keeper do that"
+        )
     if doomed:
         repository.run("prune")
     trouble = check(repository)
