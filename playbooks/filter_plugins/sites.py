@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration tree of a site, put together from the site's own part and one file per virtual organisation."""
+"""The configuration tree of a site, put together from its own part and one file per virtual organisation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 import yaml
+from ansible.errors import AnsibleFilterError
 
 _OWN = ("name", "sites")  # keys of a VO's file that are not part of its section
 
@@ -80,7 +79,10 @@ def dirac_migrations(package: str) -> dict[str, dict[str, str]]:
             if isinstance(target, ast.Name) and target.id in ("phase", "risk")
         }
         phase = said.get("phase", "expand")
-        found[file.stem] = {"phase": phase, "risk": said.get("risk", "breaking" if phase == "contract" else "safe")}
+        found[file.stem] = {
+            "phase": phase,
+            "risk": said.get("risk", "breaking" if phase == "contract" else "safe"),
+        }
     return found
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -25,8 +25,8 @@ options:
   files:
     description:
       - Files with path, content, mode, owner, group; C(validate) is a command with %s for the new file,
-        C(secret) keeps the content out of differences, C(hidden) is content that Ansible shows nowhere, C(keep)
-        leaves a file that is there as it is.
+        C(secret) keeps the content out of differences, C(hidden) is content that Ansible shows nowhere,
+        C(keep) leaves a file that is there as it is.
     type: list
     elements: dict
     default: []
@@ -56,13 +56,18 @@ def write(files: Files, given: dict[str, Any]) -> None:
     for each in given["directories"]:
         files.directory(each["path"], int(each["mode"] or "0755", 8), each["owner"], each["group"])
     for each in given["files"]:
-        if each["keep"] and os.path.exists(each["path"]):
+        if each["keep"] and Path(each["path"]).exists():
             continue
         hidden = each["hidden"]
         files.file(
-            each["path"], each["content"] or "" if hidden is None else hidden, int(each["mode"] or "0644", 8),
-            each["owner"], each["group"], validate=each["validate"], secret=each["secret"] or hidden is not None,
-        )  # fmt: skip
+            each["path"],
+            (each["content"] or "") if hidden is None else hidden,
+            int(each["mode"] or "0644", 8),
+            each["owner"],
+            each["group"],
+            validate=each["validate"],
+            secret=each["secret"] or hidden is not None,
+        )
     for each in given["links"]:
         files.link(each["path"], each["target"])
 

@@ -18,8 +18,8 @@ DOCUMENTATION = r"""
 module: dirac_vo_verify
 short_description: Run a job for each virtual organisation
 description:
-  - Logs in as the first account of each VO with the command line, submits a job that prints a text made up now,
-    waits for its end, fetches its output and compares. All VOs at a time.
+  - Logs in as the first account of each VO with the command line, submits a job that prints a text made up
+    now, waits for its end, fetches its output and compares. All VOs at a time.
 options:
   environment: {description: The DIRAC environment, type: path, required: true}
   url: {description: Address of the server, type: str, required: true}
@@ -82,7 +82,9 @@ class Member:
                 f"{self.vo}: `dirac {' '.join(arguments)}` took more than {self.given['patience']} s{job}"
             ) from None
         if done.returncode:
-            raise FailedError(f"{self.vo}: `dirac {' '.join(arguments)}`: {(done.stderr or done.stdout).strip()}")
+            raise FailedError(
+                f"{self.vo}: `dirac {' '.join(arguments)}`: {(done.stderr or done.stdout).strip()}"
+            )
         return done.stdout
 
     def run_a_job(self) -> dict:
@@ -106,7 +108,13 @@ class Member:
         if not said.startswith(f"{text} on "):
             raise FailedError(f"{self.vo}: job {number} said {said!r}, not {text!r}")
         seconds = round(time.monotonic() - began, 1)
-        return {"vo": self.vo, "user": self.user, "job": int(number), "host": said.rpartition(" ")[2], "seconds": seconds}
+        return {
+            "vo": self.vo,
+            "user": self.user,
+            "job": int(number),
+            "host": said.rpartition(" ")[2],
+            "seconds": seconds,
+        }
 
 
 def main() -> None:
