@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import images
-from .podman import HostsError, podman, run
+from .podman import HostsError, podman, raise_limits, run
 
 DOMAIN = "dirac.test"
 _LABEL = "dirac-tests-fleet"
@@ -59,6 +59,7 @@ class Fleet:
             HostsError: They cannot be made, or do not answer.
         """
         self.down()
+        raise_limits()
         tags = {suite: images.ensure(suite) for suite in sorted({host.suite for host in hosts})}
         prefix = self._make_network()
         addresses = {host.name: f"{prefix}.{number}" for number, host in enumerate(hosts, start=10)}
