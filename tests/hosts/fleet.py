@@ -29,7 +29,7 @@ class Host:
     """A host to be made.
 
     Attributes:
-        name: Its short name.
+        name: Its short name, or a full one.
         suite: Its Debian release.
         aliases: Further names that the others know it by.
         volumes: Mounts, in podman's notation.
@@ -39,6 +39,11 @@ class Host:
     suite: str = "bookworm"
     aliases: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """Its name with its domain."""
+        return self.name if "." in self.name else f"{self.name}.{DOMAIN}"
 
 
 class Fleet:
@@ -65,11 +70,11 @@ class Fleet:
         names = [
             f"--add-host={known}:{addresses[host.name]}"
             for host in hosts
-            for known in (f"{host.name}.{DOMAIN}", host.name, *host.aliases)
+            for known in (host.full_name, host.name.partition(".")[0], *host.aliases)
         ]
         for host in hosts:
             podman(
-                "run", "-d", "--name", self.container(host.name), "--hostname", f"{host.name}.{DOMAIN}",
+                "run", "-d", "--name", self.container(host.name), "--hostname", host.full_name,
                 "--label", f"{_LABEL}={self.name}", "--network", f"{self._network}:ip={addresses[host.name]}",
                 "--systemd=always", "--cap-add", _CAPABILITIES, *names,
                 *(f"--volume={volume}" for volume in host.volumes), tags[host.suite],
