@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import images
 from .podman import HostsError, podman, run
@@ -110,17 +111,25 @@ class Fleet:
             "network", "disconnect", self._network, self.container(host), failure=f"{host} cannot be cut off"
         )
 
-    def mend(self, host: str, address: str) -> None:
-        """Bring a host back to the network."""
+    def mend(self, host: str) -> None:
+        """Bring a host back to the network, at its old address."""
         podman(
-            "network",
-            "connect",
-            "--ip",
-            address,
-            self._network,
-            self.container(host),
+            "network", "connect", "--ip", self.address(host), self._network, self.container(host),
             failure=f"{host} is lost",
-        )
+        )  # fmt: skip
+
+    def is_connected(self, host: str) -> bool:
+        """Whether a host is on the network."""
+        return self._network in self._inspect(host)["NetworkSettings"]["Networks"]
+
+    def address(self, host: str) -> str:
+        """Return the address of a host, also while it is cut off."""
+        known = dict(entry.split(":", 1) for entry in self._inspect(host)["HostConfig"]["ExtraHosts"])
+        return str(known[host])
+
+    def _inspect(self, host: str) -> dict[str, Any]:
+        found = podman("container", "inspect", self.container(host), failure=f"there is no host {host}")
+        return dict(json.loads(found)[0])
 
     def _make_network(self) -> str:
         """Make the network; returns the first three numbers of its addresses."""
