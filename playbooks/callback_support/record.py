@@ -13,7 +13,13 @@ from pathlib import Path
 LISTS = ("addresses", "accounts", "checks", "warnings", "next")
 _LONGEST = 20_000
 # How far a change reaches, by the word that the name of its task begins with.
-_RISKS = {"Restart": "restarts", "Bring": "restarts", "Reload": "safe", "Remove": "careful", "Drop": "careful"}
+_RISKS = {
+    "Restart": "restarts",
+    "Bring": "restarts",
+    "Reload": "safe",
+    "Remove": "careful",
+    "Drop": "careful",
+}
 
 
 class Record:

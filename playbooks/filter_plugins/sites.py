@@ -110,7 +110,10 @@ def dirac_migrations(package: str) -> dict[str, dict[str, str]]:
             if isinstance(target, ast.Name) and target.id in ("phase", "risk")
         }
         phase = said.get("phase", "expand")
-        found[file.stem] = {"phase": phase, "risk": said.get("risk", "breaking" if phase == "contract" else "safe")}
+        found[file.stem] = {
+            "phase": phase,
+            "risk": said.get("risk", "breaking" if phase == "contract" else "safe"),
+        }
     return found
 
 

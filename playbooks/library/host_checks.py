@@ -132,7 +132,11 @@ def check_packages(given: dict) -> str:
         return "no dpkg here"
     broken = run("dpkg", "--audit").stdout.strip()
     if broken:
-        raise Fault(broken.splitlines()[0], "an installation was interrupted", "dpkg --configure -a; apt-get -f install")
+        raise Fault(
+            broken.splitlines()[0],
+            "an installation was interrupted",
+            "dpkg --configure -a; apt-get -f install",
+        )
     return "dpkg is in order"
 
 
@@ -145,12 +149,16 @@ def check_units(given: dict) -> str:
         if facts.get("LoadState") == "not-found":
             continue  # not deployed yet
         (running if facts.get("ActiveState") in ("active", "reloading") else stopped).append((unit, facts))
-    failed = [line.split()[0] for line in run("systemctl", "--failed", "--plain", "--no-legend").stdout.splitlines()]
+    failed = [
+        line.split()[0] for line in run("systemctl", "--failed", "--plain", "--no-legend").stdout.splitlines()
+    ]
     bad = [unit for unit, _ in stopped] + [unit for unit in failed if unit not in dict(stopped)]
     if bad:
         results = {unit: facts.get("Result", "") for unit, facts in stopped}
         told = [f"{unit} ({'stopped' if results.get(unit) == 'success' else 'failed'})" for unit in bad]
-        raise Fault(", ".join(told), _journal(bad[0]), f"systemctl restart {' '.join(bad)}; journalctl -eu {bad[0]}")
+        raise Fault(
+            ", ".join(told), _journal(bad[0]), f"systemctl restart {' '.join(bad)}; journalctl -eu {bad[0]}"
+        )
     return f"{', '.join(unit.removesuffix('.service') for unit, _ in running) or 'none yet'}; no other has failed"
 
 
@@ -210,9 +218,17 @@ def check_ports(given: dict) -> str:
         try:
             socket.create_connection((port["host"], int(port["port"])), timeout=_PATIENCE).close()
         except ConnectionRefusedError:
-            faults.append((f"{place} refuses", "nobody listens there", f"is {port['name']} up? dirac site status {given['site']}"))
+            faults.append(
+                (
+                    f"{place} refuses",
+                    "nobody listens there",
+                    f"is {port['name']} up? dirac site status {given['site']}",
+                )
+            )
         except socket.gaierror as error:
-            faults.append((f"{place}: {error.strerror}", "the name is not known here", "correct the DNS or /etc/hosts"))
+            faults.append(
+                (f"{place}: {error.strerror}", "the name is not known here", "correct the DNS or /etc/hosts")
+            )
         except OSError as error:
             faults.append((
                 f"{place} does not answer: {error.strerror or error}",
@@ -228,7 +244,9 @@ def check_certificates(given: dict) -> str:
     """Look when certificates expire."""
     there = [path for path in given["certificates"] if Path(path).exists()]
     for path in there:
-        done = run("openssl", "x509", "-in", path, "-noout", "-checkend", str(given["certificate_days"] * 86400))
+        done = run(
+            "openssl", "x509", "-in", path, "-noout", "-checkend", str(given["certificate_days"] * 86400)
+        )
         if done.returncode:
             until = run("openssl", "x509", "-in", path, "-noout", "-enddate").stdout.strip().partition("=")[2]
             raise Fault(
@@ -261,9 +279,13 @@ def examine(given: dict) -> list[dict]:
         try:
             found.append({"check": name, "ok": True, "detail": check(given), "cause": "", "mend": ""})
         except Fault as fault:
-            found.append({"check": name, "ok": False, "detail": str(fault), "cause": fault.cause, "mend": fault.mend})
+            found.append(
+                {"check": name, "ok": False, "detail": str(fault), "cause": fault.cause, "mend": fault.mend}
+            )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            found.append({"check": name, "ok": False, "detail": str(error), "cause": "the check broke", "mend": ""})
+            found.append(
+                {"check": name, "ok": False, "detail": str(error), "cause": "the check broke", "mend": ""}
+            )
     return found
 
 
@@ -280,14 +302,32 @@ def ask_server(server: dict, site: str) -> list[dict]:
     if not program.exists() or not settings.exists():
         detail = f"not deployed yet: dirac site deploy {site}"
         return [{"check": "server", "ok": True, "detail": detail, "cause": "", "mend": ""}]
-    words = ["runuser", "-u", server["user"], "--", str(program), "doctor", "--settings", str(settings), "--json"]
+    words = [
+        "runuser",
+        "-u",
+        server["user"],
+        "--",
+        str(program),
+        "doctor",
+        "--settings",
+        str(settings),
+        "--json",
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     try:
         return list(json.loads(done.stdout))
     except ValueError:
         said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
         mend = f"dirac site deploy {site}"
-        return [{"check": "server", "ok": False, "detail": said, "cause": "its own doctor cannot run", "mend": mend}]
+        return [
+            {
+                "check": "server",
+                "ok": False,
+                "detail": said,
+                "cause": "its own doctor cannot run",
+                "mend": mend,
+            }
+        ]
 
 
 def main() -> None:
