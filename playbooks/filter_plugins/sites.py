@@ -73,7 +73,7 @@ def reachable_ports(
     """Return what has to answer: name, host and port of each.
 
     Args:
-        ports: What listens: `of` (a role), `port` (or a range of them), `groups` that use it; everybody without.
+        ports: What listens: `of` (a role), `port` (or a range), `groups` that use it; everybody without.
         groups: Hosts of each group.
         hosts: Those that have been deployed; others are left out.
         where: The host that asks; empty for somebody outside.
