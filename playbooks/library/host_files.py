@@ -14,7 +14,7 @@ module: host_files
 short_description: Have directories, files and links, and have others not
 description:
   - For a role that writes several files - each execution of a module costs more than writing them all.
-  - Done in this order - what is to be absent, directories, files, links.
+  - Done in this order - what is to be absent, directories, files, what is to be purged, links.
   - A file is replaced as a whole, after its C(validate) command was content with the new one.
 options:
   directories:
@@ -31,6 +31,11 @@ options:
     elements: dict
     default: []
   links: {description: Symbolic links with path and target, type: list, elements: dict, default: []}
+  purge:
+    description: Patterns of paths; files that match and are not among I(files) are removed.
+    type: list
+    elements: str
+    default: []
   absent: {description: Paths that must not be there, type: list, elements: path, default: []}
 """
 
@@ -68,6 +73,11 @@ def write(files: Files, given: dict[str, Any]) -> None:
             validate=each["validate"],
             secret=each["secret"] or hidden is not None,
         )
+    listed = {each["path"] for each in given["files"]}
+    for pattern in map(Path, given["purge"]):
+        for path in sorted(pattern.parent.glob(pattern.name)):
+            if str(path) not in listed and not path.is_dir():
+                files.absent(str(path))
     for each in given["links"]:
         files.link(each["path"], each["target"])
 
@@ -94,6 +104,7 @@ def main() -> None:
                 "required_one_of": [("content", "hidden")],
             },
             "links": {**several, "options": {"path": path, "target": content}},
+            "purge": {"type": "list", "elements": "str", "default": []},
             "absent": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "molecule"
 # Run with the acceptance tests, as they need neither root nor containers.
 ELSEWHERE = {"embedded"}
-# What `bin/test` has time for: an environment with its release, supervision and its clean stops, a database with
-# its rights, the broker with its queues, draining behind the balancer, firewall and users, certificates.
+# What `bin/test` has time for: an environment with its release, supervision and its clean stops, a database
+# with its rights, the broker with its queues, draining behind the balancer, firewall and users, certificates.
 SELECTION = (
     "diracos-default",
     "runit-default",
@@ -122,8 +122,8 @@ class Runs:
         variables = environment() | _VARIABLES
         with (self._logs / f"{name}.log").open("w+") as log:
             done = subprocess.run(
-                command, cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                timeout=_PATIENCE, check=False,
+                command, cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, timeout=_PATIENCE, check=False,
             )  # fmt: skip
             log.seek(0)
             said = log.read()

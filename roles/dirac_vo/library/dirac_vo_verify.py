@@ -117,6 +117,25 @@ class Member:
         }
 
 
+def verify_one(given: dict, vo: str, user: str) -> tuple[dict, str]:
+    """Run a job for a VO; returns what happened, or else what did not work."""
+    with tempfile.TemporaryDirectory(prefix="dirac-verify-") as home:
+        try:
+            return Member(given, vo, user, Path(home)).run_a_job(), ""
+        except FailedError as error:
+            return {}, str(error)
+        except (OSError, LookupError, TypeError, ValueError) as error:
+            return {}, f"{vo}: the answer is not understood: {error!r}"
+
+
+def verify(given: dict) -> tuple[list[dict], list[str]]:
+    """Run a job for each VO that has accounts, at a time; returns the jobs and what did not work."""
+    members = [(vo, users[0]) for vo, users in sorted(given["accounts"].items()) if users]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda member: verify_one(given, *member), members))
+    return [job for job, _ in found if job], [failure for _, failure in found if failure]
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -129,23 +148,9 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    jobs, failures = [], []
-
-    def verify(vo: str, user: str) -> None:
-        with tempfile.TemporaryDirectory(prefix="dirac-verify-") as home:
-            try:
-                jobs.append(Member(module.params, vo, user, Path(home)).run_a_job())
-            except (FailedError, OSError, ValueError) as error:
-                failures.append(str(error))
-
-    if not module.check_mode:
-        with ThreadPoolExecutor(8) as pool:
-            for vo, users in sorted(module.params["accounts"].items()):
-                if users:
-                    pool.submit(verify, vo, users[0])
-    jobs.sort(key=lambda job: job["vo"])
+    jobs, failures = ([], []) if module.check_mode else verify(module.params)
     if failures:
-        module.fail_json(msg="; ".join(sorted(failures)), jobs=jobs)
+        module.fail_json(msg="; ".join(failures), jobs=jobs)
     module.exit_json(changed=False, jobs=jobs)
 
 
