@@ -55,7 +55,7 @@ def test_fewer_slots_than_pilots_that_run_end_none_of_them(
     eventually(lambda: node.said("taken over"), "the new settings are in force", 20)
     all_done(farm, jobs)
     assert set(farm.runs().values()) == {1}
-    assert node.status()["slots"] == 1
+    eventually(lambda: node.status()["slots"] == 1, "the slot is gone with its pilot")
 
 
 def test_an_unusable_program_changes_nothing(farm: Farm, make_node: Callable[..., Node]) -> None:
