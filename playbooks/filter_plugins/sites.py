@@ -67,6 +67,36 @@ def password_accounts(tree: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
+def reachable_ports(
+    ports: list[dict[str, Any]], groups: Mapping[str, list[str]], hosts: list[str], where: str = ""
+) -> list[dict[str, Any]]:
+    """Return what has to answer: name, host and port of each.
+
+    Args:
+        ports: What listens: `of` (a role), `port` (or a range), `groups` that use it; everybody without.
+        groups: Hosts of each group.
+        hosts: Those that have been deployed; others are left out.
+        where: The host that asks; empty for somebody outside.
+    """
+    found = []
+    for entry in ports:
+        users = [host for group in entry.get("groups", []) for host in groups.get(group, [])]
+        # Of a range only some listen.
+        if "-" in str(entry["port"]) or (where not in users if where else "groups" in entry):
+            continue
+        found += [
+            {"name": entry["of"], "host": host, "port": entry["port"]}
+            for host in groups.get(entry["of"], [])
+            if host in hosts and host != where
+        ]
+    return found
+
+
+def host_to_address(port: dict[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a port with the address by which this machine reaches its host, in place of the host's name."""
+    return {**port, "host": hostvars[port["host"]].get("ansible_host", port["host"])}
+
+
 def dirac_migrations(package: str) -> dict[str, dict[str, str]]:
     """Return the migrations of a source tree by revision, each with its phase and risk."""
     found = {}
@@ -105,4 +135,6 @@ class FilterModule:
             "dirac_migrations": dirac_migrations,
             "dirac_tree": dirac_tree,
             "password_accounts": password_accounts,
+            "reachable_ports": reachable_ports,
+            "host_to_address": host_to_address,
         }
