@@ -67,7 +67,7 @@ def make(tree: Path, target: Path, *, name: str, uv: str, python: str, packages_
         name: Name of the environments made from it.
         uv: The program uv.
         python: Python for the build; has pip if packages are packed too.
-        packages_for: Version of the hosts' Python, as 3.11, to pack all packages that it needs; empty for none.
+        packages_for: Version of the hosts' Python, as 3.11, to pack all that it needs; empty for nothing.
 
     Raises:
         BundleError: A step failed; nothing was written.

@@ -3,7 +3,8 @@
 """What people of a VO do with a site, on a host that has the DIRAC environment.
 
 Usage: person.py HOME URL VO USER VERB [ARGUMENT]. Verbs: login, submit NUMBER, wait IDS, answers, once ID,
-stream FILE (until FILE exists, prints a line of JSON for each job submitted), configure (operator, four versions).
+stream FILE (until FILE exists, prints a line of JSON for each job submitted), configure (operator, four
+versions).
 """
 
 from __future__ import annotations
@@ -117,7 +118,10 @@ def main() -> None:
     elif verb == "stream":
         while not Path(words[0]).exists():
             began = time.time()
-            print(json.dumps({"job": person.submit(f"{vo} stream"), "began": began, "ended": time.time()}), flush=True)
+            print(  # noqa: T201
+                json.dumps({"job": person.submit(f"{vo} stream"), "began": began, "ended": time.time()}),
+                flush=True,
+            )
     else:
         done = person.run(verb, *words)
         answer = {"code": done.returncode, "said": done.stdout + done.stderr}

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,18 +20,18 @@ DOCUMENTATION = r"""
 module: host_checks
 short_description: Examine a host
 description:
-  - Looks at all that a deployment and the services need of a host, and at the services that have been deployed. Each
+  - Looks at all that a deployment and the services need of a host, and at what has been deployed. Each
     finding says what was seen; a fault also its cause and what mends it. Changes nothing.
 options:
   site: {description: Name of the site, for commands that mend, type: str, required: true}
   only: {description: The checks to make; all if empty, type: list, elements: str, default: []}
-  names: {description: The site's names that have to be known here, each with its address or nothing, type: dict, default: {}}
+  names: {description: Names that have to be known here with their addresses or none, type: dict, default: {}}
   now: {description: Time on the controller, in seconds of Unix, type: float, default: 0}
   memory: {description: Memory that this host should have, in MB, type: int, default: 1024}
   certificates: {description: Certificates in use, type: list, elements: str, default: []}
   certificate_days: {description: Days for which they have to be valid, type: int, default: 14}
-  units: {description: Units of systemd that the site's services have here, type: list, elements: str, default: []}
-  ports: {description: "What has to be reached from here: name, host, port", type: list, elements: dict, default: []}
+  units: {description: Units of systemd of the services here, type: list, elements: str, default: []}
+  ports: {description: "What has to be reached: name, host, port", type: list, elements: dict, default: []}
   server: {description: "The server's own doctor: program, user, settings", type: dict, default: {}}
 """
 
@@ -94,9 +95,9 @@ def check_names(given: dict) -> str:
     return f"{len(given['names'])} resolve"
 
 
-def check_disk(given: dict) -> str:
+def check_disk(_: dict) -> str:
     """Look for room where software and data go."""
-    for place in ("/", "/opt", "/var", "/var/lib", "/tmp"):
+    for place in ("/", "/opt", "/var", "/var/lib", tempfile.gettempdir()):
         usage = shutil.disk_usage(place)
         if usage.free < _DISK:
             raise FaultError(
@@ -117,7 +118,7 @@ def check_memory(given: dict) -> str:
     return f"{total} MB"
 
 
-def check_system(given: dict) -> str:
+def check_system(_: dict) -> str:
     """Look for what roles rely on."""
     if not Path("/run/systemd/system").is_dir():
         raise FaultError(
@@ -130,7 +131,7 @@ def check_system(given: dict) -> str:
     return f"systemd, Python {sys.version.split()[0]}"
 
 
-def check_packages(given: dict) -> str:
+def check_packages(_: dict) -> str:
     """Ask whether the package manager is in order."""
     if shutil.which("dpkg") is None:
         return "no dpkg here"
@@ -163,7 +164,8 @@ def check_units(given: dict) -> str:
         raise FaultError(
             ", ".join(told), _journal(bad[0]), f"systemctl restart {' '.join(bad)}; journalctl -eu {bad[0]}"
         )
-    return f"{', '.join(unit.removesuffix('.service') for unit, _ in running) or 'none yet'}; no other has failed"
+    names = ", ".join(unit.removesuffix(".service") for unit, _ in running)
+    return f"{names or 'none yet'}; no other has failed"
 
 
 def _journal(unit: str) -> str:
@@ -172,7 +174,7 @@ def _journal(unit: str) -> str:
     return f"its journal ends: {said[-300:]}" if said else "its journal is empty"
 
 
-def check_services(given: dict) -> str:
+def check_services(_: dict) -> str:
     """Look for DIRAC's processes that runit should have running and has not, or starts again and again."""
     places = sorted(Path("/etc/sv").glob("dirac-*")) if Path("/etc/sv").is_dir() else []
     bad, names = [], [place.name for place in places]
@@ -237,7 +239,7 @@ def check_ports(given: dict) -> str:
             faults.append((
                 f"{place} does not answer: {error.strerror or error}",
                 "a firewall in between, on that host or on the way drops this, or the host is down",
-                f"dirac site reconfigure {given['site']} (role base sets the firewall); on that host: nft list ruleset",
+                f"dirac site reconfigure {given['site']} (sets the firewall); on that host: nft list ruleset",
             ))  # fmt: skip
     if faults:
         raise FaultError("; ".join(detail for detail, _, _ in faults), faults[0][1], faults[0][2])
@@ -255,7 +257,7 @@ def check_certificates(given: dict) -> str:
             until = run("openssl", "x509", "-in", path, "-noout", "-enddate").stdout.strip().partition("=")[2]
             raise FaultError(
                 f"{path} is valid until {until or 'nobody knows'}", "it was not renewed",
-                f"given ones: put a new one into certificates/; then, for any: dirac site reconfigure {given['site']}",
+                f"given ones: put a new one into certificates/; then: dirac site reconfigure {given['site']}",
             )  # fmt: skip
     return f"{len(there)} valid for {given['certificate_days']} days"
 

@@ -70,5 +70,23 @@ def test_migrations_are_read_without_being_run(tmp_path: Path) -> None:
 
 def test_filters_have_their_names() -> None:
     assert set(sites.FilterModule().filters()) == {
-        "vo_definitions", "dirac_migrations", "dirac_tree", "password_accounts",
-    }  # fmt: skip
+        "vo_definitions",
+        "dirac_migrations",
+        "dirac_tree",
+        "password_accounts",
+        "reachable_ports",
+        "host_to_address",
+    }
+
+
+def test_ports_are_those_that_a_host_uses_and_are_reached_at_its_address() -> None:
+    ports = [{"of": "db", "port": 3306, "groups": ["server"]}, {"of": "lb", "port": 443},
+             {"of": "server", "port": "8443-8452", "groups": ["lb"]}]  # fmt: skip
+    groups = {"db": ["d"], "server": ["s", "t"], "lb": ["l"]}
+    hosts = ["d", "s", "t", "l"]
+    assert [(one["name"], one["host"]) for one in sites.reachable_ports(ports, groups, hosts, "s")] == [
+        ("db", "d"),
+    ]
+    port = {"name": "db", "host": "d", "port": 3306}
+    assert sites.host_to_address(port, {"d": {"ansible_host": "10.0.0.1"}})["host"] == "10.0.0.1"
+    assert sites.host_to_address(port, {"d": {}})["host"] == "d"
