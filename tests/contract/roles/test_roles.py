@@ -19,7 +19,7 @@ PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 INVENTORIES = [path for path in sorted((ROOT / "inventories").iterdir()) if (path / "hosts.yml").exists()]
 TYPES = {"str": str, "path": str, "int": int, "bool": bool, "dict": dict, "list": list}
 VERBS = {
-    "Apply", "Ask", "Bring", "Choose", "Configure", "Copy", "Empty", "Expand", "Fetch", "Finish", "Have",
+    "Apply", "Ask", "Back", "Bring", "Choose", "Configure", "Copy", "Empty", "Expand", "Fetch", "Finish", "Have",
     "Install", "Issue", "Let", "Log", "Look", "Make", "Migrate", "Mount", "Name", "Note", "Put", "Read",
     "Remove", "Report", "Require", "Restore", "Run", "Say", "Service", "Start", "Stop", "Tell", "Use",
     "Validate", "Verify", "Wait", "Write",
