@@ -134,6 +134,22 @@ async def test_stale_runs_are_refused_everywhere(hall: Hall, clock: FakeClock) -
         await hall.life.set_metadata(pilot("p1"), {job_id: {"HostName": "h"}})
     assert await hall.life.heartbeat(pilot("p1"), {job_id: HeartbeatData()}) == [JobCommand(job_id, "Kill")]
     assert await hall.row(job_id) == before
+
+
+async def test_run_that_a_restored_database_has_forgotten_cannot_pass_for_another(hall: Hall) -> None:
+    """It has the same job and the same number of run, as numbers are given again; only the pilot differs."""
+    await hall.submitted(ALICE)
+    new = await hall.running("p2")
+    job_id = new.job_id or 0
+    forgotten = run(job_id, 1, stamp="p1")
+    for deed in (
+        lambda: hall.report(forgotten, job_id, S.DONE),
+        lambda: hall.life.heartbeat(forgotten, {job_id: HeartbeatData(CPUConsumed=1)}),
+        lambda: hall.life.set_metadata(forgotten, {job_id: {"HostName": "h"}}),
+    ):
+        with pytest.raises(ConflictError, match="another pilot"):
+            await deed()
+    assert await hall.status(job_id) == "Running"
     assert await hall.life.heartbeat(pilot("p2"), {job_id: HeartbeatData()}) == []
 
 
