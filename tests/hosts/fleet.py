@@ -86,7 +86,7 @@ class Fleet:
             HostsError: It cannot be made, or does not answer.
         """
         podman("rm", "-ft0", self.container(old), failure=f"{old} cannot be removed")
-        own = {name: address for name in (new.name, *new.aliases)}
+        own = dict.fromkeys((new.name, *new.aliases), address)
         names = [f"--add-host={name}:{where}" for name, where in {**known, **own}.items()]
         self._start(new, address, images.ensure(new.suite), names)
         self._await(new.name, address)
