@@ -13,7 +13,7 @@ from ansible.plugins.callback import CallbackBase
 # Ansible loads a plugin as a file of its own; what it is made of is beside its directory.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from callback_support.record import Record
+from callback_support.record import Record, risk
 from callback_support.screen import DIM, GREEN, RED, YELLOW, Screen, some, summary
 from callback_support.segments import Segments
 from callback_support.times import TYPICAL, Forecast, History, left, shape
@@ -164,7 +164,8 @@ class CallbackModule(CallbackBase):
         if changed:
             segment.changed += 1
             if self._record.check:
-                segment.would.append(f"{host}: {name}")
+                reach = risk(name)
+                segment.would.append(f"{host}: {name}" + ("" if reach == "safe" else f"  ({reach})"))
         if self._display.verbosity:
             self._tell(host, name, facts, changed=changed)
         # Ansible's own sum of these replaces lists; ours joins them.
@@ -248,12 +249,30 @@ class CallbackModule(CallbackBase):
         self._screen.line(f"  {record.tasks} tasks, {record.changed} {word}, {record.seconds:.1f} s")
         for line in summary(record, self._screen.paint, complete=document["ok"]):
             self._screen.line(line)
+        if document["ok"] and record.verb == "plan":
+            self._conclude()
         if not document["ok"]:
             self._advise()
         elif self._history is not None and self._kind and not _is_partial():
             self._history.add(self._kind, record.site, self._forecast.done)
         if self._report_path:
             record.write(self._report_path)
+
+    def _conclude(self):
+        """Say in one line what a plan comes to."""
+        facts, screen = self._record.report["facts"], self._screen
+        screen.line()
+        if not (self._record.changes or facts.get("migrations") or facts.get("configuration")):
+            screen.line(screen.paint(GREEN, "Nothing to do: the site is as its inventory says."))
+            return
+        hosts = {change["host"] for change in self._record.changes}
+        restarts = sorted({str(one["role"]) for one in self._record.changes if one["risk"] == "restarts"})
+        screen.line(
+            f"{len(self._record.changes)} changes on {some(hosts) or 'no host'}, "
+            f"{len(facts.get('migrations') or ())} migrations, "
+            f"{len(facts.get('configuration') or ())} changes of the configuration; "
+            + (f"started or restarted: {', '.join(restarts)}" if restarts else "nothing is restarted")
+        )
 
     def _advise(self):
         screen, record = self._screen, self._record

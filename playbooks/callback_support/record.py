@@ -12,6 +12,14 @@ from pathlib import Path
 
 LISTS = ("addresses", "accounts", "checks", "warnings", "next")
 _LONGEST = 20_000
+# How far a change reaches, by the word that the name of its task begins with.
+_RISKS = {
+    "Restart": "restarts",
+    "Bring": "restarts",
+    "Reload": "safe",
+    "Remove": "careful",
+    "Drop": "careful",
+}
 
 
 class Record:
@@ -46,7 +54,7 @@ class Record:
         self.tasks += 1
         if changed:
             self.changed += 1
-            self.changes.append({"host": host, "role": role, "task": task})
+            self.changes.append({"host": host, "role": role, "task": task, "risk": risk(task)})
 
     def role(self, name, hosts, seconds, changed, *, failed):
         """Note that a role has ended."""
@@ -116,6 +124,11 @@ class Record:
             with os.fdopen(handle, "w") as file:
                 json.dump(self.document(), file, default=str)
             Path(name).replace(path)
+
+
+def risk(task):
+    """Return how far a change reaches: `safe`, `careful` (something is taken away) or `restarts`."""
+    return _RISKS.get(task.split(" ")[0], "safe")
 
 
 def merge(into, new):

@@ -132,16 +132,29 @@ def _checks(checks, paint):
     if not checks:
         return
     bad = [check for check in checks if not check.get("ok")]
+    # One that has a cause though it is well is something that one should know.
+    odd = [check for check in checks if check.get("ok") and check.get("cause")]
     yield from ("", paint(BOLD, f"{len(checks)} checks, {len(bad)} failed"))
-    for check in bad:
-        place = f"{check['host']}: " if check.get("host") else ""
-        yield f"  {paint(RED, 'failed')}  {place}{_text(check.get('check'))}: {_text(check.get('detail'))}"
-        for name in ("cause", "mend"):
-            if check.get(name):
-                yield f"          {name:<6} {_text(check[name])}"
+    for word, colour, some_checks in (("failed", RED, bad), ("look", YELLOW, odd)):
+        for check in some_checks:
+            place = f"{check['host']}: " if check.get("host") else ""
+            yield f"  {paint(colour, f'{word:<6}')}  {place}{_text(check.get('check'))}: {_text(check.get('detail'))}"
+            for name in ("cause", "mend"):
+                if check.get(name):
+                    yield f"          {name:<6} {_text(check[name])}"
+    well = {}
+    for check in checks:
+        if check.get("ok") and not check.get("cause"):
+            well.setdefault(str(check.get("host") or ""), []).append(_text(check.get("check")))
+    for place, names in well.items():
+        # The checks of a server come as CONCERN.WHAT: the concern is enough.
+        short = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
+        yield f"  {paint(GREEN, 'ok    ')}  {place + ': ' if place else ''}{short}"
 
 
 def _fact(name, value, paint):
+    if value in ([], {}, "", None):
+        return
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         columns = list(dict.fromkeys(key for row in value for key in row))
         titles = {key: str(key).upper() for key in columns}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration tree of a site, put together from the site's own part and one file per virtual organisation."""
+"""The configuration tree of a site, put together from its own part and one file per virtual organisation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 import yaml
+from ansible.errors import AnsibleFilterError
 
 _OWN = ("name", "sites")  # keys of a VO's file that are not part of its section
 
@@ -68,6 +67,36 @@ def password_accounts(tree: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
+def reachable_ports(
+    ports: list[dict[str, Any]], groups: Mapping[str, list[str]], hosts: list[str], where: str = ""
+) -> list[dict[str, Any]]:
+    """Return what has to answer: name, host and port of each.
+
+    Args:
+        ports: What listens: `of` (a role), `port` (or a range), `groups` that use it; everybody without.
+        groups: Hosts of each group.
+        hosts: Those that have been deployed; others are left out.
+        where: The host that asks; empty for somebody outside.
+    """
+    found = []
+    for entry in ports:
+        users = [host for group in entry.get("groups", []) for host in groups.get(group, [])]
+        # Of a range only some listen.
+        if "-" in str(entry["port"]) or (where not in users if where else "groups" in entry):
+            continue
+        found += [
+            {"name": entry["of"], "host": host, "port": entry["port"]}
+            for host in groups.get(entry["of"], [])
+            if host in hosts and host != where
+        ]
+    return found
+
+
+def host_to_address(port: dict[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a port with the address by which this machine reaches its host, in place of the host's name."""
+    return {**port, "host": hostvars[port["host"]].get("ansible_host", port["host"])}
+
+
 def dirac_migrations(package: str) -> dict[str, dict[str, str]]:
     """Return the migrations of a source tree by revision, each with its phase and risk."""
     found = {}
@@ -80,7 +109,10 @@ def dirac_migrations(package: str) -> dict[str, dict[str, str]]:
             if isinstance(target, ast.Name) and target.id in ("phase", "risk")
         }
         phase = said.get("phase", "expand")
-        found[file.stem] = {"phase": phase, "risk": said.get("risk", "breaking" if phase == "contract" else "safe")}
+        found[file.stem] = {
+            "phase": phase,
+            "risk": said.get("risk", "breaking" if phase == "contract" else "safe"),
+        }
     return found
 
 
@@ -103,4 +135,6 @@ class FilterModule:
             "dirac_migrations": dirac_migrations,
             "dirac_tree": dirac_tree,
             "password_accounts": password_accounts,
+            "reachable_ports": reachable_ports,
+            "host_to_address": host_to_address,
         }

@@ -39,7 +39,13 @@ def runit_services() -> list[dict]:
         said = run("sv", "status", str(_RUNIT / name)).split(";")[0]
         state, _, rest = said.partition(":")
         seconds = rest.rpartition(")")[2].strip().rstrip("s")
-        found.append({"service": name, "state": state or "unknown", "for_seconds": int(seconds) if seconds.isdigit() else 0})
+        found.append(
+            {
+                "service": name,
+                "state": state or "unknown",
+                "for_seconds": int(seconds) if seconds.isdigit() else 0,
+            }
+        )
     return found
 
 
@@ -48,7 +54,9 @@ def systemd_units(units: list[str]) -> list[dict]:
     now = float(Path("/proc/uptime").read_text().split()[0])
     found = []
     for unit in units:
-        lines = run("systemctl", "show", "--property=ActiveState,SubState,ActiveEnterTimestampMonotonic", unit)
+        lines = run(
+            "systemctl", "show", "--property=ActiveState,SubState,ActiveEnterTimestampMonotonic", unit
+        )
         facts = dict(line.split("=", 1) for line in lines.splitlines() if "=" in line)
         since = int(facts.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
         running = facts.get("ActiveState") == "active"
@@ -64,7 +72,7 @@ def host(environments: Path) -> dict:
     version = json.loads(note.read_text())["version"] if note.exists() else ""
     disk = shutil.disk_usage("/")
     return {
-        "environment": os.readlink(current) if current.is_symlink() else "",
+        "environment": str(current.readlink()) if current.is_symlink() else "",
         "version": version,
         "disk_free_percent": round(100 * disk.free / disk.total),
         "load": round(os.getloadavg()[0], 1),
