@@ -75,17 +75,7 @@ class Fleet:
             for known in (host.full_name, host.name.partition(".")[0], *host.aliases)
         ]
         for host in hosts:
-<<<<<<< HEAD
             self._start(host, addresses[host.name], tags[host.suite], names)
-=======
-            podman(
-                "run", "-d", "--name", self.container(host.name), "--hostname", host.full_name,
-                "--label", f"{_LABEL}={self.name}", "--network", f"{self._network}:ip={addresses[host.name]}",
-                "--systemd=always", "--cap-add", _CAPABILITIES, *names,
-                *(f"--volume={volume}" for volume in host.volumes), tags[host.suite],
-                failure=f"host {host.name} cannot be started",
-            )  # fmt: skip
->>>>>>> main
         for name, address in addresses.items():
             self._await(name, address)
         return addresses
@@ -103,7 +93,7 @@ class Fleet:
             HostsError: It cannot be made, or does not answer.
         """
         podman("rm", "-ft0", self.container(old), failure=f"{old} cannot be removed")
-        own = dict.fromkeys((new.name, *new.aliases), address)
+        own = dict.fromkeys((new.full_name, new.name.partition(".")[0], *new.aliases), address)
         names = [f"--add-host={name}:{where}" for name, where in {**known, **own}.items()]
         self._start(new, address, images.ensure(new.suite), names)
         self._await(new.name, address)
@@ -156,7 +146,7 @@ class Fleet:
 
     def _start(self, host: Host, address: str, image: str, names: Sequence[str]) -> None:
         podman(
-            "run", "-d", "--name", self.container(host.name), "--hostname", f"{host.name}.{DOMAIN}",
+            "run", "-d", "--name", self.container(host.name), "--hostname", host.full_name,
             "--label", f"{_LABEL}={self.name}", "--network", f"{self._network}:ip={address}",
             "--systemd=always", "--cap-add", _CAPABILITIES, *names,
             *(f"--volume={volume}" for volume in host.volumes), image,
