@@ -156,7 +156,8 @@ def test_set_without_manifest_does_not_count(place: Place, before: dict[str, Any
     staged, given = "/var/lib/dirac-backup/staging/mariadb", {"roles": [{"role": "mariadb", "number": 0}]}
     place.on_store(
         f"dirac-backup stage && mkdir {staged} && echo x > {staged}/x && "
-        f"dirac-backup save --set 20360101T000000Z --host keep --input '{json.dumps(given)}' && dirac-backup wipe"
+        f"dirac-backup save --set 20360101T000000Z --host keep --input '{json.dumps(given)}' && "
+        "dirac-backup wipe"
     )
     status = json.loads(place.on_store("dirac-backup status"))
     assert status["incomplete"] == ["20360101T000000Z"]
@@ -176,7 +177,8 @@ def test_damaged_repository_is_refused_before_anything_is_stopped(
 ) -> None:
     services = place.operator.on_host((ROOT / "molecule/shared/services.sh").read_text("utf-8"))
     place.on_store(
-        "rm -rf /var/cache/dirac-backup && cd /var/lib/dirac-backup-store/repository && cp -a data /root/data && "
+        "rm -rf /var/cache/dirac-backup; "
+        "cd /var/lib/dirac-backup-store/repository && cp -a data /root/data && "
         "find data -type f -exec chmod u+w {} ';' "
         "-exec sh -c 'printf damaged | dd of=$1 bs=1 seek=40 conv=notrunc' - {} ';'"
     )
