@@ -4,7 +4,7 @@
 
     bundle.json         name and version
     requirements.txt    the locked packages that it needs, with hashes
-    wheels/             the package itself; with --with-packages also all that it needs, for hosts without a network
+    wheels/             the package itself; with --with-packages all that it needs, for hosts without network
     pilot/              what the release tree for pilots is made with
 
 The name is a digest of what went in: equal sources give the same name, before anything is built.
@@ -125,7 +125,10 @@ def _run(*command: str) -> None:
 
 def _write(target: Path, files: dict[str, bytes]) -> None:
     packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as tar,
+    ):
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(content), 0o644
@@ -148,11 +151,19 @@ def main() -> int:
     given = parser.parse_args()
     try:
         name = given.name or digest(given.tree)
-        make(given.tree, given.out, name=name, uv=given.uv, python=given.python, with_packages=given.with_packages)
+        make(
+            given.tree,
+            given.out,
+            name=name,
+            uv=given.uv,
+            python=given.python,
+            with_packages=given.with_packages,
+        )
     except BundleError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return 1
-    print(json.dumps({"name": name, "sha256": hashlib.sha256(given.out.read_bytes()).hexdigest()}))
+    digested = hashlib.sha256(given.out.read_bytes()).hexdigest()
+    sys.stdout.write(json.dumps({"name": name, "sha256": digested}) + "\n")
     return 0
 
 

@@ -17,6 +17,7 @@ from dirac_pilot.http import Unreachable
 
 from .cgroups import Groups
 from .check import can_isolate
+from .handover import NOW, WHEN_IDLE, Child, hand_over, take_over
 from .log import info, warning
 from .server import Refused, Server
 from .slots import Slot
@@ -38,12 +39,13 @@ class Launcher(object):
 
     Args:
         settings: Settings.
+        watch: Says when another version is to take over.
 
     Raises:
         PilotError: It cannot be run like this.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings, watch):
         self._settings = settings
         self._state = settings["state_dir"]
         for folder in (settings["work_dir"], self._state, self._at("ended"), self._at("output")):
@@ -62,11 +64,15 @@ class Launcher(object):
         self._pause_until = 0.0
         self._contact = self._trouble = None
         self._status = None
+        self._watch = watch
+        self._closing = False
+        self._asking = None
 
     def run(self):
         """Run until told to stop; return the exit code."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._terminate)
+        self._take_over()
         self._clean_up()
         info(
             "started",
@@ -84,6 +90,7 @@ class Launcher(object):
             thread.start()
         while not self._is_over():
             self._step()
+            self._renew()
             time.sleep(TICK)
         self._step()
         info("stopped")
@@ -99,10 +106,47 @@ class Launcher(object):
                 self._start(pilot)
             for stamp in answer["stop"]:
                 self._stop(stamp)
-        for slot in self._slots:
+        for slot in list(self._slots):
             if slot.pilot is not None:
                 self._follow(slot)
         self._note()
+
+    def _renew(self):
+        """Give way to another version of the program, or to other settings; the pilots go on."""
+        verdict = self._watch.verdict()
+        with self._guard:
+            self._closing = verdict == WHEN_IDLE
+            if verdict is None or self._terms or self._answers or self._given:
+                return
+            busy = [slot for slot in self._slots if slot.pilot is not None]
+            if verdict != NOW and (busy or (self._asking and self._asking[1])):
+                return
+            info("another version takes over", pilots=len(busy))
+            pilots = [slot.facts() for slot in busy]
+            # With the guard: an answer that comes now is lost, and asked for again under the same name.
+            hand_over(self._at("handover.json"), {"pilots": pilots, "asking": self._asking, "contact": self._contact})
+
+    def _take_over(self):
+        """Go on with the pilots of the program that ran in this process before."""
+        left = take_over(self._at("handover.json"))
+        if left is None:
+            return
+        self._asking, self._contact = left["asking"], left["contact"]
+        for facts in left["pilots"]:
+            child = Child(facts["pid"])
+            slots = [slot for slot in self._slots if slot.number == facts["number"]]
+            try:
+                # One beyond those that there are now goes when its pilot has ended.
+                slot = slots[0] if slots else Slot(self._settings, facts["number"], self._groups, self._isolated)
+            except PilotError as error:
+                warning("a pilot cannot go on", pilot=facts["pilot"]["stamp"], reason=str(error))
+                os.kill(child.pid, signal.SIGKILL)
+                self._end(facts["pilot"], KILLED, str(error))
+                continue
+            slot.adopt(child, facts["pilot"], facts["began"])
+            if not slots:
+                self._slots.append(slot)
+        info("taken over", pilots=len(left["pilots"]))
 
     def _start(self, pilot):
         stamp = pilot["stamp"]
@@ -135,6 +179,8 @@ class Launcher(object):
         with self._guard:
             self._end(pilot, *ended)
             slot.clear()
+            if slot.number > self._settings["slots"]:
+                self._slots.remove(slot)
             self._guard.notify_all()
         info(
             "pilot ended",
@@ -197,7 +243,8 @@ class Launcher(object):
         """Report and remove what a launcher that was killed has left, also in slots that there are no more."""
         for name in sorted(os.listdir(self._settings["work_dir"])):
             number = name[5:] if name.startswith("slot-") else ""
-            if not number.isdigit():
+            busy = [slot.name for slot in self._slots if slot.pilot is not None]
+            if not number.isdigit() or name in busy:
                 continue
             try:
                 slot = Slot(self._settings, int(number), self._groups, self._isolated)
@@ -256,7 +303,8 @@ class Launcher(object):
                 "trouble": self._trouble,
                 "slots": len(self._slots),
                 "pilots": sorted(slot.pilot["stamp"] for slot in self._slots if slot.pilot is not None),
-                "draining": bool(self._terms) or self._is_drained(),
+                "draining": bool(self._terms) or self._is_drained() or self._closing,
+                "identity": self._watch.running,
                 "isolation": "namespaces" if self._isolated else "none",
                 "limits": self._groups.kind or "rlimits",
             }
@@ -279,7 +327,7 @@ class Launcher(object):
             share = settings["memory_mb"] // max(1, settings["processors"])
             memory = sum(pilot["max_ram_mb"] or share * pilot["processors"] for pilot in busy)
             processors = settings["processors"] - sum(pilot["processors"] for pilot in busy)
-        closed = self._terms or self._is_drained() or monotonic() < self._pause_until
+        closed = self._terms or self._closing or self._is_drained() or monotonic() < self._pause_until
         disk = os.statvfs(settings["work_dir"])
         slots = 0 if closed else max(0, min(free, processors))
         return {
@@ -293,11 +341,12 @@ class Launcher(object):
         }
 
     def _ask_forever(self):
-        request_id, delay = None, 0.0
+        delay = 0.0
         while True:
             request = self._request()
-            if request_id is None:
-                request_id, slots = native(binascii.hexlify(os.urandom(16)).decode("ascii")), request["slots"]
+            if self._asking is None:
+                self._asking = native(binascii.hexlify(os.urandom(16)).decode("ascii")), request["slots"]
+            request_id, slots = self._asking
             # A request that had no answer is sent again, with what is there by now: it gets the same pilots.
             request.update(request_id=request_id, slots=slots, wait=request["wait"] if slots else 0)
             began = monotonic()
@@ -306,11 +355,12 @@ class Launcher(object):
             except (PilotError, TimedOut) as error:
                 delay = self._fail(error, delay)
                 if isinstance(error, Refused):
-                    request_id = None
+                    self._asking = None
                 time.sleep(delay)
                 continue
-            request_id, delay = None, 0.0
+            delay = 0.0
             with self._guard:
+                self._asking = None
                 if self._trouble is not None or self._contact is None:
                     info("connected")
                 self._contact, self._trouble = int(time.time()), None
@@ -336,7 +386,7 @@ class Launcher(object):
                 self._guard.wait(min(1.0, max(0.0, end - monotonic())))
 
     def _free(self):
-        closed = self._is_drained() or monotonic() < self._pause_until
+        closed = self._closing or self._is_drained() or monotonic() < self._pause_until
         return 0 if closed else sum(slot.pilot is None for slot in self._slots)
 
     def _fail(self, error, delay):

@@ -25,6 +25,7 @@ SHEPHERD = "--shepherd"
 OUTPUT_TAIL = 65536
 PRIVATE = ("/tmp", "/var/tmp")  # noqa: S108 - each pilot gets its own
 _PATIENCE = 10.0
+_STARTING = ("secret", "settings", "arguments")  # what only the start of a pilot needs
 _HANDED_DOWN = ("X509_CERT_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
 
 
@@ -43,10 +44,11 @@ class Slot(object):
     Attributes:
         pilot: What the server said of the pilot that is here; None if none is.
         began: When it was started, in seconds since 1970.
+        number: From 1.
     """
 
     def __init__(self, settings, number, groups, isolated):
-        self.name = "slot-%02d" % number
+        self.number, self.name = number, "slot-%02d" % number
         self._settings = settings
         self._groups = groups
         self._isolated = isolated
@@ -79,6 +81,15 @@ class Slot(object):
         except (IOError, OSError, PilotError) as error:
             self.clear()
             raise PilotError("cannot start the pilot: %s" % error)
+
+    def adopt(self, process, pilot, began):
+        """Go on with a pilot that runs here already."""
+        self._process, self.pilot, self.began = process, pilot, began
+
+    def facts(self):
+        """Return what another program has to know to go on with the pilot."""
+        pilot = dict((key, value) for key, value in self.pilot.items() if key not in _STARTING)
+        return {"number": self.number, "pid": self._process.pid, "pilot": pilot, "began": self.began}
 
     def ended(self):
         """Return how the pilot has ended, as exit code and reason; None if it has not."""

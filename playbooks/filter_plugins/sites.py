@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration tree of a site, put together from the site's own part and one file per virtual organisation."""
+"""The configuration tree of a site, put together from its own part and one file per virtual organisation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 import yaml
+from ansible.errors import AnsibleFilterError
 
 _OWN = ("name", "sites")  # keys of a VO's file that are not part of its section
 
@@ -74,7 +73,7 @@ def reachable_ports(
     """Return what has to answer: name, host and port of each.
 
     Args:
-        ports: What listens: `of` (a role), `port` (or a range of them), `groups` that use it; everybody without.
+        ports: What listens: `of` (a role), `port` (or a range), `groups` that use it; everybody without.
         groups: Hosts of each group.
         hosts: Those that have been deployed; others are left out.
         where: The host that asks; empty for somebody outside.

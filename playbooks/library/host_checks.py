@@ -42,7 +42,7 @@ _YOUNG = 3  # seconds; a service that is seen twice that young is started again 
 _RUNIT = Path("/etc/service")
 
 
-class Fault(Exception):
+class FaultError(Exception):
     """Something is wrong.
 
     Args:
@@ -65,7 +65,7 @@ def check_clock(given: dict) -> str:
     """Compare the clock with the controller's."""
     offset = time.time() - given["now"]
     if not -_BEHIND < offset < _AHEAD:
-        raise Fault(
+        raise FaultError(
             f"{abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the controller",
             "one of the two clocks is not synchronised",
             "chronyc tracking, or timedatectl; role base installs a time service",
@@ -87,7 +87,7 @@ def check_names(given: dict) -> str:
             wrong.append(f"{name} is {', '.join(sorted(found))}, which should be {expected}")
     if missing or wrong:
         known = [f"not known: {', '.join(missing)}"] if missing else []
-        raise Fault(
+        raise FaultError(
             "; ".join(known + wrong), "the DNS or /etc/hosts of this host",
             "correct the DNS records, or add lines to /etc/hosts (base_hosts of role base)",
         )  # fmt: skip
@@ -99,7 +99,7 @@ def check_disk(given: dict) -> str:
     for place in ("/", "/opt", "/var", "/var/lib", "/tmp"):
         usage = shutil.disk_usage(place)
         if usage.free < _DISK:
-            raise Fault(
+            raise FaultError(
                 f"{usage.free >> 20} MB are free in {place}", "the file system is nearly full",
                 f"du -xh {place} | sort -h | tail",
             )  # fmt: skip
@@ -110,7 +110,7 @@ def check_memory(given: dict) -> str:
     """Compare the memory with what the groups of this host need together."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
     if total < given["memory"]:
-        raise Fault(
+        raise FaultError(
             f"{total} MB, its services need {given['memory']} MB", "too many groups for this machine",
             "move a group to another host in hosts.yml, or give the machine more memory",
         )  # fmt: skip
@@ -120,9 +120,13 @@ def check_memory(given: dict) -> str:
 def check_system(given: dict) -> str:
     """Look for what roles rely on."""
     if not Path("/run/systemd/system").is_dir():
-        raise Fault("systemd does not run here", "process 1 is something else", "use a host with systemd")
+        raise FaultError(
+            "systemd does not run here", "process 1 is something else", "use a host with systemd"
+        )
     if sys.version_info < _PYTHON:
-        raise Fault(f"Python {sys.version.split()[0]}", "it is too old", "set ansible_python_interpreter")
+        raise FaultError(
+            f"Python {sys.version.split()[0]}", "it is too old", "set ansible_python_interpreter"
+        )
     return f"systemd, Python {sys.version.split()[0]}"
 
 
@@ -132,7 +136,7 @@ def check_packages(given: dict) -> str:
         return "no dpkg here"
     broken = run("dpkg", "--audit").stdout.strip()
     if broken:
-        raise Fault(
+        raise FaultError(
             broken.splitlines()[0],
             "an installation was interrupted",
             "dpkg --configure -a; apt-get -f install",
@@ -156,7 +160,7 @@ def check_units(given: dict) -> str:
     if bad:
         results = {unit: facts.get("Result", "") for unit, facts in stopped}
         told = [f"{unit} ({'stopped' if results.get(unit) == 'success' else 'failed'})" for unit in bad]
-        raise Fault(
+        raise FaultError(
             ", ".join(told), _journal(bad[0]), f"systemctl restart {' '.join(bad)}; journalctl -eu {bad[0]}"
         )
     return f"{', '.join(unit.removesuffix('.service') for unit, _ in running) or 'none yet'}; no other has failed"
@@ -185,7 +189,7 @@ def check_services(given: dict) -> str:
             bad.append(f"{name} ({'stopped' if state == 'down' else state})")
     if bad:
         first = bad[0].split()[0]
-        raise Fault(
+        raise FaultError(
             ", ".join(bad), _log_end(first),
             f"sv start {' '.join(one.split()[0] for one in bad)}; tail /var/log/dirac/{first}/current",
         )  # fmt: skip
@@ -236,7 +240,7 @@ def check_ports(given: dict) -> str:
                 f"dirac site reconfigure {given['site']} (role base sets the firewall); on that host: nft list ruleset",
             ))  # fmt: skip
     if faults:
-        raise Fault("; ".join(detail for detail, _, _ in faults), faults[0][1], faults[0][2])
+        raise FaultError("; ".join(detail for detail, _, _ in faults), faults[0][1], faults[0][2])
     return f"{len(given['ports'])} answer"
 
 
@@ -249,7 +253,7 @@ def check_certificates(given: dict) -> str:
         )
         if done.returncode:
             until = run("openssl", "x509", "-in", path, "-noout", "-enddate").stdout.strip().partition("=")[2]
-            raise Fault(
+            raise FaultError(
                 f"{path} is valid until {until or 'nobody knows'}", "it was not renewed",
                 f"given ones: put a new one into certificates/; then, for any: dirac site reconfigure {given['site']}",
             )  # fmt: skip
@@ -278,7 +282,7 @@ def examine(given: dict) -> list[dict]:
             continue
         try:
             found.append({"check": name, "ok": True, "detail": check(given), "cause": "", "mend": ""})
-        except Fault as fault:
+        except FaultError as fault:
             found.append(
                 {"check": name, "ok": False, "detail": str(fault), "cause": fault.cause, "mend": fault.mend}
             )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -14,7 +14,7 @@ module: host_files
 short_description: Have directories, files and links, and have others not
 description:
   - For a role that writes several files - each execution of a module costs more than writing them all.
-  - Done in this order - what is to be absent, directories, files, links.
+  - Done in this order - what is to be absent, directories, files, what is to be purged, links.
   - A file is replaced as a whole, after its C(validate) command was content with the new one.
 options:
   directories:
@@ -25,12 +25,17 @@ options:
   files:
     description:
       - Files with path, content, mode, owner, group; C(validate) is a command with %s for the new file,
-        C(secret) keeps the content out of differences, C(hidden) is content that Ansible shows nowhere, C(keep)
-        leaves a file that is there as it is.
+        C(secret) keeps the content out of differences, C(hidden) is content that Ansible shows nowhere,
+        C(keep) leaves a file that is there as it is.
     type: list
     elements: dict
     default: []
   links: {description: Symbolic links with path and target, type: list, elements: dict, default: []}
+  purge:
+    description: Patterns of paths; files that match and are not among I(files) are removed.
+    type: list
+    elements: str
+    default: []
   absent: {description: Paths that must not be there, type: list, elements: path, default: []}
 """
 
@@ -56,13 +61,23 @@ def write(files: Files, given: dict[str, Any]) -> None:
     for each in given["directories"]:
         files.directory(each["path"], int(each["mode"] or "0755", 8), each["owner"], each["group"])
     for each in given["files"]:
-        if each["keep"] and os.path.exists(each["path"]):
+        if each["keep"] and Path(each["path"]).exists():
             continue
         hidden = each["hidden"]
         files.file(
-            each["path"], each["content"] or "" if hidden is None else hidden, int(each["mode"] or "0644", 8),
-            each["owner"], each["group"], validate=each["validate"], secret=each["secret"] or hidden is not None,
-        )  # fmt: skip
+            each["path"],
+            (each["content"] or "") if hidden is None else hidden,
+            int(each["mode"] or "0644", 8),
+            each["owner"],
+            each["group"],
+            validate=each["validate"],
+            secret=each["secret"] or hidden is not None,
+        )
+    listed = {each["path"] for each in given["files"]}
+    for pattern in map(Path, given["purge"]):
+        for path in sorted(pattern.parent.glob(pattern.name)):
+            if str(path) not in listed and not path.is_dir():
+                files.absent(str(path))
     for each in given["links"]:
         files.link(each["path"], each["target"])
 
@@ -89,6 +104,7 @@ def main() -> None:
                 "required_one_of": [("content", "hidden")],
             },
             "links": {**several, "options": {"path": path, "target": content}},
+            "purge": {"type": "list", "elements": "str", "default": []},
             "absent": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,

@@ -7,53 +7,32 @@ import grp
 import hashlib
 import os
 import pwd
-import shutil
-import stat
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_files import Files, HostError
+from ansible.module_utils.host_packages import PackagesError, manager
 
 DOCUMENTATION = r"""
 module: host_state
 short_description: Put packages, a service user, directories and files of a role in place
 description:
   - Brings all that a role lays down on a host into its wanted state, and says what was changed.
-  - A file is replaced by renaming, after its C(validate) command, in which C(%s) stands for its new content.
   - Contents are never shown. In check mode nothing is touched, and a user that is yet to be made is no fault.
 options:
   packages: {description: Packages of the distribution to have, type: list, elements: str}
   purge: {description: Packages to remove with their settings, type: list, elements: str}
   user: {description: "System user without shell: name, home, groups", type: dict}
   directories: {description: "Each with path, mode, owner, group", type: list, elements: dict}
-  files: {description: "path, content, mode, owner, group, once, validate", type: list, elements: dict}
+  files: {description: "path, content, mode, owner, group, once", type: list, elements: dict}
   absent: {description: Paths to remove with all below them, type: list, elements: path}
   absent_user: {description: User to remove, with the group of that name, type: str}
   digests: {description: Files whose SHA-256 is returned, type: list, elements: path}
 """
 
-PACKAGE_TOOLS = {
-    "/usr/bin/dpkg-query": {
-        "have": ["dpkg-query", "--show", "--showformat", "${db:Status-Status}"],
-        "installed": "installed",
-        "install": ["apt-get", "install", "--yes", "--no-install-recommends"],
-        "refresh": ["apt-get", "update"],
-        "purge": ["apt-get", "purge", "--yes", "--auto-remove"],
-    },
-    "/usr/bin/rpm": {
-        "have": ["rpm", "--query", "--queryformat", "installed"],
-        "installed": "installed",
-        "install": ["dnf", "install", "--assumeyes"],
-        "refresh": ["dnf", "makecache"],
-        "purge": ["dnf", "remove", "--assumeyes"],
-    },
-}
-
-
-class FailedError(Exception):
-    """It cannot be done; the text says what and why."""
+_LISTS_AGE = 86400  # seconds after which lists of packages are fetched anew
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -62,18 +41,18 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     except OSError as error:
-        raise FailedError(f"{command[0]} cannot be run: {error.strerror}") from None
+        raise HostError(f"{command[0]} cannot be run: {error.strerror}") from None
 
 
 def require(*command: str) -> None:
     """Run a program that has to succeed.
 
     Raises:
-        FailedError: It did not; with the end of what it said.
+        HostError: It did not; with the end of what it said.
     """
     done = run(*command)
     if done.returncode:
-        raise FailedError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-1500:]}")
+        raise HostError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-1500:]}")
 
 
 class Host:
@@ -85,11 +64,11 @@ class Host:
 
     def __init__(self, *, check: bool) -> None:
         self.check = check
-        self.changes: list[str] = []
+        self.files = Files(check)
 
     def note(self, change: str) -> bool:
         """Note a change; returns whether it is to be made."""
-        self.changes.append(change)
+        self.files.note(change, "", "")
         return not self.check
 
     # Packages
@@ -98,26 +77,16 @@ class Host:
         """Install and purge packages.
 
         Raises:
-            FailedError: The package manager is unknown, or failed.
+            PackagesError: The package manager failed.
         """
-        if not wanted and not purged:
-            return
-        tool = next((tool for path, tool in PACKAGE_TOOLS.items() if Path(path).exists()), None)
-        if tool is None:
-            raise FailedError("neither dpkg nor rpm is here; install by hand: " + ", ".join(wanted))
-        missing = [name for name in wanted if not self._has(tool, name)]
+        packages = manager()
+        there = packages.installed(wanted) if wanted else set()
+        missing = [name for name in wanted if name not in there]
         if missing and self.note("install " + " ".join(missing)):
-            install = [*tool["install"], *missing]
-            if run(*install).returncode:  # perhaps the lists are old
-                require(*tool["refresh"])
-                require(*install)
-        surplus = [name for name in purged if self._has(tool, name)]
+            packages.install(missing, _LISTS_AGE)
+        surplus = sorted(packages.left(purged)) if purged else []
         if surplus and self.note("purge " + " ".join(surplus)):
-            require(*tool["purge"], *surplus)
-
-    @staticmethod
-    def _has(tool: dict[str, Any], name: str) -> bool:
-        return run(*tool["have"], name).stdout == tool["installed"]
+            packages.remove(surplus)
 
     # Users
 
@@ -147,73 +116,30 @@ class Host:
 
     # Files
 
-    def directory(self, path: str, **rights: Any) -> None:
+    def directory(self, path: str, mode: str = "0755", owner: str = "root", group: str = "root") -> None:
         """Make a directory."""
-        target = Path(path)
-        if not target.is_dir():
-            if not self.note(path):
-                return
-            target.mkdir(parents=True)
-        self._rights(target, **rights)
+        self.files.directory(path, int(mode, 8), owner, group)
 
     def file(
-        self, path: str, content: str, *, once: bool = False, validate: list[str] | None = None, **rights: Any
+        self,
+        path: str,
+        content: str,
+        mode: str = "0644",
+        owner: str = "root",
+        group: str = "root",
+        *,
+        once: bool = False,
     ) -> None:
-        """Write a file; with `once` only if it is missing.
-
-        Raises:
-            FailedError: The validation refuses the content; the file is as it was.
-        """
-        target, data = Path(path), content.encode()
-        present = target.is_file() and not target.is_symlink()
-        if present and (once or target.read_bytes() == data):
-            self._rights(target, **rights)
-            return
-        if not self.note(path):
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Checkers look at the suffix.
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
-        fresh = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as output:
-                output.write(data)
-                output.flush()
-                os.fsync(output.fileno())
-            self._rights(fresh, noted=False, **rights)
-            if validate:
-                require(*(name if word == "%s" else word.replace("%s", name) for word in validate))
-            fresh.replace(target)
-        finally:
-            fresh.unlink(missing_ok=True)
-
-    def _rights(
-        self, path: Path, *, mode: str = "0644", owner: str = "root", group: str = "root", noted: bool = True
-    ) -> None:
-        """Set owner, group and mode."""
-        if self.check and not (_known(pwd.getpwnam, owner) and _known(grp.getgrnam, group)):
-            return
-        try:
-            wanted = (int(mode, 8), pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
-        except KeyError as error:
-            raise FailedError(f"{path}: {error.args[0]}") from None
-        now = path.stat()
-        if (stat.S_IMODE(now.st_mode), now.st_uid, now.st_gid) == wanted:
-            return
-        if noted and not self.note(f"rights of {path}"):
-            return
-        os.chown(path, wanted[1], wanted[2])
-        path.chmod(wanted[0])
+        """Write a file; with `once` only if it is missing."""
+        # What stays as it is still gets its rights.
+        wanted = Path(path).read_bytes() if once and Path(path).is_file() else content
+        if not self.check:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.files.file(path, wanted, int(mode, 8), owner, group, secret=True)
 
     def absent(self, path: str) -> None:
         """Remove a path with all below it."""
-        target = Path(path)
-        if not (target.exists() or target.is_symlink()) or not self.note(f"no {path}"):
-            return
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        else:
-            target.unlink()
+        self.files.absent(path)
 
 
 def _known(look: Any, name: str) -> bool:
@@ -243,7 +169,7 @@ def apply(host: Host, given: dict[str, Any]) -> None:
     """Bring the host into the wanted state.
 
     Raises:
-        FailedError: It cannot be; what was done before stays.
+        HostError: It cannot be; what was done before stays.
     """
     host.packages(given["packages"], given["purge"])
     if given["user"]:
@@ -278,11 +204,11 @@ def main() -> None:
     try:
         apply(host, module.params)
         digests = {path: digest(Path(path)) for path in module.params["digests"]}
-    except FailedError as error:
+    except (HostError, PackagesError) as error:
         module.fail_json(msg=str(error))
     except (OSError, TypeError) as error:
         module.fail_json(msg=f"the host cannot be brought into the wanted state: {error}")
-    module.exit_json(changed=bool(host.changes), changes=host.changes, digests=digests)
+    module.exit_json(changed=bool(host.files.changed), changes=host.files.changed, digests=digests)
 
 
 if __name__ == "__main__":

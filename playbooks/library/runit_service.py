@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,12 @@ options:
   stop_timeout: {description: Seconds the process has to end, type: int, default: 60}
   start_timeout: {description: Seconds it has to come up and stay up, type: int, default: 60}
   stable: {description: Seconds for which it has to be up, type: int, default: 2}
+  settle:
+    description:
+      - Seconds to wait after a restart, before the next instance is stopped; so long a balancer may take to notice
+        that the one before is back.
+    type: int
+    default: 0
   state:
     description:
       - C(started) runs, C(stopped) does not, also after a reboot, C(restarted) is restarted in any case.
@@ -219,6 +226,8 @@ class Run:
         self.answer["pids"][service.wanted.name] = pid
         if wrong:
             service.mark_applied()
+        if before == "run" and wrong:
+            time.sleep(self.given["settle"])
 
     def _stop(self, service: Service, before: str) -> None:
         self._note("stopped", service, before == "run")
@@ -277,6 +286,7 @@ def main() -> None:
             "stop_timeout": {"type": "int", "default": 60},
             "start_timeout": {"type": "int", "default": 60},
             "stable": {"type": "int", "default": 2},
+            "settle": {"type": "int", "default": 0},
             "state": {
                 "type": "str",
                 "choices": STATES,

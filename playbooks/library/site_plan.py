@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module: what a deployment would change in the database and the configuration, and how far that reaches."""
+"""Ansible module: what a deployment would change in database and configuration, and how far that reaches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ module: site_plan
 short_description: Compare a running service with what would be deployed
 options:
   environment: {description: The environment of the service, type: path, required: true}
-  migrations: {description: The new version's migrations by revision, with phase and risk, type: dict, required: true}
+  migrations: {description: "The new version's migrations: phase and risk", type: dict, required: true}
   url: {description: Address of the service, type: str, required: true}
   token_file: {description: File with the operator's token, type: path, required: true}
   tree: {description: The configuration that would be applied, type: str, required: true}
@@ -23,7 +23,7 @@ options:
 
 
 def migrations(environment: Path, new: dict) -> list[dict]:
-    """Return the migrations of the new version that the present one does not have, so that they would be applied."""
+    """Return the migrations of the new version that the present one does not have: they would be applied."""
     known = {path.stem for path in environment.rglob("migrations/*.py")}
     return [{"revision": name, **facts} for name, facts in sorted(new.items()) if name not in known]
 
@@ -70,7 +70,7 @@ def main() -> None:
     due = migrations(environment, given["migrations"]) if environment.exists() else []
     module.exit_json(
         changed=False,
-        environment={"current": os.readlink(environment) if environment.is_symlink() else "none"},
+        environment={"current": str(environment.readlink()) if environment.is_symlink() else "none"},
         migrations=due,
         configuration=changes,
         warnings_found=[trouble] if trouble else [],

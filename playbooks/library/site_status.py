@@ -72,7 +72,7 @@ def host(environments: Path) -> dict:
     version = json.loads(note.read_text())["version"] if note.exists() else ""
     disk = shutil.disk_usage("/")
     return {
-        "environment": os.readlink(current) if current.is_symlink() else "",
+        "environment": str(current.readlink()) if current.is_symlink() else "",
         "version": version,
         "disk_free_percent": round(100 * disk.free / disk.total),
         "load": round(os.getloadavg()[0], 1),

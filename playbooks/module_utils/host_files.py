@@ -146,7 +146,8 @@ class Files:
         before = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
         if before == (mode, user, members):
             return False
-        self.note(path, "{:04o} {} {}\n".format(*before), f"{mode:04o} {user} {members}\n")
+        if path not in self.changed:  # a directory that was made just now
+            self.note(path, "{:04o} {} {}\n".format(*before), f"{mode:04o} {user} {members}\n")
         if not self.check:
             os.chown(path, user, members)
             Path(path).chmod(mode)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,18 +10,16 @@ from types import ModuleType
 import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
+from tests.loading import load
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def imports() -> ModuleType:
     """The program that draws the picture."""
-    spec = importlib.util.spec_from_file_location("imports", ROOT / "docs/developer/imports.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    program: ModuleType = load("docs/developer/imports.py")
+    return program
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 from . import images
 from .fleet import Fleet, Host, connection, write_inventory
 from .podman import HostsError, install, missing, place
+from .scenarios import plan
 
 
 def main() -> int:
@@ -19,6 +20,8 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="install podman and what it needs (root)")
     commands.add_parser("missing", help="say what keeps this machine from having hosts")
+    left = commands.add_parser("left", help="say which scenarios are not run, and why")
+    left.add_argument("wanted", nargs="?", default="selection", help="selection, all, or names with commas")
     image = commands.add_parser("image", help="make images")
     image.add_argument("suite", nargs="+", choices=images.SUITES)
     up = commands.add_parser("up", help="make a fleet; prints the variables of its hosts as JSON")
@@ -45,6 +48,9 @@ def _do(arguments: argparse.Namespace) -> int:
         reasons = missing()
         sys.stdout.write("".join(f"{reason}\n" for reason in reasons))
         return 1 if reasons else 0
+    elif arguments.command == "left":
+        for name, reason in plan(arguments.wanted).left_out.items():
+            sys.stdout.write(f"{name}: {reason}\n")
     elif arguments.command == "image":
         for suite in arguments.suite:
             sys.stdout.write(f"{images.ensure(suite)}\n")

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import images
-from .podman import HostsError, podman, run
+from .podman import HostsError, podman, raise_limits, run
 
 DOMAIN = "dirac.test"
 _LABEL = "dirac-tests-fleet"
@@ -29,7 +30,7 @@ class Host:
     """A host to be made.
 
     Attributes:
-        name: Its short name.
+        name: Its short name, or a full one.
         suite: Its Debian release.
         aliases: Further names that the others know it by.
         volumes: Mounts, in podman's notation.
@@ -39,6 +40,11 @@ class Host:
     suite: str = "bookworm"
     aliases: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """Its name with its domain."""
+        return self.name if "." in self.name else f"{self.name}.{DOMAIN}"
 
 
 class Fleet:
@@ -59,17 +65,18 @@ class Fleet:
             HostsError: They cannot be made, or do not answer.
         """
         self.down()
+        raise_limits()
         tags = {suite: images.ensure(suite) for suite in sorted({host.suite for host in hosts})}
         prefix = self._make_network()
         addresses = {host.name: f"{prefix}.{number}" for number, host in enumerate(hosts, start=10)}
         names = [
             f"--add-host={known}:{addresses[host.name]}"
             for host in hosts
-            for known in (f"{host.name}.{DOMAIN}", host.name, *host.aliases)
+            for known in (host.full_name, host.name.partition(".")[0], *host.aliases)
         ]
         for host in hosts:
             podman(
-                "run", "-d", "--name", self.container(host.name), "--hostname", f"{host.name}.{DOMAIN}",
+                "run", "-d", "--name", self.container(host.name), "--hostname", host.full_name,
                 "--label", f"{_LABEL}={self.name}", "--network", f"{self._network}:ip={addresses[host.name]}",
                 "--systemd=always", "--cap-add", _CAPABILITIES, *names,
                 *(f"--volume={volume}" for volume in host.volumes), tags[host.suite],
@@ -105,17 +112,25 @@ class Fleet:
             "network", "disconnect", self._network, self.container(host), failure=f"{host} cannot be cut off"
         )
 
-    def mend(self, host: str, address: str) -> None:
-        """Bring a host back to the network."""
+    def mend(self, host: str) -> None:
+        """Bring a host back to the network, at its old address."""
         podman(
-            "network",
-            "connect",
-            "--ip",
-            address,
-            self._network,
-            self.container(host),
+            "network", "connect", "--ip", self.address(host), self._network, self.container(host),
             failure=f"{host} is lost",
-        )
+        )  # fmt: skip
+
+    def is_connected(self, host: str) -> bool:
+        """Whether a host is on the network."""
+        return self._network in self._inspect(host)["NetworkSettings"]["Networks"]
+
+    def address(self, host: str) -> str:
+        """Return the address of a host, also while it is cut off."""
+        known = dict(entry.split(":", 1) for entry in self._inspect(host)["HostConfig"]["ExtraHosts"])
+        return str(known[host])
+
+    def _inspect(self, host: str) -> dict[str, Any]:
+        found = podman("container", "inspect", self.container(host), failure=f"there is no host {host}")
+        return dict(json.loads(found)[0])
 
     def _make_network(self) -> str:
         """Make the network; returns the first three numbers of its addresses."""

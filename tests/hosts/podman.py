@@ -11,6 +11,8 @@ from pathlib import Path
 
 PACKAGES = ("podman", "runc", "mmdebstrap", "iptables", "netavark", "aardvark-dns", "openssh-client")
 
+_LIMITS = {"fs/inotify/max_user_instances": 1024, "fs/inotify/max_user_watches": 65536}
+
 # Limits that any root can set; cgroups without systemd; runc, as crun refuses the hybrid layout of cgroups.
 _SETTINGS = """\
 [containers]
@@ -44,7 +46,7 @@ def run(*command: str, failure: str) -> str:
         HostsError: It is not there, or failed.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     except OSError as error:
         raise HostsError(f"{failure}: {command[0]}: {error.strerror}; run `bin/test` once as root") from None
     if done.returncode:
@@ -64,8 +66,31 @@ def podman(*arguments: str, failure: str) -> str:
 def missing() -> list[str]:
     """Return what keeps this machine from having hosts: being no root, or programs that are not there."""
     reasons = [] if os.geteuid() == 0 else ["containers with systemd need root"]
-    wanted = ("podman", "runc", "mmdebstrap", "ssh", "ssh-keygen", "ip")
-    return reasons + [f"{program} is not installed" for program in wanted if shutil.which(program) is None]
+    wanted = ("podman", "runc", "mmdebstrap", "ssh", "ssh-keygen", "ip", "unshare")
+    reasons += [f"{program} is not installed" for program in wanted if shutil.which(program) is None]
+    if (
+        not reasons
+        and subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode
+    ):
+        reasons.append("namespaces cannot be made here, as in a container without rights")
+    return reasons
+
+
+def raise_limits() -> None:
+    """Let the kernel watch enough files for several hosts, each of which has a systemd.
+
+    Raises:
+        HostsError: That is refused.
+    """
+    for name, wanted in _LIMITS.items():
+        path = Path("/proc/sys") / name
+        try:
+            if int(path.read_text()) < wanted:
+                path.write_text(str(wanted))
+        except OSError as error:
+            raise HostsError(
+                f"{path} cannot be raised to {wanted}: {error.strerror}; containers need it"
+            ) from None
 
 
 def install() -> None:
@@ -88,7 +113,8 @@ def install() -> None:
 
 
 @cache
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return the variables that podman works with."""
     settings = place() / "containers.conf"
     if not settings.exists() or settings.read_text() != _SETTINGS:
         with tempfile.NamedTemporaryFile("w", dir=settings.parent, delete=False) as file:

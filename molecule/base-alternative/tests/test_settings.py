@@ -15,12 +15,12 @@ def listener(host: Any, request: Any) -> Any:
     """A port on which the host listens."""
     port = request.param
     program = f"import socket; s = socket.create_server(('', {port}))\nwhile True: s.accept()[0].close()"
-    host.check_output("systemd-run --unit=listener-%s python3 -c %s", port, program)
+    host.check_output("systemd-run --unit=listener-%s python3 -c %s", str(port), program)
     host.check_output(
         "timeout 20 sh -c %s", f"until ss -Hltn 'sport = :{port}' | grep -q .; do sleep 0.1; done"
     )
     yield port
-    host.run("systemctl stop listener-%s", port)
+    host.run("systemctl stop listener-%s", str(port))
 
 
 def _answers(address: str, port: int) -> bool:

@@ -11,7 +11,9 @@ ROOT = "/opt/dirac"
 
 def test_programs_run_for_everybody(host: Any) -> None:
     for program in ("dirac", "dirac-server"):
-        assert "Commands" in host.check_output(f"runuser -u nobody -- {ROOT}/environments/current/bin/{program} --help")
+        assert "Commands" in host.check_output(
+            f"runuser -u nobody -- {ROOT}/environments/current/bin/{program} --help"
+        )
 
 
 def test_environment_is_named_after_its_content(host: Any) -> None:
@@ -22,7 +24,9 @@ def test_environment_is_named_after_its_content(host: Any) -> None:
 
 def test_release_leads_to_the_environment(host: Any) -> None:
     source = f"{ROOT}/release/dirac/pro/$(uname -s)-$(uname -m)/diracosrc"
-    assert host.check_output(f"bash -c '. {source} && command -v dirac-agent'").startswith(f"{ROOT}/environments/")
+    assert host.check_output(f"bash -c '. {source} && command -v dirac-agent'").startswith(
+        f"{ROOT}/environments/"
+    )
     assert host.check_output(f"python3 {ROOT}/release/dirac/pilot/dirac-pilot.py --help")
 
 

@@ -38,7 +38,17 @@ def test_every_check_has_an_answer_and_faults_have_a_cure(host: Host) -> None:
         answer = host.run(f"{CALL} --check --json")
     assert answer.rc == 0, answer.stdout
     checks = {one["check"]: one for one in json.loads(answer.stdout)}
-    wanted = {"credential", "server", "python", "pilot", "environment", "users", "disk", "namespaces", "cgroups"}
+    wanted = {
+        "credential",
+        "server",
+        "python",
+        "pilot",
+        "environment",
+        "users",
+        "disk",
+        "namespaces",
+        "cgroups",
+    }
     assert wanted <= set(checks)
     assert all(one["mend"] for one in checks.values() if "cause" in one)
     assert "farm of DIRAC.Farm.org" in checks["server"]["detail"]

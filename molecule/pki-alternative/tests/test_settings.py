@@ -10,8 +10,8 @@ def test_certificate_is_as_it_was_asked_for(host: Any) -> None:
     text = host.check_output("openssl x509 -in /etc/dirac/pki/host.pem -noout -text")
     assert "Public-Key: (2048 bit)" in text
     assert "DNS:service.example.org" in text
-    assert host.run("openssl x509 -in /etc/dirac/pki/host.pem -noout -checkend %s", 41 * 86400).rc == 1
-    host.check_output("openssl x509 -in /etc/dirac/pki/host.pem -noout -checkend %s", 39 * 86400)
+    assert host.run("openssl x509 -in /etc/dirac/pki/host.pem -noout -checkend %s", str(41 * 86400)).rc == 1
+    host.check_output("openssl x509 -in /etc/dirac/pki/host.pem -noout -checkend %s", str(39 * 86400))
 
 
 def test_services_were_told_and_metrics_say_when_it_ends(host: Any) -> None:

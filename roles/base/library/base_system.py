@@ -109,10 +109,7 @@ def have_trust(files: Files, directory: str, command: str, certificates: list[st
     names = [f"{PREFIX}{number}.crt" for number in range(1, len(certificates) + 1)]
     old = {path.name for path in place.glob(f"{PREFIX}*.crt")} - set(names)
     changes = [files.absent(str(place / name)) for name in sorted(old)]
-    changes += [
-        files.file(str(place / name), text.strip() + "\n")
-        for name, text in zip(names, certificates)  # noqa: B905 (Python 3.9 on Enterprise Linux)
-    ]
+    changes += [files.file(str(place / name), text.strip() + "\n") for name, text in zip(names, certificates)]
     if any(changes) and not files.check:
         run(command)
 

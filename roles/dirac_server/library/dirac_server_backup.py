@@ -8,9 +8,10 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import shutil
 import sqlite3
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -19,21 +20,30 @@ DOCUMENTATION = r"""
 module: dirac_server_backup
 short_description: Back up the state of a DIRAC server, or restore it
 description:
+  - C(collect) and C(put_back) are for servers whose database has a backup of its own. C(collect) adds the keys,
+    passwords and sandboxes to a directory; done before and after the copy of the database, that directory then
+    has each sandbox that the copy names. C(put_back) makes the server's state what the directory says.
+  - C(backup), C(validate) and C(restore) are for embedded servers.
   - A backup is a directory with the database (copied through SQLite, so it is consistent while the server
     runs), the secrets, the settings and the sandboxes. C(backup.json) has a check sum of every file and is
     written last.
   - To restore checks all of that first. A state that is there is refused, or with I(force) moved aside.
 options:
-  action: {description: What to do, required: true, type: str, choices: [backup, validate, restore]}
+  action: {description: What to do, required: true, type: str, choices: [backup, validate, restore, collect, put_back]}
   state_dir: {description: State directory of the server, required: true, type: path}
   directory:
     description: Where backups are made, below a name that is the time; to restore, the backup itself.
     required: true
     type: path
   force: {description: Restore over a state that is there, type: bool, default: false}
+  secrets_dir: {description: Where the secrets are (collect and put_back), type: path, default: ''}
+  owner: {description: User of the server (put_back), type: str, default: root}
 """
 
 DATABASE, NOTE, INCOMING = "dirac.db", "backup.json", ".incoming"
+ACTIONS = ["backup", "validate", "restore", "collect", "put_back"]
+# What nobody can make again; the other secrets are made from the inventory.
+KEYS = ("master.key", "passwords.json")
 FORMAT = 1
 
 
@@ -43,13 +53,16 @@ class RefusedError(Exception):
 
 def check_sum(path: Path) -> str:
     """Return the SHA-256 of a file."""
+    total = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
 
 
 def now() -> str:
     """Return the time as a name."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
 def sums(directory: Path) -> dict[str, str]:
@@ -116,17 +129,62 @@ def backup(state: Path, directory: Path) -> Path:
 def copy_objects(source: Path, target: Path) -> None:
     """Copy sandboxes from under a running server, without uploads that are under way.
 
-    A file that goes away meanwhile was deleted on purpose.
+    A file that goes away meanwhile was deleted on purpose. One that is copied already stays: a sandbox never changes.
     """
-    target.mkdir(mode=0o700)
+    target.mkdir(mode=0o700, exist_ok=True)
     for path in source.iterdir():
         if path.name == INCOMING:
             continue
         if path.is_dir():
             copy_objects(path, target / path.name)
-        else:
+        elif not (target / path.name).exists():
             with contextlib.suppress(FileNotFoundError):
                 shutil.copy2(path, target / path.name)
+
+
+def collect(state: Path, secrets: Path, directory: Path) -> None:
+    """Add what servers have beside the database to a directory.
+
+    Raises:
+        RefusedError: There is no master key: nobody could read the copy of the database.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not (secrets / KEYS[0]).exists():
+        raise RefusedError(f"{secrets / KEYS[0]} is not there; has the server been deployed?")
+    for name in KEYS:
+        if (secrets / name).exists():
+            shutil.copy2(secrets / name, directory / name)
+    if (state / "sandboxes").exists():
+        copy_objects(state / "sandboxes", directory / "sandboxes")
+
+
+def put_back(state: Path, secrets: Path, directory: Path, owner: str) -> None:
+    """Make the state beside the database what a directory says, and nothing else.
+
+    Raises:
+        RefusedError: The directory has no master key.
+    """
+    if not (directory / KEYS[0]).exists():
+        raise RefusedError(f"{directory} has no {KEYS[0]}: it is not a backup of a server")
+    user = pwd.getpwnam(owner)
+    for place, mode in ((secrets.parent, 0o755), (secrets, 0o700), (state, 0o750)):
+        if not place.exists():
+            place.mkdir(mode=mode)
+            os.chown(place, user.pw_uid, user.pw_gid)
+    for name in KEYS:
+        (secrets / name).unlink(missing_ok=True)
+        if (directory / name).exists():
+            shutil.copyfile(directory / name, secrets / name)
+            (secrets / name).chmod(0o600)
+            os.chown(secrets / name, user.pw_uid, user.pw_gid)
+    fresh = state / ".sandboxes.restoring"
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(state / "sandboxes", ignore_errors=True)
+    if (directory / "sandboxes").exists():
+        shutil.copytree(directory / "sandboxes", fresh)
+        for path in (fresh, *fresh.rglob("*")):
+            os.chown(path, user.pw_uid, user.pw_gid)
+        fresh.rename(state / "sandboxes")
 
 
 def validate(source: Path) -> None:
@@ -213,16 +271,24 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "action": {"type": "str", "required": True, "choices": ["backup", "validate", "restore"]},
+            "action": {"type": "str", "required": True, "choices": ACTIONS},
             "state_dir": {"type": "path", "required": True},
             "directory": {"type": "path", "required": True},
             "force": {"type": "bool", "default": False},
+            "secrets_dir": {"type": "path", "default": ""},
+            "owner": {"type": "str", "default": "root"},
         },
         supports_check_mode=True,
     )
     state, directory = Path(module.params["state_dir"]), Path(module.params["directory"])
-    force = module.params["force"]
+    force, secrets = module.params["force"], Path(module.params["secrets_dir"])
     try:
+        if module.params["action"] in ("collect", "put_back"):
+            if module.params["action"] == "collect" and not module.check_mode:
+                collect(state, secrets, directory)
+            elif not module.check_mode:
+                put_back(state, secrets, directory, module.params["owner"])
+            module.exit_json(changed=True)
         if module.params["action"] == "backup":
             path = "" if module.check_mode else str(backup(state, directory))
             module.exit_json(changed=True, path=path)

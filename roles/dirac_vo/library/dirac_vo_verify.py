@@ -18,8 +18,8 @@ DOCUMENTATION = r"""
 module: dirac_vo_verify
 short_description: Run a job for each virtual organisation
 description:
-  - Logs in as the first account of each VO with the command line, submits a job that prints a text made up now,
-    waits for its end, fetches its output and compares. All VOs at a time.
+  - Logs in as the first account of each VO with the command line, submits a job that prints a text made up
+    now, waits for its end, fetches its output and compares. All VOs at a time.
 options:
   environment: {description: The DIRAC environment, type: path, required: true}
   url: {description: Address of the server, type: str, required: true}
@@ -82,7 +82,9 @@ class Member:
                 f"{self.vo}: `dirac {' '.join(arguments)}` took more than {self.given['patience']} s{job}"
             ) from None
         if done.returncode:
-            raise FailedError(f"{self.vo}: `dirac {' '.join(arguments)}`: {(done.stderr or done.stdout).strip()}")
+            raise FailedError(
+                f"{self.vo}: `dirac {' '.join(arguments)}`: {(done.stderr or done.stdout).strip()}"
+            )
         return done.stdout
 
     def run_a_job(self) -> dict:
@@ -106,7 +108,32 @@ class Member:
         if not said.startswith(f"{text} on "):
             raise FailedError(f"{self.vo}: job {number} said {said!r}, not {text!r}")
         seconds = round(time.monotonic() - began, 1)
-        return {"vo": self.vo, "user": self.user, "job": int(number), "host": said.rpartition(" ")[2], "seconds": seconds}
+        return {
+            "vo": self.vo,
+            "user": self.user,
+            "job": int(number),
+            "host": said.rpartition(" ")[2],
+            "seconds": seconds,
+        }
+
+
+def verify_one(given: dict, vo: str, user: str) -> tuple[dict, str]:
+    """Run a job for a VO; returns what happened, or else what did not work."""
+    with tempfile.TemporaryDirectory(prefix="dirac-verify-") as home:
+        try:
+            return Member(given, vo, user, Path(home)).run_a_job(), ""
+        except FailedError as error:
+            return {}, str(error)
+        except (OSError, LookupError, TypeError, ValueError) as error:
+            return {}, f"{vo}: the answer is not understood: {error!r}"
+
+
+def verify(given: dict) -> tuple[list[dict], list[str]]:
+    """Run a job for each VO that has accounts, at a time; returns the jobs and what did not work."""
+    members = [(vo, users[0]) for vo, users in sorted(given["accounts"].items()) if users]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda member: verify_one(given, *member), members))
+    return [job for job, _ in found if job], [failure for _, failure in found if failure]
 
 
 def main() -> None:
@@ -121,23 +148,9 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    jobs, failures = [], []
-
-    def verify(vo: str, user: str) -> None:
-        with tempfile.TemporaryDirectory(prefix="dirac-verify-") as home:
-            try:
-                jobs.append(Member(module.params, vo, user, Path(home)).run_a_job())
-            except (FailedError, OSError, ValueError) as error:
-                failures.append(str(error))
-
-    if not module.check_mode:
-        with ThreadPoolExecutor(8) as pool:
-            for vo, users in sorted(module.params["accounts"].items()):
-                if users:
-                    pool.submit(verify, vo, users[0])
-    jobs.sort(key=lambda job: job["vo"])
+    jobs, failures = ([], []) if module.check_mode else verify(module.params)
     if failures:
-        module.fail_json(msg="; ".join(sorted(failures)), jobs=jobs)
+        module.fail_json(msg="; ".join(failures), jobs=jobs)
     module.exit_json(changed=False, jobs=jobs)
 
 

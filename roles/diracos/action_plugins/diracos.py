@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Action of the module diracos: the controller's half.
 
-Looks first what the host has; only if this version is not there, makes its bundle (once, whatever the number of
-hosts), brings it over and lets the module install it.
+Looks first what the host has; only if this version is not there, makes its bundle (once, whatever the number
+of hosts), brings it over and lets the module install it.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def resolve(given: Mapping[str, Any]) -> Version:
         return Version(name, {"kind": kind}, lambda target: shutil.copyfile(source, target) and None)
     if kind == "wheels":
         folder = Path(source)
-        return Version(_digest_of(folder), {}, lambda target: _pack_wheels(folder, target, given))
+        return Version(_digest_of(folder), {}, lambda target: _pack_wheels(folder, target))
     if kind == "git":
         commit = _commit(source, given["ref"])
         return Version(commit[:12], {}, lambda target: _from_git(source, commit, target, given))
@@ -137,7 +137,9 @@ def bundle_file(version: Version) -> Path:
             try:
                 version.bundle(target)
             except (OSError, subprocess.CalledProcessError, _bundling().BundleError) as error:
-                raise RuntimeError(f"the bundle cannot be made: {getattr(error, 'stderr', '') or error}") from error
+                raise RuntimeError(
+                    f"the bundle cannot be made: {getattr(error, 'stderr', '') or error}"
+                ) from error
         target.touch()
         for old in sorted(cache.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
             old.unlink()
@@ -159,7 +161,10 @@ def _commit(source: str, ref: str) -> str:
 
 def _from_git(source: str, commit: str, target: Path, given: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="dirac-git-") as work:
-        for command in (["clone", "--quiet", "--no-checkout", source, work], ["-C", work, "checkout", "--quiet", commit]):
+        for command in (
+            ["clone", "--quiet", "--no-checkout", source, work],
+            ["-C", work, "checkout", "--quiet", commit],
+        ):
             subprocess.run(["git", *command], capture_output=True, text=True, check=True)
         _build(Path(work), commit[:12], target, given)
 
@@ -174,7 +179,7 @@ def _digest_of(folder: Path) -> str:
     return total.hexdigest()[:12]
 
 
-def _pack_wheels(folder: Path, target: Path, given: Mapping[str, Any]) -> None:
+def _pack_wheels(folder: Path, target: Path) -> None:
     _bundling().pack_wheels(_CHECKOUT, folder, target, name=_digest_of(folder))
 
 

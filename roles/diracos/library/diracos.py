@@ -27,7 +27,7 @@ description:
   - The action of the same name brings the bundle; without one, the answer says that it is I(missing).
 options:
   root: {description: Where environments are kept, required: true, type: path}
-  name: {description: Name of the environment; C(previous) for the one before the current, required: true, type: str}
+  name: {description: Name of the environment; C(previous) for the last one, required: true, type: str}
   bundle: {description: Bundle or installer on this host, type: path}
   url: {description: Where the host gets it from instead, type: str}
   sha256: {description: Its check sum, type: str}
@@ -43,6 +43,7 @@ options:
 
 COMPLETE = ".complete"
 BUNDLE = "bundle.json"
+WORK = ".diracos-"
 OLDEST_PYTHON = (3, 11)
 
 
@@ -119,7 +120,7 @@ def install(target: Path, given: dict) -> None:
     """
     shutil.rmtree(target, ignore_errors=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=".diracos-", dir=target.parent) as work:
+        with tempfile.TemporaryDirectory(prefix=WORK, dir=target.parent) as work:
             file = fetch(given, Path(work))
             if given["kind"] == "installer":
                 run("sh", str(file), "-b", "-p", str(target), failure="the installer failed")
@@ -143,10 +144,12 @@ def unpack_and_install(bundle: Path, work: Path, target: Path, *, uv: str, pytho
         # Older Pythons know no filters; names are checked in any case.
         if bad := [name for name in tar.getnames() if name.startswith("/") or ".." in name.split("/")]:
             raise FailedError(f"{bundle} is no bundle: it has the file {bad[0]}")
-        tar.extractall(unpacked, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        tar.extractall(unpacked, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # noqa: S202
     facts = json.loads((unpacked / BUNDLE).read_text())
     pip = [uv, "pip", "install", "--quiet", "--python", f"{target}/bin/python", "--compile-bytecode"]
-    packages = ["--no-index", "--find-links", f"{unpacked}/wheels"] if facts["complete"] else ["--require-hashes"]
+    packages = (
+        ["--no-index", "--find-links", f"{unpacked}/wheels"] if facts["complete"] else ["--require-hashes"]
+    )
     own = str(next((unpacked / "wheels").glob("dirac_interware-*.whl")))
     for command in (
         [uv, "venv", "--quiet", "--no-project", "--python", python, str(target)],
@@ -177,7 +180,7 @@ def put_link(link: Path, target: str) -> None:
 
 def linked_to(link: Path) -> str:
     """Return where a link leads, empty if there is none."""
-    return os.readlink(link) if link.is_symlink() else ""
+    return str(link.readlink()) if link.is_symlink() else ""
 
 
 def clear(root: Path, keep: int) -> None:
@@ -186,8 +189,13 @@ def clear(root: Path, keep: int) -> None:
     others = [
         path
         for path in root.iterdir()
-        if path.is_dir() and not path.is_symlink() and path.name not in named and not path.name.startswith(".")
+        if path.is_dir()
+        and not path.is_symlink()
+        and path.name not in named
+        and not path.name.startswith(".")
     ]
+    for path in root.glob(f"{WORK}*"):  # of a run that was killed
+        shutil.rmtree(path, ignore_errors=True)
     usable = sorted(filter(is_complete, others), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in others:
         if path not in usable[:keep]:
@@ -208,6 +216,22 @@ def release(target: Path, name: str, root: str, *, check: bool) -> bool:
     return bool(json.loads(run(*command, failure="the release tree could not be laid out"))["changed"])
 
 
+def require_previous(target: Path, name: str) -> None:
+    """Check that there is an environment to go back to.
+
+    Raises:
+        FailedError: There is none, or it cannot be used.
+    """
+    if not name:
+        raise FailedError(f"{target} has no previous environment to go back to")
+    # What is mounted from CVMFS was completed by others.
+    usable = (target / "bin/dirac").exists() if target.is_symlink() else is_complete(target)
+    if not usable:
+        raise FailedError(
+            f"the previous environment {target} cannot be used any more; deploy its version by name"
+        )
+
+
 def put(given: dict, *, check: bool) -> dict:
     """Put an environment and its release in place; returns what the module answers.
 
@@ -216,9 +240,9 @@ def put(given: dict, *, check: bool) -> dict:
     """
     root = Path(given["root"])
     name = linked_to(root / "previous") if given["name"] == "previous" else given["name"]
-    if not name:
-        raise FailedError(f"{root} has no previous environment to go back to")
     target = root / name
+    if given["name"] == "previous":
+        require_previous(target, name)
     answer = {"changed": False, "missing": False, "name": name, "path": str(target), "version": ""}
     answer["machine"] = platform.machine()
     if given["linked"]:
@@ -229,7 +253,7 @@ def put(given: dict, *, check: bool) -> dict:
             if not check:
                 root.mkdir(parents=True, exist_ok=True)
                 put_link(target, given["linked"])
-    elif not is_complete(target):
+    elif given["name"] != "previous" and not is_complete(target):
         answer |= {"missing": True, "changed": True}
         if check or not (given["bundle"] or given["url"]):
             return answer

@@ -45,7 +45,7 @@ def write(directory: Path, mark: str) -> None:
 
     Small files are not rotated: rsyslog knows a file below 512 bytes by its inode only, and inodes come back.
     """
-    moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")  # noqa: UP017 - Python 3.9
+    moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     line = {"time": moment, "level": "INFO", "message": f"verify {mark}", "request": mark}
     current = directory / "current"
     if current.exists() and current.stat().st_size > ROTATED:

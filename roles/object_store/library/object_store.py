@@ -44,7 +44,7 @@ options:
   patience: {description: Seconds to wait for the store, type: int, default: 30}
 """
 
-UTC = timezone.utc  # noqa: UP017 - the Python of EL 9 is 3.9
+UTC = timezone.utc
 MOST_SKEW = 300.0  # seconds; stores refuse signatures that are 900 s off
 OK = range(200, 300)
 REFUSED = (400, 401, 403)

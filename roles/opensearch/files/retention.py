@@ -39,7 +39,7 @@ def main() -> None:
     names = ",".join(f"{prefix}-*" for prefix in settings["keep"])
     with opener.open(f"{settings['url']}/_cat/indices/{names}?format=json&h=index", timeout=60) as answer:
         indices = [entry["index"] for entry in json.load(answer)]
-    today = datetime.now(timezone.utc).date()  # noqa: UP017 - the Python of EL 9 is 3.9
+    today = datetime.now(timezone.utc).date()
     for name in sorted(name for name in indices if expired(name, settings["keep"], today)):
         request = urllib.request.Request(f"{settings['url']}/{name}", method="DELETE")  # noqa: S310
         with opener.open(request, timeout=60):

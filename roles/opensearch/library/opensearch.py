@@ -167,7 +167,7 @@ def _holds(known: Any, wanted: Any) -> bool:
     if isinstance(wanted, dict) and isinstance(known, dict):
         return all(_holds(known.get(key), value) for key, value in wanted.items())
     if isinstance(wanted, list) and isinstance(known, list) and len(wanted) == len(known):
-        return all(_holds(one, other) for one, other in zip(known, wanted))  # noqa: B905 - Python 3.9
+        return all(_holds(one, other) for one, other in zip(known, wanted))
     return bool(known == wanted)
 
 

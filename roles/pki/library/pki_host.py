@@ -51,7 +51,7 @@ GENERATE = {
     "ec": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
     "rsa": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
 }
-UTC = datetime.timezone.utc  # noqa: UP017 (Python 3.9 on Enterprise Linux)
+UTC = datetime.timezone.utc
 METRICS = "dirac_certificate.prom"
 
 
@@ -197,7 +197,7 @@ class Host:
     def _trust(self, ca: str) -> None:
         files, grid = self.files, self.given["grid_directory"]
         if files.file(self.given["trust_path"], ca) and not files.check:
-            subprocess.run([self.given["trust_command"]], check=True, capture_output=True)
+            subprocess.run(self.given["trust_command"].split(), check=True, capture_output=True)
         if not grid:
             return
         with tempfile.NamedTemporaryFile("w") as file:
@@ -252,7 +252,7 @@ class Host:
         given, files = self.given, self.files
         files.absent(given["directory"])
         if files.absent(given["trust_path"]) and not files.check:
-            subprocess.run([given["trust_command"]], check=True, capture_output=True)
+            subprocess.run(given["trust_command"].split(), check=True, capture_output=True)
         if given["grid_directory"]:
             self._forget_grid(given["grid_directory"])
             files.absent(f"{given['grid_directory']}/dirac-site.pem")

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.util
 import json
 import shutil
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.loading import load
 
-
-def _load() -> Any:
-    path = ROOT / "roles/dirac_server/library/dirac_server_backup.py"
-    spec = importlib.util.spec_from_file_location("dirac_server_backup", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-module = _load()
+module = load("roles/dirac_server/library/dirac_server_backup.py")
 
 
 def _rows(database: Path) -> list[int]:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.loading import load
+
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "roles/grafana/files/dashboards").glob("*.json"))
 PANELS = {"timeseries", "stat"}
-
-
-def _module() -> Any:
-    spec = importlib.util.spec_from_file_location("dashboards", ROOT / "docs/developer/dashboards.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["dashboards"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _dashboards() -> list[dict[str, Any]]:
@@ -30,7 +20,7 @@ def _dashboards() -> list[dict[str, Any]]:
 
 
 def test_dashboards_are_made_from_their_description() -> None:
-    module = _module()
+    module = load("docs/developer/dashboards.py")
     assert {path.stem for path in FILES} == set(module.DASHBOARDS)
     for path in FILES:
         assert path.read_text("utf-8") == module.text(path.stem), "python docs/developer/dashboards.py"

@@ -97,6 +97,18 @@ class Node:
         }
         self._file.write_text(json.dumps(content | settings))
 
+    def configure(self, **settings: Any) -> None:
+        """Change settings."""
+        self._file.write_text(json.dumps(json.loads(self._file.read_text()) | settings))
+
+    def status(self) -> dict[str, Any]:
+        """Return what the launcher says of itself."""
+        return dict(json.loads(self.call("--status").stdout))
+
+    def log(self) -> str:
+        """Return its log."""
+        return self._log.read_text()
+
     def start(self) -> None:
         """Start the launcher."""
         command = [self._python, str(self._program), "--settings", str(self._file)]

@@ -78,8 +78,10 @@ _OTHERWISE = {
     "monitor": "balancer",
 }
 _EVERYWHERE = ("base", "pki")
-# The configuration is applied, VOs are made and backups are driven from one place.
-_ONCE = ("dirac_config", "dirac_vo", "backup")
+# The configuration is applied and VOs are made from one place.
+_ONCE = ("dirac_config", "dirac_vo")
+# What has state is saved. The last host keeps the backups of all, so one that has least to lose with them.
+_WITH_STATE = ("server", "database", "broker", "search", "objects", "monitor")
 ORDER = (
     "base", "pki", "runit", "mariadb", "postgresql", "rabbitmq", "opensearch", "object_store", "haproxy",
     "diracos", "dirac_server", "dirac_worker", "dirac_scheduler", "dirac_config", "dirac_vo", "pilot_node",
@@ -139,6 +141,8 @@ class Answers:
         first = self.hosts["server"][0].name
         for group in _ONCE:
             found[group][first] = None
+        for purpose in _WITH_STATE:
+            found["backup"] |= dict.fromkeys(host.name for host in self.hosts.get(purpose, ()))
         if self.hosts.get("search"):
             found["log_shipping"] = dict(found["base"])
         return {group: list(hosts) for group, hosts in found.items() if hosts}

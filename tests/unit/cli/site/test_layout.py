@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dirac.cli.site.layout import ORDER, PURPOSES, Answers, Engine, Host, Hosts, Profile, parse_vo, spread
+from dirac.cli.site.places import load_yaml
 from dirac.core.errors import InvalidInputError
+
+INVENTORIES = Path(__file__).resolve().parents[4] / "inventories"
 
 
 def answers(
@@ -47,6 +52,44 @@ def test_a_cluster_puts_what_has_no_host_where_it_can_be() -> None:
     assert groups["object_store"] == ["d"]
     assert groups["dirac_config"] == ["s1"]
     assert groups["base"] == ["s1", "s2", "d", "w1", "w2"]
+
+
+def test_everything_with_state_is_saved_and_monitoring_keeps_it() -> None:
+    groups = answers(
+        Profile.CLUSTER, "server=s1,s2", "database=d", "broker=b", "node=w", "balancer=g", "monitor=m"
+    ).groups()
+    assert groups["backup"] == ["s1", "s2", "d", "b", "m"]
+    assert answers(Profile.SINGLE, "one").groups()["backup"] == ["one"]
+
+
+def hosts_by_group(name: str) -> dict[str, list[str]]:
+    tree = load_yaml(INVENTORIES / name / "hosts.yml")["all"]
+    return {group: list(members["hosts"]) for group, members in tree["children"].items()}
+
+
+def test_the_single_example_is_what_would_be_written_for_one_host() -> None:
+    assert hosts_by_group("single") == answers(Profile.SINGLE, "dirac.example.org").groups()
+
+
+def test_the_example_is_what_would_be_written_for_its_hosts() -> None:
+    purposes = {
+        "balancer": "gate", "server": "dirac1,dirac2", "database": "db", "broker": "broker",
+        "search": "search",
+        "objects": "objects", "node": "wn1,wn2", "monitor": "monitor",
+    }  # fmt: skip
+    named = [
+        f"{purpose}={','.join(f'{host}.example.org' for host in hosts.split(','))}"
+        for purpose, hosts in purposes.items()
+    ]
+    wanted = answers(Profile.CLUSTER, *named).groups()
+    found = hosts_by_group("example")
+    assert list(found) == list(wanted)
+    assert {group: set(hosts) for group, hosts in found.items()} == {
+        group: set(hosts) for group, hosts in wanted.items()
+    }
+    # Who is first is who applies the configuration; who is last keeps the backups.
+    assert [found["dirac_server"][0], found["backup"][-1]] == ["dirac1.example.org", "monitor.example.org"]
+    assert found["dirac_config"] == wanted["dirac_config"]
 
 
 def test_groups_come_in_the_order_of_the_roles() -> None:
