@@ -278,7 +278,7 @@ def examine(given: dict) -> list[dict]:
     """Make the checks; one that breaks is a fault of its own and stops no other."""
     found = []
     for name, check in CHECKS.items():
-        if given["only"] and name not in given["only"]:
+        if given.get("only") and name not in given["only"]:
             continue
         try:
             found.append({"check": name, "ok": True, "detail": check(given), "cause": "", "mend": ""})

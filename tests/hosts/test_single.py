@@ -85,7 +85,9 @@ def test_plan_of_a_bare_host_changes_nothing(operator: Operator) -> None:
     before = operator.on_host("dpkg -l | cksum; ls /etc /opt /var/lib | cksum")
     done = operator.do("plan")
     assert done.code == 0, done.said
-    assert {"mariadb", "rabbitmq", "diracos", "dirac_server"} <= {one["role"] for one in done.document["changes"]}
+    assert {"mariadb", "rabbitmq", "diracos", "dirac_server"} <= {
+        one["role"] for one in done.document["changes"]
+    }
     assert operator.on_host("dpkg -l | cksum; ls /etc /opt /var/lib | cksum") == before
 
 
@@ -107,7 +109,13 @@ def test_status_shows_all_services_running(operator: Operator) -> None:
     assert done.code == 0, done.said
     seen = {one["service"]: one["state"] for one in done.document["report"]["facts"]["services"]}
     assert set(seen.values()) <= {"run", "running", "exited"}, seen
-    assert {"dirac-server-1", "dirac-worker-1", "dirac-scheduler", "mariadb.service", "rabbitmq-server.service"} <= set(seen)
+    assert {
+        "dirac-server-1",
+        "dirac-worker-1",
+        "dirac-scheduler",
+        "mariadb.service",
+        "rabbitmq-server.service",
+    } <= set(seen)
 
 
 def test_verify_runs_a_job_of_each_vo(operator: Operator) -> None:
@@ -150,12 +158,18 @@ def test_a_rotated_password_is_of_no_use_any_more(operator: Operator) -> None:
     assert done.code == 0, done.said
     assert operator.on_host("cat /etc/dirac/secrets/database.url") != old
     password = old.split("://dirac:")[1].split("@")[0]
-    tried = operator.on_host(f"MYSQL_PWD={password} mariadb -h s1.dirac.test -u dirac -e 'SELECT 1' 2>&1 || true")
+    tried = operator.on_host(
+        f"MYSQL_PWD={password} mariadb -h s1.dirac.test -u dirac -e 'SELECT 1' 2>&1 || true"
+    )
     assert "Access denied" in tried
 
 
-@pytest.mark.parametrize(("broken", "mended", "check", "cure"), [row[1:] for row in BREAKDOWNS], ids=[r[0] for r in BREAKDOWNS])
-def test_doctor_names_what_is_broken(operator: Operator, broken: str, mended: str, check: str, cure: str) -> None:
+@pytest.mark.parametrize(
+    ("broken", "mended", "check", "cure"), [row[1:] for row in BREAKDOWNS], ids=[r[0] for r in BREAKDOWNS]
+)
+def test_doctor_names_what_is_broken(
+    operator: Operator, broken: str, mended: str, check: str, cure: str
+) -> None:
     operator.on_host(broken)
     try:
         done = operator.do("doctor")

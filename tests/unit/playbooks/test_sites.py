@@ -70,5 +70,28 @@ def test_migrations_are_read_without_being_run(tmp_path: Path) -> None:
 
 def test_filters_have_their_names() -> None:
     assert set(sites.FilterModule().filters()) == {
-        "vo_definitions", "dirac_migrations", "dirac_tree", "password_accounts",
+        "vo_definitions", "dirac_migrations", "dirac_tree", "password_accounts", "reachable_ports",
+        "host_to_address",
     }  # fmt: skip
+
+
+def test_ports_are_asked_by_those_who_use_them() -> None:
+    ports = [
+        {"of": "haproxy", "port": 443},
+        {"of": "mariadb", "port": 3306, "groups": ["dirac_server"]},
+        {"of": "dirac_server", "port": "8443-8452", "groups": ["haproxy"]},
+    ]
+    groups = {"haproxy": ["lb"], "mariadb": ["db"], "dirac_server": ["s1", "s2"]}
+    everybody = ["lb", "db", "s1", "s2"]
+    assert sites.reachable_ports(ports, groups, everybody) == [{"name": "haproxy", "host": "lb", "port": 443}]
+    assert sites.reachable_ports(ports, groups, everybody, "s2") == [
+        {"name": "mariadb", "host": "db", "port": 3306}
+    ]
+    assert sites.reachable_ports(ports, groups, ["s1", "s2"], "s2") == []
+    assert sites.reachable_ports(ports, groups, everybody, "lb") == []
+
+
+def test_a_port_is_asked_by_the_address_that_deploys() -> None:
+    port = {"name": "haproxy", "host": "lb", "port": 443}
+    assert sites.host_to_address(port, {"lb": {"ansible_host": "192.0.2.1"}})["host"] == "192.0.2.1"
+    assert sites.host_to_address(port, {"lb": {}})["host"] == "lb"
