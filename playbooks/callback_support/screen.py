@@ -138,7 +138,8 @@ def _checks(checks, paint):
     for word, colour, some_checks in (("failed", RED, bad), ("look", YELLOW, odd)):
         for check in some_checks:
             place = f"{check['host']}: " if check.get("host") else ""
-            yield f"  {paint(colour, f'{word:<6}')}  {place}{_text(check.get('check'))}: {_text(check.get('detail'))}"
+            said = f"{_text(check.get('check'))}: {_text(check.get('detail'))}"
+            yield f"  {paint(colour, f'{word:<6}')}  {place}{said}"
             for name in ("cause", "mend"):
                 if check.get(name):
                     yield f"          {name:<6} {_text(check[name])}"

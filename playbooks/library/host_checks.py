@@ -19,18 +19,18 @@ DOCUMENTATION = r"""
 module: host_checks
 short_description: Examine a host
 description:
-  - Looks at all that a deployment and the services need of a host, and at the services that have been deployed. Each
-    finding says what was seen; a fault also its cause and what mends it. Changes nothing.
+  - Looks at all that a deployment and the services need of a host, and at services that are there.
+    Each finding says what was seen; a fault also its cause and what mends it. Changes nothing.
 options:
   site: {description: Name of the site, for commands that mend, type: str, required: true}
   only: {description: The checks to make; all if empty, type: list, elements: str, default: []}
-  names: {description: The site's names that have to be known here, each with its address or nothing, type: dict, default: {}}
+  names: {description: Names to be known here with their addresses or nothing, type: dict, default: {}}
   now: {description: Time on the controller, in seconds of Unix, type: float, default: 0}
   memory: {description: Memory that this host should have, in MB, type: int, default: 1024}
   certificates: {description: Certificates in use, type: list, elements: str, default: []}
   certificate_days: {description: Days for which they have to be valid, type: int, default: 14}
-  units: {description: Units of systemd that the site's services have here, type: list, elements: str, default: []}
-  ports: {description: "What has to be reached from here: name, host, port", type: list, elements: dict, default: []}
+  units: {description: Units of systemd that the site has here, type: list, elements: str, default: []}
+  ports: {description: "What is used from here: name, host, port", type: list, elements: dict, default: []}
   server: {description: "The server's own doctor: program, user, settings", type: dict, default: {}}
 """
 
@@ -94,9 +94,9 @@ def check_names(given: dict) -> str:
     return f"{len(given['names'])} resolve"
 
 
-def check_disk(given: dict) -> str:
+def check_disk(_given: dict) -> str:
     """Look for room where software and data go."""
-    for place in ("/", "/opt", "/var", "/var/lib", "/tmp"):
+    for place in ("/", "/opt", "/var", "/var/lib", "/tmp"):  # noqa: S108 - only looked at
         usage = shutil.disk_usage(place)
         if usage.free < _DISK:
             raise FaultError(
@@ -117,7 +117,7 @@ def check_memory(given: dict) -> str:
     return f"{total} MB"
 
 
-def check_system(given: dict) -> str:
+def check_system(_given: dict) -> str:
     """Look for what roles rely on."""
     if not Path("/run/systemd/system").is_dir():
         raise FaultError(
@@ -130,7 +130,7 @@ def check_system(given: dict) -> str:
     return f"systemd, Python {sys.version.split()[0]}"
 
 
-def check_packages(given: dict) -> str:
+def check_packages(_given: dict) -> str:
     """Ask whether the package manager is in order."""
     if shutil.which("dpkg") is None:
         return "no dpkg here"
@@ -172,7 +172,7 @@ def _journal(unit: str) -> str:
     return f"its journal ends: {said[-300:]}" if said else "its journal is empty"
 
 
-def check_services(given: dict) -> str:
+def check_services(_given: dict) -> str:
     """Look for DIRAC's processes that runit should have running and has not, or starts again and again."""
     places = sorted(Path("/etc/sv").glob("dirac-*")) if Path("/etc/sv").is_dir() else []
     bad, names = [], [place.name for place in places]
