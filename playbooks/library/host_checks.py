@@ -163,7 +163,8 @@ def check_units(given: dict) -> str:
         raise FaultError(
             ", ".join(told), _journal(bad[0]), f"systemctl restart {' '.join(bad)}; journalctl -eu {bad[0]}"
         )
-    return f"{', '.join(unit.removesuffix('.service') for unit, _ in running) or 'none yet'}; no other has failed"
+    names = ", ".join(unit.removesuffix(".service") for unit, _ in running)
+    return f"{names or 'none yet'}; no other has failed"
 
 
 def _journal(unit: str) -> str:
@@ -237,7 +238,7 @@ def check_ports(given: dict) -> str:
             faults.append((
                 f"{place} does not answer: {error.strerror or error}",
                 "a firewall in between, on that host or on the way drops this, or the host is down",
-                f"dirac site reconfigure {given['site']} (role base sets the firewall); on that host: nft list ruleset",
+                f"dirac site reconfigure {given['site']} sets the firewall; on that host: nft list ruleset",
             ))  # fmt: skip
     if faults:
         raise FaultError("; ".join(detail for detail, _, _ in faults), faults[0][1], faults[0][2])
@@ -255,7 +256,7 @@ def check_certificates(given: dict) -> str:
             until = run("openssl", "x509", "-in", path, "-noout", "-enddate").stdout.strip().partition("=")[2]
             raise FaultError(
                 f"{path} is valid until {until or 'nobody knows'}", "it was not renewed",
-                f"given ones: put a new one into certificates/; then, for any: dirac site reconfigure {given['site']}",
+                f"given: put a new one into certificates/; then, as for own: dirac site reconfigure {given['site']}",
             )  # fmt: skip
     return f"{len(there)} valid for {given['certificate_days']} days"
 

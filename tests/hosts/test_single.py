@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,7 +38,9 @@ BREAKDOWNS = [
     ),
 ]  # fmt: skip
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
+WANTED = {"all", "single"} & set(os.environ.get("DIRAC_TEST_SCENARIOS", "selection").split(","))
+REASONS = missing() if WANTED else ["not in the selection (bin/test --all, or DIRAC_TEST_SCENARIOS=single)"]
+pytestmark = pytest.mark.skipif(bool(REASONS), reason="; ".join(REASONS))
 
 
 @pytest.fixture(scope="module")
