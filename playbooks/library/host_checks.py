@@ -256,7 +256,7 @@ def check_certificates(given: dict) -> str:
             until = run("openssl", "x509", "-in", path, "-noout", "-enddate").stdout.strip().partition("=")[2]
             raise FaultError(
                 f"{path} is valid until {until or 'nobody knows'}", "it was not renewed",
-                f"given: put a new one into certificates/; then, as for own: dirac site reconfigure {given['site']}",
+                f"dirac site reconfigure {given['site']}; given ones first into certificates/",
             )  # fmt: skip
     return f"{len(there)} valid for {given['certificate_days']} days"
 

@@ -1,4 +1,4 @@
-"""A site on test hosts, operated as people do it: with ``bin/dirac site`` and the commands that the pages show."""
+"""A site on test hosts, operated as people do it: with the commands that the pages show."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class Operator:
         # Hosts come and go with the same addresses: nobody's list of known hosts is to learn of them.
         ssh = programs / "ssh"
         ssh.write_text(
-            f"#!/bin/sh\nexec /usr/bin/ssh -i {images.key()} -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "
-            '"$@"\n'
+            f"#!/bin/sh\nexec /usr/bin/ssh -i {images.key()} -o UserKnownHostsFile=/dev/null "
+            '-o LogLevel=ERROR "$@"\n'
         )
         ssh.chmod(0o755)
         self._environment = {

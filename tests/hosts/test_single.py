@@ -17,10 +17,34 @@ SITE = "single"
 NAME = "dirac.single.test"
 # (what is broken, how, how it is put right, the checks that have to notice, words of the cure)
 BREAKDOWNS = [
-    ("database stopped", "systemctl stop mariadb", "systemctl start mariadb", "units", "systemctl restart mariadb"),
-    ("broker stopped", "systemctl stop rabbitmq-server", "systemctl start rabbitmq-server", "units", "rabbitmq-server"),
-    ("worker stopped", "sv stop dirac-worker-1", "sv start dirac-worker-1", "services", "sv start dirac-worker-1"),
-    ("scheduler stopped", "sv stop dirac-scheduler", "sv start dirac-scheduler", "services", "sv start dirac-scheduler"),
+    (
+        "database stopped",
+        "systemctl stop mariadb",
+        "systemctl start mariadb",
+        "units",
+        "systemctl restart mariadb",
+    ),
+    (
+        "broker stopped",
+        "systemctl stop rabbitmq-server",
+        "systemctl start rabbitmq-server",
+        "units",
+        "rabbitmq-server",
+    ),
+    (
+        "worker stopped",
+        "sv stop dirac-worker-1",
+        "sv start dirac-worker-1",
+        "services",
+        "sv start dirac-worker-1",
+    ),
+    (
+        "scheduler stopped",
+        "sv stop dirac-scheduler",
+        "sv start dirac-scheduler",
+        "services",
+        "sv start dirac-scheduler",
+    ),
     ("node stopped", "sv -w 60 stop dirac-node", "sv start dirac-node", "services", "sv start dirac-node"),
     (
         "firewall closed",
@@ -36,7 +60,7 @@ BREAKDOWNS = [
         "database.rights",
         "REVOKE",
     ),
-]  # fmt: skip
+]
 
 WANTED = {"all", "single"} & set(os.environ.get("DIRAC_TEST_SCENARIOS", "selection").split(","))
 REASONS = missing() if WANTED else ["not in the selection (bin/test --all, or DIRAC_TEST_SCENARIOS=single)"]
