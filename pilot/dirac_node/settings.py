@@ -16,7 +16,7 @@ from dirac_pilot.settings import Option, convert, url_problems
 DEFAULT_FILE = "/etc/dirac/node.json"
 OPTIONS = (
     Option("url", "", "", "text", None, "base URL of the DIRAC server (required)"),
-    Option("credential_file", "", "", "text", "/etc/dirac/secrets/node.token", "the node's credential, mode 0600"),
+    Option("credential_file", "", "", "text", "/etc/dirac/node.token", "the node's credential, mode 0600"),
     Option("node", "", "", "text", "", "name of the node; its host name if empty"),
     Option("ca_file", "", "", "text", "", "authorities of the server's certificate; pilots get it as well"),
     Option("work_dir", "", "", "text", "/var/lib/dirac/pilots", "where pilots work"),

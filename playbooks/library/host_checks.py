@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,18 +19,18 @@ DOCUMENTATION = r"""
 module: host_checks
 short_description: Examine a host
 description:
-  - Looks at all that a deployment and the services need of a host, and at what has been deployed. Each
-    finding says what was seen; a fault also its cause and what mends it. Changes nothing.
+  - Looks at all that a deployment and the services need of a host, and at services that are there.
+    Each finding says what was seen; a fault also its cause and what mends it. Changes nothing.
 options:
   site: {description: Name of the site, for commands that mend, type: str, required: true}
   only: {description: The checks to make; all if empty, type: list, elements: str, default: []}
-  names: {description: Names that have to be known here with their addresses or none, type: dict, default: {}}
+  names: {description: Names to be known here with their addresses or nothing, type: dict, default: {}}
   now: {description: Time on the controller, in seconds of Unix, type: float, default: 0}
   memory: {description: Memory that this host should have, in MB, type: int, default: 1024}
   certificates: {description: Certificates in use, type: list, elements: str, default: []}
   certificate_days: {description: Days for which they have to be valid, type: int, default: 14}
-  units: {description: Units of systemd of the services here, type: list, elements: str, default: []}
-  ports: {description: "What has to be reached: name, host, port", type: list, elements: dict, default: []}
+  units: {description: Units of systemd that the site has here, type: list, elements: str, default: []}
+  ports: {description: "What is used from here: name, host, port", type: list, elements: dict, default: []}
   server: {description: "The server's own doctor: program, user, settings", type: dict, default: {}}
 """
 
@@ -95,9 +94,9 @@ def check_names(given: dict) -> str:
     return f"{len(given['names'])} resolve"
 
 
-def check_disk(_: dict) -> str:
+def check_disk(_given: dict) -> str:
     """Look for room where software and data go."""
-    for place in ("/", "/opt", "/var", "/var/lib", tempfile.gettempdir()):
+    for place in ("/", "/opt", "/var", "/var/lib", "/tmp"):  # noqa: S108 - only looked at
         usage = shutil.disk_usage(place)
         if usage.free < _DISK:
             raise FaultError(
@@ -118,7 +117,7 @@ def check_memory(given: dict) -> str:
     return f"{total} MB"
 
 
-def check_system(_: dict) -> str:
+def check_system(_given: dict) -> str:
     """Look for what roles rely on."""
     if not Path("/run/systemd/system").is_dir():
         raise FaultError(
@@ -131,7 +130,7 @@ def check_system(_: dict) -> str:
     return f"systemd, Python {sys.version.split()[0]}"
 
 
-def check_packages(_: dict) -> str:
+def check_packages(_given: dict) -> str:
     """Ask whether the package manager is in order."""
     if shutil.which("dpkg") is None:
         return "no dpkg here"
@@ -174,7 +173,7 @@ def _journal(unit: str) -> str:
     return f"its journal ends: {said[-300:]}" if said else "its journal is empty"
 
 
-def check_services(_: dict) -> str:
+def check_services(_given: dict) -> str:
     """Look for DIRAC's processes that runit should have running and has not, or starts again and again."""
     places = sorted(Path("/etc/sv").glob("dirac-*")) if Path("/etc/sv").is_dir() else []
     bad, names = [], [place.name for place in places]
@@ -239,7 +238,7 @@ def check_ports(given: dict) -> str:
             faults.append((
                 f"{place} does not answer: {error.strerror or error}",
                 "a firewall in between, on that host or on the way drops this, or the host is down",
-                f"dirac site reconfigure {given['site']} (sets the firewall); on that host: nft list ruleset",
+                f"dirac site reconfigure {given['site']} sets the firewall; on that host: nft list ruleset",
             ))  # fmt: skip
     if faults:
         raise FaultError("; ".join(detail for detail, _, _ in faults), faults[0][1], faults[0][2])
@@ -257,7 +256,7 @@ def check_certificates(given: dict) -> str:
             until = run("openssl", "x509", "-in", path, "-noout", "-enddate").stdout.strip().partition("=")[2]
             raise FaultError(
                 f"{path} is valid until {until or 'nobody knows'}", "it was not renewed",
-                f"given ones: put a new one into certificates/; then: dirac site reconfigure {given['site']}",
+                f"dirac site reconfigure {given['site']}; given ones first into certificates/",
             )  # fmt: skip
     return f"{len(there)} valid for {given['certificate_days']} days"
 
@@ -280,7 +279,7 @@ def examine(given: dict) -> list[dict]:
     """Make the checks; one that breaks is a fault of its own and stops no other."""
     found = []
     for name, check in CHECKS.items():
-        if given["only"] and name not in given["only"]:
+        if given.get("only") and name not in given["only"]:
             continue
         try:
             found.append({"check": name, "ok": True, "detail": check(given), "cause": "", "mend": ""})

@@ -1,4 +1,4 @@
-"""A site on test hosts, operated as people do: with ``bin/dirac site`` and the commands of the pages."""
+"""A site on test hosts, operated as people do it: with the commands that the pages show."""
 
 from __future__ import annotations
 

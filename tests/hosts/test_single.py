@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,13 +15,36 @@ from .site import ROOT, Operator, documented
 
 SITE = "single"
 NAME = "dirac.single.test"
-BROKER, WORKER, SCHEDULER = "rabbitmq-server", "dirac-worker-1", "dirac-scheduler"
 # (what is broken, how, how it is put right, the checks that have to notice, words of the cure)
 BREAKDOWNS = [
-    ("database stopped", "systemctl stop mariadb", "systemctl start mariadb", "units", "restart mariadb"),
-    ("broker stopped", f"systemctl stop {BROKER}", f"systemctl start {BROKER}", "units", BROKER),
-    ("worker stopped", f"sv stop {WORKER}", f"sv start {WORKER}", "services", f"start {WORKER}"),
-    ("scheduler stopped", f"sv stop {SCHEDULER}", f"sv start {SCHEDULER}", "services", f"start {SCHEDULER}"),
+    (
+        "database stopped",
+        "systemctl stop mariadb",
+        "systemctl start mariadb",
+        "units",
+        "systemctl restart mariadb",
+    ),
+    (
+        "broker stopped",
+        "systemctl stop rabbitmq-server",
+        "systemctl start rabbitmq-server",
+        "units",
+        "rabbitmq-server",
+    ),
+    (
+        "worker stopped",
+        "sv stop dirac-worker-1",
+        "sv start dirac-worker-1",
+        "services",
+        "sv start dirac-worker-1",
+    ),
+    (
+        "scheduler stopped",
+        "sv stop dirac-scheduler",
+        "sv start dirac-scheduler",
+        "services",
+        "sv start dirac-scheduler",
+    ),
     ("node stopped", "sv -w 60 stop dirac-node", "sv start dirac-node", "services", "sv start dirac-node"),
     (
         "firewall closed",
@@ -36,9 +60,11 @@ BREAKDOWNS = [
         "database.rights",
         "REVOKE",
     ),
-]  # fmt: skip
+]
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
+WANTED = {"all", "single"} & set(os.environ.get("DIRAC_TEST_SCENARIOS", "selection").split(","))
+REASONS = missing() if WANTED else ["not in the selection (bin/test --all, or DIRAC_TEST_SCENARIOS=single)"]
+pytestmark = pytest.mark.skipif(bool(REASONS), reason="; ".join(REASONS))
 
 
 @pytest.fixture(scope="module")

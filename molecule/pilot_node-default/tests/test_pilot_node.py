@@ -55,7 +55,7 @@ def test_every_check_has_an_answer_and_faults_have_a_cure(host: Host) -> None:
 
 
 def test_no_user_of_a_slot_reads_the_credential_or_the_state(host: Host) -> None:
-    for path in ("/etc/dirac/secrets/node.token", "/var/lib/dirac/node/status.json"):
+    for path in ("/etc/dirac/node.token", "/var/lib/dirac/node/status.json"):
         assert host.run(f"cat {path}").rc == 0
         assert host.run(f"runuser -u dirac-pilot-01 -- cat {path}").rc != 0
     process = host.check_output("pgrep -o -f dirac-node.py")
@@ -63,7 +63,7 @@ def test_no_user_of_a_slot_reads_the_credential_or_the_state(host: Host) -> None
 
 
 def test_the_secret_is_in_no_log_and_on_no_command_line(host: Host) -> None:
-    secret = host.file("/etc/dirac/secrets/node.token").content_string.strip()
+    secret = host.file("/etc/dirac/node.token").content_string.strip()
     assert secret
     assert secret not in host.check_output("cat /var/log/dirac/dirac-node/current")
     assert secret not in host.check_output("ps -eo args")

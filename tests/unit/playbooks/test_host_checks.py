@@ -33,34 +33,31 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return programs
 
 
-@pytest.mark.parametrize(("offset", "said"), [(0, ""), (-4, ""), (60, "60 s ahead of"), (-60, "60 s behind")])
-def test_clock_is_compared_with_the_controllers(
-    monkeypatch: pytest.MonkeyPatch, offset: float, said: str
-) -> None:
-    monkeypatch.setattr(time, "time", lambda: 1000.0 + offset)
-    if not said:
-        assert module.check_clock({"now": 1000.0}) == "as the controller's"
-        return
-    with pytest.raises(module.FaultError, match=f"{said} the controller") as caught:
-        module.check_clock({"now": 1000.0})
+@pytest.mark.parametrize(("offset", "said"), [(60, "60 s ahead of"), (-60, "60 s behind")])
+def test_clock_is_compared_with_the_controllers(offset: float, said: str) -> None:
+    assert "controller" in module.check_clock({"now": time.time()})
+    # The way to the host takes some seconds on a busy machine.
+    assert "controller" in module.check_clock({"now": time.time() - 10})
+    with pytest.raises(module.FaultError, match=f"^{said} the controller") as caught:
+        module.check_clock({"now": time.time() - offset})
     assert "chronyc" in caught.value.mend
 
 
-def test_names_that_are_unknown_or_others_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {"a.test": "10.0.0.1", "b.test": "10.0.0.2", "self.test": "127.0.1.1"}
+def test_unknown_and_wrong_names_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"a.test": "192.0.2.1", "b.test": "192.0.2.2", "me.test": "127.0.1.1"}
 
-    def look(name: str, port: None) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+    def resolve(name: str, _: None) -> list[tuple[Any, ...]]:
         if name not in known:
             raise OSError("unknown")
-        return [(2, 1, 6, "", (known[name], 0))]
+        return [(0, 0, 0, "", (known[name], 0))]
 
-    monkeypatch.setattr(socket, "getaddrinfo", look)
-    sound = {"a.test": "", "b.test": "10.0.0.2", "self.test": "10.0.0.9"}
+    monkeypatch.setattr(module.socket, "getaddrinfo", resolve)
+    sound = {"a.test": "192.0.2.1", "b.test": "", "me.test": "192.0.2.3"}
     assert module.check_names({"names": sound}) == "3 resolve"
     with pytest.raises(
-        module.FaultError, match=r"not known: c\.test; b\.test is 10\.0\.0\.2, which should be 10\.0\.0\.3"
+        module.FaultError, match=r"^not known: x\.test; a\.test is 192\.0\.2\.1, which should be"
     ):
-        module.check_names({"names": {"b.test": "10.0.0.3", "c.test": ""}})
+        module.check_names({"names": {"x.test": "", "a.test": "192.0.2.9"}})
 
 
 def test_full_file_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,52 +84,44 @@ def test_interrupted_installation_is_found(says: Callable[..., None]) -> None:
     assert caught.value.mend.startswith("dpkg --configure -a")
 
 
-def test_units_that_do_not_run_are_told_with_their_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_units_that_do_not_run_are_listed_with_what_they_said(monkeypatch: pytest.MonkeyPatch) -> None:
     states = {
         "a.service": "loaded active success",
         "b.service": "loaded inactive success",
-        "c.service": "not-found",
+        "none.service": "not-found inactive x",
     }
-    failed: list[str] = []
+    failed = ["c.service loaded failed failed C"]
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
-        said = "it had enough\n"
+        said = "\n".join(failed)
         if command[1] == "show":
-            load, active, result = [*states[command[-1]].split(), "", ""][:3]
-            said = f"LoadState={load}\nActiveState={active}\nResult={result}\n"
-        elif command[1] == "--failed":
-            said = "".join(f"{unit} loaded failed failed X\n" for unit in failed)
+            values = states[command[-1]].split()
+            names = ("LoadState", "ActiveState", "Result")
+            said = "\n".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
+        elif command[0] == "journalctl":
+            said = "Out of cheese\n"
         return subprocess.CompletedProcess(command, 0, said, "")
 
     monkeypatch.setattr(module, "run", run)
-    assert module.check_units({"units": ["a.service", "c.service"]}) == "a; no other has failed"
-    failed.append("d.service")
-    with pytest.raises(module.FaultError, match=r"^b\.service \(stopped\), d\.service \(failed\)$") as caught:
+    with pytest.raises(module.FaultError, match=r"^b\.service \(stopped\), c\.service \(failed\)$") as caught:
         module.check_units({"units": list(states)})
-    assert caught.value.cause == "its journal ends: it had enough"
-    assert "systemctl restart b.service d.service" in caught.value.mend
+    assert caught.value.cause == "its journal ends: Out of cheese"
+    assert caught.value.mend.startswith("systemctl restart b.service c.service")
+    failed.clear()
+    assert module.check_units({"units": ["a.service", "none.service"]}) == "a; no other has failed"
 
 
-@pytest.mark.parametrize(
-    ("said", "state"),
-    [
-        ("run: /etc/service/x: (pid 17) 42s; run: log: (pid 16) 99s", ("run", 42)),
-        ("down: /etc/service/x: 3s, normally up; run: log: (pid 1) 5s", ("down", 3)),
-        ("", ("not supervised", 0)),
-    ],
-)
-def test_state_of_a_supervised_service(says: Callable[..., None], said: str, state: tuple[str, int]) -> None:
-    says(sv=said)
-    assert module._supervised("x") == state
-
-
-def test_port_that_refuses_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = {"name": "broker", "host": "127.0.0.1", "port": server.getsockname()[1]}
-        given = {"ports": [port], "site": "x"}
-        assert module.check_ports(given) == "1 answer"
-    with pytest.raises(module.FaultError, match=r"broker at 127\.0\.0\.1:\d+ refuses"):
-        module.check_ports(given)
+def test_port_that_refuses_and_name_that_is_unknown_are_told_apart() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.getsockname()[1]
+        port = {"name": "mariadb", "host": "127.0.0.1", "port": number}
+        assert module.check_ports({"ports": [port], "site": "x"}) == "1 answer"
+    with pytest.raises(module.FaultError, match=rf"mariadb at 127\.0\.0\.1:{number} refuses") as caught:
+        module.check_ports({"ports": [port], "site": "x"})
+    assert caught.value.cause == "nobody listens there"
+    with pytest.raises(module.FaultError, match=r"a\.invalid:1: ") as caught:
+        module.check_ports({"ports": [{**port, "host": "a.invalid", "port": 1}], "site": "x"})
+    assert "name" in caught.value.cause
 
 
 def test_certificate_that_ends_soon_is_found(says: Callable[..., None], tmp_path: Path) -> None:
@@ -154,8 +143,7 @@ def test_check_that_breaks_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> No
         raise subprocess.TimeoutExpired("x", 30)
 
     monkeypatch.setattr(module, "CHECKS", {"a": fault, "b": broken, "c": lambda _: "well"})
-    found = module.examine({"only": []})
+    found = module.examine({})
     assert found[0] == {"check": "a", "ok": False, "detail": "seen", "cause": "cause", "mend": "mend"}
     assert (found[1]["ok"], found[1]["cause"]) == (False, "the check broke")
     assert found[2] == {"check": "c", "ok": True, "detail": "well", "cause": "", "mend": ""}
-    assert [one["check"] for one in module.examine({"only": ["c"]})] == ["c"]

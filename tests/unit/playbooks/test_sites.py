@@ -70,23 +70,28 @@ def test_migrations_are_read_without_being_run(tmp_path: Path) -> None:
 
 def test_filters_have_their_names() -> None:
     assert set(sites.FilterModule().filters()) == {
-        "vo_definitions",
-        "dirac_migrations",
-        "dirac_tree",
-        "password_accounts",
-        "reachable_ports",
+        "vo_definitions", "dirac_migrations", "dirac_tree", "password_accounts", "reachable_ports",
         "host_to_address",
-    }
+    }  # fmt: skip
 
 
-def test_ports_are_those_that_a_host_uses_and_are_reached_at_its_address() -> None:
-    ports = [{"of": "db", "port": 3306, "groups": ["server"]}, {"of": "lb", "port": 443},
-             {"of": "server", "port": "8443-8452", "groups": ["lb"]}]  # fmt: skip
-    groups = {"db": ["d"], "server": ["s", "t"], "lb": ["l"]}
-    hosts = ["d", "s", "t", "l"]
-    assert [(one["name"], one["host"]) for one in sites.reachable_ports(ports, groups, hosts, "s")] == [
-        ("db", "d"),
+def test_ports_are_asked_by_those_who_use_them() -> None:
+    ports = [
+        {"of": "haproxy", "port": 443},
+        {"of": "mariadb", "port": 3306, "groups": ["dirac_server"]},
+        {"of": "dirac_server", "port": "8443-8452", "groups": ["haproxy"]},
     ]
-    port = {"name": "db", "host": "d", "port": 3306}
-    assert sites.host_to_address(port, {"d": {"ansible_host": "10.0.0.1"}})["host"] == "10.0.0.1"
-    assert sites.host_to_address(port, {"d": {}})["host"] == "d"
+    groups = {"haproxy": ["lb"], "mariadb": ["db"], "dirac_server": ["s1", "s2"]}
+    everybody = ["lb", "db", "s1", "s2"]
+    assert sites.reachable_ports(ports, groups, everybody) == [{"name": "haproxy", "host": "lb", "port": 443}]
+    assert sites.reachable_ports(ports, groups, everybody, "s2") == [
+        {"name": "mariadb", "host": "db", "port": 3306}
+    ]
+    assert sites.reachable_ports(ports, groups, ["s1", "s2"], "s2") == []
+    assert sites.reachable_ports(ports, groups, everybody, "lb") == []
+
+
+def test_a_port_is_asked_by_the_address_that_deploys() -> None:
+    port = {"name": "haproxy", "host": "lb", "port": 443}
+    assert sites.host_to_address(port, {"lb": {"ansible_host": "192.0.2.1"}})["host"] == "192.0.2.1"
+    assert sites.host_to_address(port, {"lb": {}})["host"] == "lb"
