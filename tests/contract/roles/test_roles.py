@@ -19,10 +19,10 @@ PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 INVENTORIES = [path for path in sorted((ROOT / "inventories").iterdir()) if (path / "hosts.yml").exists()]
 TYPES = {"str": str, "path": str, "int": int, "bool": bool, "dict": dict, "list": list}
 VERBS = {
-    "Apply", "Ask", "Back", "Bring", "Choose", "Configure", "Copy", "Empty", "Expand", "Fetch", "Finish", "Have",
-    "Install", "Issue", "Let", "Log", "Look", "Make", "Migrate", "Mount", "Name", "Note", "Put", "Read",
-    "Remove", "Report", "Require", "Restore", "Run", "Say", "Service", "Start", "Stop", "Tell", "Use",
-    "Validate", "Verify", "Wait", "Write",
+    "Apply", "Ask", "Back", "Bring", "Choose", "Configure", "Copy", "Empty", "Expand", "Fetch", "Finish",
+    "Have", "Install", "Issue", "Let", "Log", "Look", "Make", "Migrate", "Mount", "Name", "Note", "Put",
+    "Read", "Remove", "Report", "Require", "Restore", "Run", "Say", "Service", "Start", "Stop", "Tell",
+    "Use", "Validate", "Verify", "Wait", "Write",
 }  # fmt: skip
 SECRET = re.compile(
     r"password|secret|token|cookie|key(?!s?_|s$)|(database|migration|broker)_url|_s3$", re.IGNORECASE
@@ -79,14 +79,26 @@ def _variables(role: Path) -> set[str]:
     return found - _modules(role) - {HANDED} | (found & {HANDED} if role.name == "backup" else set())
 
 
-def _parts(role: Path) -> set[str]:
-    """Variables of the roles that this one is made of."""
+def _used(role: Path) -> list[Path]:
+    """Roles that this one is made of."""
     used = {
         task.get(f"ansible.builtin.{how}_role", {}).get("name")
         for _, task in _tasks(role)
         for how in ("import", "include")
     }
-    return {name for each in ROLES if each not in GROUPS and each.name in used for name in _spec(each)}
+    return [each for each in ROLES if each not in GROUPS and each.name in used]
+
+
+def _parts(role: Path) -> set[str]:
+    """Variables of the roles that this one is made of."""
+    return {name for each in _used(role) for name in _spec(each)}
+
+
+def _given(role: Path) -> set[str]:
+    """Private variables that a role sets."""
+    text = "\n".join(path.read_text("utf-8") for path in _sources(role))
+    found = set(re.findall(r"(?:register|loop_var|index_var): (__\w+)", text))
+    return found | set(re.findall(r"^\s+(__\w+):", text, re.MULTILINE))
 
 
 def test_there_are_roles() -> None:
@@ -136,10 +148,10 @@ def test_variables_in_use_are_declared_and_declared_ones_in_use(role: Path) -> N
 def test_private_variables_are_set_where_they_are_used(role: Path) -> None:
     text = "\n".join(path.read_text("utf-8") for path in _sources(role))
     used = set(re.findall(r"(?<!\w)__(?!file__)\w+", text))  # not __file__, which is Python's
-    given = set(re.findall(r"(?:register|loop_var|index_var): (__\w+)", text))
-    given |= set(re.findall(r"^\s+(__\w+):", text, re.MULTILINE))
+    given = _given(role)
+    used -= {name for part in _used(role) for name in _given(part)}
     assert used == given
-    assert all(name.startswith(f"__{role.name}_") for name in used)
+    assert all(name.startswith(f"__{role.name}_") for name in given)
 
 
 @role
