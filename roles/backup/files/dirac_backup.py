@@ -33,8 +33,8 @@ NOTHING_THERE = ("Is there a repository at the following location?", "unable to 
 
 # What to do about what restic says.
 ADVICE = {
-    "wrong password or no key found": "the password of this host, vault_backup_password, is not the repository's",
-    "ciphertext verification failed": "the repository is damaged: choose another set, or a copy of the repository",
+    "wrong password or no key found": "vault_backup_password is not the password of this repository",
+    "ciphertext verification failed": "the repository is damaged: choose another set, or a copy of it",
 }
 
 
