@@ -185,7 +185,9 @@ def test_damaged_repository_is_refused_before_anything_is_stopped(
     try:
         done = place.operator.type(["bin/dirac", "site", "restore", SITE], "--confirm", SITE)
     finally:
+        # What was read of it meanwhile is in the cache.
         place.on_store("cd /var/lib/dirac-backup-store/repository && rm -rf data && mv /root/data data")
+        place.on_store("rm -rf /var/cache/dirac-backup")
     assert done.code != 0
     assert "damaged" in done.said
     assert place.operator.on_host((ROOT / "molecule/shared/services.sh").read_text("utf-8")) == services
