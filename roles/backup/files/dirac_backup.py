@@ -31,6 +31,12 @@ SET_FORMAT = "%Y%m%dT%H%M%SZ"
 # What restic says when there is nothing yet; it has no exit code of its own for it before version 0.17.
 NOTHING_THERE = ("Is there a repository at the following location?", "unable to open config file")
 
+# What to do about what restic says.
+ADVICE = {
+    "wrong password or no key found": "vault_backup_password is not the password of this repository",
+    "ciphertext verification failed": "the repository is damaged: choose another set, or a copy of it",
+}
+
 
 class FailedError(Exception):
     """It cannot be done; the message says why and what to do."""
@@ -73,7 +79,9 @@ class Repository:
         except OSError as error:
             raise FailedError(f"restic cannot be started: {error}") from None
         if done.returncode:
-            raise FailedError(f"restic {words[0]}: {(done.stderr or done.stdout).strip()[-2000:]}")
+            said = (done.stderr or done.stdout).strip()[-2000:]
+            advice = "".join(f"\n{advice}" for found, advice in ADVICE.items() if found in said)
+            raise FailedError(f"restic {words[0]}: {said}{advice}")
         return done.stdout
 
     def init(self) -> bool:
