@@ -124,6 +124,10 @@ def test_the_readme_deploys_it_and_jobs_run(operator: Operator) -> None:
     assert done.document["report"]["addresses"] == [{"name": "DIRAC", "url": f"https://{NAME}"}]
 
 
+def test_the_servers_keep_their_secrets_beside_a_node(operator: Operator) -> None:
+    assert operator.on_host("stat -c %U:%a /etc/dirac/secrets").strip() == "dirac:700"
+
+
 def test_a_second_run_changes_and_restarts_nothing(operator: Operator) -> None:
     before = processes(operator)
     done = operator.do("deploy")
