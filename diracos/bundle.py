@@ -58,7 +58,7 @@ def digest(tree: Path) -> str:
     return total.hexdigest()[:12]
 
 
-def make(tree: Path, target: Path, *, name: str, uv: str, python: str, with_packages: bool = False) -> None:
+def make(tree: Path, target: Path, *, name: str, uv: str, python: str, packages_for: str = "") -> None:
     """Build the package of a source tree and write its bundle, all or nothing.
 
     Args:
@@ -66,8 +66,8 @@ def make(tree: Path, target: Path, *, name: str, uv: str, python: str, with_pack
         target: The file to write.
         name: Name of the environments made from it.
         uv: The program uv.
-        python: Python for the build, and of the hosts if packages are packed too.
-        with_packages: Whether to pack all packages that it needs.
+        python: Python for the build; has pip if packages are packed too.
+        packages_for: Version of the hosts' Python, as 3.11, to pack all that it needs; empty for nothing.
 
     Raises:
         BundleError: A step failed; nothing was written.
@@ -78,10 +78,11 @@ def make(tree: Path, target: Path, *, name: str, uv: str, python: str, with_pack
         _run(uv, "build", "--quiet", "--wheel", "--python", python, "--build-constraints", constraints,
              "--out-dir", work, str(tree))  # fmt: skip
         (wheels / ".gitignore").unlink(missing_ok=True)
-        if with_packages:
+        if packages_for:
             _run(python, "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:",
-                 "--dest", work, "-r", str(tree / "requirements/server.txt"))  # fmt: skip
-        _pack(tree, wheels, target, name=name, complete=with_packages)
+                 "--python-version", packages_for, "--dest", work,
+                 "-r", str(tree / "requirements/server.txt"))  # fmt: skip
+        _pack(tree, wheels, target, name=name, complete=bool(packages_for))
 
 
 def pack_wheels(tree: Path, wheels: Path, target: Path, *, name: str) -> None:
@@ -147,7 +148,12 @@ def main() -> int:
     parser.add_argument("--name", help="name of its environments (default: a digest of the sources)")
     parser.add_argument("--uv", default="uv", help="the program uv")
     parser.add_argument("--python", default=sys.executable, help="Python for the build")
-    parser.add_argument("--with-packages", action="store_true", help="pack all packages that it needs")
+    parser.add_argument(
+        "--with-packages",
+        metavar="PYTHON",
+        default="",
+        help="pack all that it needs for this Python, as 3.11",
+    )
     given = parser.parse_args()
     try:
         name = given.name or digest(given.tree)
@@ -157,7 +163,7 @@ def main() -> int:
             name=name,
             uv=given.uv,
             python=given.python,
-            with_packages=given.with_packages,
+            packages_for=given.with_packages,
         )
     except BundleError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -69,8 +69,8 @@ options:
   stable: {description: Seconds for which it has to be up, type: int, default: 2}
   settle:
     description:
-      - Seconds to wait after a restart, before the next instance is stopped; so long a balancer may take to notice
-        that the one before is back.
+      - Seconds to wait after a restart, before the next instance is stopped; so long a balancer may take to
+        notice that the one before is back.
     type: int
     default: 0
   state:

@@ -29,22 +29,31 @@ def _play(
     """Run a playbook for an installation, with an inventory in which it is the one server."""
     values = {
         "site_name": "shop",
+        "site_address": "127.0.0.1",
+        "site_report": {},
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
-        "dirac_server_state": str(site.state),
-        "dirac_server_environment": str(BIN.parent),
-        "dirac_server_url": site.url,
-        "dirac_server_port": site.port,
-        "dirac_server_pilot_program": f"{site.directory}/cvmfs/dirac/pilot/dirac-pilot.py",
-        "dirac_server_pilot_dir": f"{site.directory}/pilots",
+        "dirac_process_supervisor": "none",
+        "dirac_process_metrics_host": "",
+        "dirac_process_directory": str(site.state),
+        "dirac_process_state": str(site.state),
+        "dirac_process_log_dir": f"{site.state}/log",
+        "dirac_process_environment": str(BIN.parent),
+        "dirac_process_url": site.url,
+        "dirac_process_port": site.port,
+        "dirac_process_pilot_program": f"{site.directory}/cvmfs/dirac/pilot/dirac-pilot.py",
+        "dirac_process_pilot_dir": f"{site.directory}/pilots",
         "dirac_server_backup_dir": str(backups),
     }
     inventory = site.directory / "hosts.json"
-    groups = {name: {} for name in ("diracos", "pilot_node", "dirac_config")}
-    groups["dirac_server"] = {"hosts": {"localhost": values}}
+    groups = {"dirac_server": {"hosts": {"localhost": values}}}
     inventory.write_text(json.dumps({"all": {"children": groups}}))
     done = subprocess.run(
-        [BIN / "ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml", *words],
+        [
+            BIN / "ansible-playbook",
+            *("-i", ROOT / "inventories/common", "-i", inventory),
+            *(f"playbooks/{playbook}.yml", *words),
+        ],
         cwd=ROOT,
         env=os.environ
         | {"LC_ALL": "C.UTF-8", "ANSIBLE_HOME": str(site.directory / "ansible"), "NO_COLOR": "1"},

@@ -75,16 +75,28 @@ class Fleet:
             for known in (host.full_name, host.name.partition(".")[0], *host.aliases)
         ]
         for host in hosts:
-            podman(
-                "run", "-d", "--name", self.container(host.name), "--hostname", host.full_name,
-                "--label", f"{_LABEL}={self.name}", "--network", f"{self._network}:ip={addresses[host.name]}",
-                "--systemd=always", "--cap-add", _CAPABILITIES, *names,
-                *(f"--volume={volume}" for volume in host.volumes), tags[host.suite],
-                failure=f"host {host.name} cannot be started",
-            )  # fmt: skip
+            self._start(host, addresses[host.name], tags[host.suite], names)
         for name, address in addresses.items():
             self._await(name, address)
         return addresses
+
+    def replace(self, old: str, new: Host, address: str, known: Mapping[str, str]) -> None:
+        """Destroy a host for good, and make another on the same network.
+
+        Args:
+            old: The host that is lost.
+            new: The host that is made.
+            address: Its address, another one than any other host's.
+            known: Addresses of further hosts that it is to know, by name.
+
+        Raises:
+            HostsError: It cannot be made, or does not answer.
+        """
+        podman("rm", "-ft0", self.container(old), failure=f"{old} cannot be removed")
+        own = dict.fromkeys((new.full_name, new.name.partition(".")[0], *new.aliases), address)
+        names = [f"--add-host={name}:{where}" for name, where in {**known, **own}.items()]
+        self._start(new, address, images.ensure(new.suite), names)
+        self._await(new.name, address)
 
     def down(self) -> None:
         """Remove the hosts and their network; nothing is left of them."""
@@ -131,6 +143,15 @@ class Fleet:
     def _inspect(self, host: str) -> dict[str, Any]:
         found = podman("container", "inspect", self.container(host), failure=f"there is no host {host}")
         return dict(json.loads(found)[0])
+
+    def _start(self, host: Host, address: str, image: str, names: Sequence[str]) -> None:
+        podman(
+            "run", "-d", "--name", self.container(host.name), "--hostname", host.full_name,
+            "--label", f"{_LABEL}={self.name}", "--network", f"{self._network}:ip={address}",
+            "--systemd=always", "--cap-add", _CAPABILITIES, *names,
+            *(f"--volume={volume}" for volume in host.volumes), image,
+            failure=f"host {host.name} cannot be started",
+        )  # fmt: skip
 
     def _make_network(self) -> str:
         """Make the network; returns the first three numbers of its addresses."""

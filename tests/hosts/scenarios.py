@@ -15,16 +15,16 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "molecule"
 # Run with the acceptance tests, as they need neither root nor containers.
 ELSEWHERE = {"embedded"}
-# What `bin/test` has time for: an environment with its release, supervision and its clean stops, a database
-# with its rights, the broker with its queues, draining behind the balancer, firewall and users, certificates.
+# What `bin/test` has time for beside the whole site of one host (test_single.py): what that has not. An
+# environment without a package index, supervision and its clean stops, draining behind the balancer, the
+# other database, firewalls between hosts, other keys and names of certificates.
 SELECTION = (
-    "diracos-default",
+    "diracos-alternative",
     "runit-default",
-    "mariadb-default",
-    "rabbitmq-default",
+    "postgresql-default",
     "haproxy-alternative",
     "base-alternative",
-    "pki-default",
+    "pki-alternative",
 )
 AT_A_TIME = 2  # most of a scenario is waiting for packages and for logins
 _PATIENCE = 3600.0

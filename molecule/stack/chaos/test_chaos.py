@@ -23,6 +23,7 @@ DESK = "dirac2.example.org"
 MEMBERS = {"astro": "alice", "bio": "bob", "chem": "carol"}
 JOBS, LATE_JOBS, SECONDS = 14, 2, 10
 PATIENCE = 900.0
+RUN = f"chaos-{time.time_ns()}"
 DIRAC = "/opt/dirac/environments/current/bin/dirac"
 PASSWORDS = "/etc/dirac/secrets/passwords.json"
 JDL = """\
@@ -30,7 +31,7 @@ Executable = "/bin/sh";
 Arguments = "-c 'sleep {seconds}; echo $JOBID of {vo} > result.txt'";
 OutputSandbox = {{ "std.out", "result.txt" }};
 Parameters = {count};
-JobName = "chaos";
+JobName = "{run}";
 CPUTime = 300;
 """
 
@@ -80,7 +81,7 @@ class Member:
 
     def submit(self, count: int, key: str) -> list[int]:
         """Submit jobs, again and again with the same key until they are accepted."""
-        jdl = JDL.format(vo=self.vo, count=count, seconds=SECONDS)
+        jdl = JDL.format(run=RUN, vo=self.vo, count=count, seconds=SECONDS)
 
         def accepted() -> list[int]:
             try:
@@ -105,7 +106,7 @@ def members() -> list[Member]:
 
 def statuses() -> Counter[str]:
     """Count the jobs of this test."""
-    found = rows("SELECT status, count(*) FROM workload_job WHERE job_name LIKE 'chaos%' GROUP BY status")
+    found = rows(f"SELECT status, count(*) FROM workload_job WHERE job_name = '{RUN}' GROUP BY status")
     return Counter({status: int(count) for status, count in found})
 
 
@@ -153,12 +154,11 @@ def in_parallel(members: list[Member], count: int, key: str) -> dict[str, list[i
 
 @pytest.mark.usefixtures("faults")
 def test_nothing_is_lost_or_doubled(members: list[Member]) -> None:
-    run = f"chaos-{time.time_ns()}"
-    accepted = in_parallel(members, JOBS, run)
+    accepted = in_parallel(members, JOBS, RUN)
 
     def all_run() -> bool:
         running = rows(
-            "SELECT DISTINCT vo FROM workload_job WHERE status = 'Running' AND job_name LIKE 'chaos%'"
+            f"SELECT DISTINCT vo FROM workload_job WHERE status = 'Running' AND job_name = '{RUN}'"
         )
         return {row[0] for row in running} >= set(MEMBERS)
 
@@ -168,11 +168,11 @@ def test_nothing_is_lost_or_doubled(members: list[Member]) -> None:
     on("dirac1.example.org", "pkill -KILL -u dirac")
     say("the processes of dirac1 are killed")
     FLEET.cut("dirac1.example.org")
-    more = in_parallel(members, LATE_JOBS, f"{run}-1")
+    more = in_parallel(members, LATE_JOBS, f"{RUN}-1")
     say("dirac1 is cut off, and more jobs are submitted")
 
     on("db.example.org", "systemctl restart mariadb")
-    for vo, ids in in_parallel(members, LATE_JOBS, f"{run}-2").items():
+    for vo, ids in in_parallel(members, LATE_JOBS, f"{RUN}-2").items():
         more[vo] += ids
     say("the database is restarted, and more jobs are submitted")
 

@@ -20,16 +20,20 @@ DOCUMENTATION = r"""
 module: dirac_server_backup
 short_description: Back up the state of a DIRAC server, or restore it
 description:
-  - C(collect) and C(put_back) are for servers whose database has a backup of its own. C(collect) adds the keys,
-    passwords and sandboxes to a directory; done before and after the copy of the database, that directory then
-    has each sandbox that the copy names. C(put_back) makes the server's state what the directory says.
+  - C(collect) and C(put_back) are for servers whose database has a backup of its own. C(collect) adds keys,
+    passwords and sandboxes to a directory; done before and after the copy of the database, that directory
+    then has each sandbox that the copy names. C(put_back) makes the server's state what the directory says.
   - C(backup), C(validate) and C(restore) are for embedded servers.
   - A backup is a directory with the database (copied through SQLite, so it is consistent while the server
     runs), the secrets, the settings and the sandboxes. C(backup.json) has a check sum of every file and is
     written last.
   - To restore checks all of that first. A state that is there is refused, or with I(force) moved aside.
 options:
-  action: {description: What to do, required: true, type: str, choices: [backup, validate, restore, collect, put_back]}
+  action:
+    description: What to do.
+    required: true
+    type: str
+    choices: [backup, validate, restore, collect, put_back]
   state_dir: {description: State directory of the server, required: true, type: path}
   directory:
     description: Where backups are made, below a name that is the time; to restore, the backup itself.
@@ -129,7 +133,8 @@ def backup(state: Path, directory: Path) -> Path:
 def copy_objects(source: Path, target: Path) -> None:
     """Copy sandboxes from under a running server, without uploads that are under way.
 
-    A file that goes away meanwhile was deleted on purpose. One that is copied already stays: a sandbox never changes.
+    A file that goes away meanwhile was deleted on purpose. One that is copied already stays: sandboxes never
+    change.
     """
     target.mkdir(mode=0o700, exist_ok=True)
     for path in source.iterdir():

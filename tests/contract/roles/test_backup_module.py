@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import getpass
 import json
 import shutil
 import sqlite3
@@ -158,3 +159,44 @@ def test_restore_that_fails_leaves_the_old_state(
         module.restore(state, made, force=True)
     assert _rows(state / "dirac.db") == [1]
     assert {path.name for path in tmp_path.iterdir()} == {"server", "backups"}
+
+
+def test_second_collection_adds_what_came_and_keeps_what_went(state: Path, tmp_path: Path) -> None:
+    """Objects, database, objects: what the database names is in the collection."""
+    staging = tmp_path / "staging" / "dirac_server"
+    module.collect(state, state / "secrets", staging)
+    (state / "sandboxes/ab/sha256:1.tar.gz").unlink()
+    (state / "sandboxes/cd").mkdir()
+    (state / "sandboxes/cd/sha256:2.tar.gz").write_text("came later")
+    module.collect(state, state / "secrets", staging)
+    assert (staging / "sandboxes/ab/sha256:1.tar.gz").read_text() == "sandbox"
+    assert (staging / "sandboxes/cd/sha256:2.tar.gz").read_text() == "came later"
+    assert (staging / "master.key").read_text() == "key"
+    assert not (staging / "sandboxes/.incoming").exists()
+    assert not (staging / "dirac.toml").exists()
+
+
+def test_what_is_put_back_replaces_what_is_there(state: Path, tmp_path: Path) -> None:
+    staging, other = tmp_path / "staging", tmp_path / "other"
+    module.collect(state, state / "secrets", staging)
+    (other / "etc/secrets").mkdir(parents=True)
+    (other / "etc/secrets/passwords.json").write_text("of another installation")
+    (other / "etc/secrets/database.url").write_text("url")
+    (other / "lib/sandboxes/ef").mkdir(parents=True)
+    (other / "lib/sandboxes/ef/sha256:3.tar.gz").write_text("of another installation")
+    module.put_back(other / "lib", other / "etc/secrets", staging, getpass.getuser())
+    assert (other / "etc/secrets/master.key").read_text() == "key"
+    assert (other / "etc/secrets/master.key").stat().st_mode & 0o777 == 0o600
+    assert not (other / "etc/secrets/passwords.json").exists()
+    assert (other / "etc/secrets/database.url").read_text() == "url"
+    assert [path.name for path in (other / "lib/sandboxes").rglob("*.gz")] == ["sha256:1.tar.gz"]
+
+
+def test_collection_without_a_master_key_is_refused(state: Path, tmp_path: Path) -> None:
+    (state / "secrets/master.key").unlink()
+    with pytest.raises(module.RefusedError, match=r"master\.key"):
+        module.collect(state, state / "secrets", tmp_path / "staging")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(module.RefusedError, match=r"master\.key"):
+        module.put_back(state, state / "secrets", tmp_path / "empty", getpass.getuser())
+    assert (state / "sandboxes/ab/sha256:1.tar.gz").exists()

@@ -105,7 +105,9 @@ def test_bundle_says_whether_it_has_all_packages(
     tree: Path, program: Path, tmp_path: Path, complete: bool
 ) -> None:
     target = tmp_path / "a.tar.gz"
-    bundling.make(tree, target, name="x", uv=str(program), python=str(program), with_packages=complete)
+    bundling.make(
+        tree, target, name="x", uv=str(program), python=str(program), packages_for="3.11" * complete
+    )
     with tarfile.open(target) as tar:
         facts = tar.extractfile("bundle.json")
         assert facts is not None

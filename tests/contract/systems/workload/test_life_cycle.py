@@ -137,6 +137,22 @@ async def test_stale_runs_are_refused_everywhere(hall: Hall, clock: FakeClock) -
     assert await hall.life.heartbeat(pilot("p2"), {job_id: HeartbeatData()}) == []
 
 
+async def test_run_that_a_restored_database_has_forgotten_cannot_pass_for_another(hall: Hall) -> None:
+    """It has the same job and the same number of run, as numbers are given again; only the pilot differs."""
+    await hall.submitted(ALICE)
+    new = await hall.running("p2")
+    job_id = new.job_id or 0
+    forgotten = run(job_id, 1, stamp="p1")
+    for deed in (
+        lambda: hall.report(forgotten, job_id, S.DONE),
+        lambda: hall.life.heartbeat(forgotten, {job_id: HeartbeatData(CPUConsumed=1)}),
+        lambda: hall.life.set_metadata(forgotten, {job_id: {"HostName": "h"}}),
+    ):
+        with pytest.raises(ConflictError, match="another pilot"):
+            await deed()
+    assert await hall.status(job_id) == "Running"
+
+
 @pytest.mark.parametrize("again", ["lease", "reschedule"])
 async def test_a_run_that_was_given_up_is_refused_before_the_next_one_begins(hall: Hall, again: str) -> None:
     await hall.submitted(ALICE)

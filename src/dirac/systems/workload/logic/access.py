@@ -52,19 +52,25 @@ async def head_for_change(unit: WorkUnit, identity: Identity, job_id: int) -> Jo
     if identity.kind == "pilot" and head.pilot_stamp != identity.stamp:
         raise no_such_job(job_id)
     if identity.kind == "job":
-        require_present(identity, job_id, head.attempt, head.status)
+        require_present(identity, job_id, head.attempt, head.status, head.pilot_stamp)
     return head
 
 
-def require_present(identity: Identity, job_id: int, attempt: int, status: str) -> None:
+def require_present(identity: Identity, job_id: int, attempt: int, status: str, stamp: str | None) -> None:
     """Refuse a run that is not its job's present one any more.
 
+    The number of a run is not enough: a database that was restored gives the numbers that it has forgotten to
+    other jobs and runs, while a run from before may still be under way. Its pilot is another one.
+
     Raises:
-        ConflictError: There is a newer run, or the job waits for one.
+        ConflictError: There is a newer run, the job waits for one, or another pilot has this one.
     """
-    if identity.attempt == attempt and status in OF_A_RUN:
+    if (identity.attempt, identity.stamp) == (attempt, stamp) and status in OF_A_RUN:
         return
-    now = f"is at run {attempt}" if identity.attempt != attempt else f"is {status} again"
+    if identity.attempt != attempt:
+        now = f"is at run {attempt}"
+    else:
+        now = f"is {status} again" if status not in OF_A_RUN else "is another pilot's"
     raise ConflictError(
         f"stale attempt: this is run {identity.attempt} of job {job_id}, which {now}",
         hint="End this run; its results are not wanted any more",

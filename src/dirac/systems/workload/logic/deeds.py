@@ -79,7 +79,7 @@ async def find(unit: RunUnit, identity: Identity, job_ids: list[int]) -> Found:
         }
     for row in rows.values():
         if identity.kind == "job":
-            require_present(identity, row.job_id, row.attempt, row.status)
+            require_present(identity, row.job_id, row.attempt, row.status, row.pilot_stamp)
     return Found(rows, [job_id for job_id in dict.fromkeys(job_ids) if job_id not in rows])
 
 

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What people of a VO do with a site, on a host that has the DIRAC environment.
 
-Usage: person.py HOME URL VO USER VERB [ARGUMENT]. Verbs: login, submit NUMBER, wait IDS, answers, once ID,
-stream FILE (until FILE exists, prints a line of JSON for each job submitted), configure (operator, four versions).
+Usage: person.py HOME URL VO USER VERB [ARGUMENT]. Verbs: login, submit NUMBER, wait IDS, answers,
+stream FILE (submit until FILE exists, a line of JSON for each job), configure (four versions), configuration,
+or a command of `dirac`.
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ def main() -> None:
     elif verb == "stream":
         while not Path(words[0]).exists():
             began = time.time()
-            print(json.dumps({"job": person.submit(f"{vo} stream"), "began": began, "ended": time.time()}), flush=True)
+            row = {"job": person.submit(f"{vo} stream"), "began": began, "ended": time.time()}
+            sys.stdout.write(json.dumps(row) + "\n")
+            sys.stdout.flush()
     else:
         done = person.run(verb, *words)
         answer = {"code": done.returncode, "said": done.stdout + done.stderr}
