@@ -287,9 +287,8 @@ class CallbackModule(CallbackBase):
         if record.log:
             screen.line(f"  All of it is in {_short(record.log)}")
         again = os.environ.get("DIRAC_SITE_COMMAND", "the same command")
-        screen.line(
-            f"  Mend the cause and run it again, it goes on where it has to: {screen.paint(GREEN, again)}"
-        )
+        word = "run it again, it goes on where it has to" if record.changed else "run it again"
+        screen.line(f"  Mend the cause and {word}: {screen.paint(GREEN, again)}")
 
 
 def _parts(result):

@@ -136,13 +136,15 @@ def _checks(checks, paint):
     odd = [check for check in checks if check.get("ok") and check.get("cause")]
     yield from ("", paint(BOLD, f"{len(checks)} checks, {len(bad)} failed"))
     for word, colour, some_checks in (("failed", RED, bad), ("look", YELLOW, odd)):
-        for check in some_checks:
+        for check, others in _alike(some_checks):
             place = f"{check['host']}: " if check.get("host") else ""
             said = f"{_text(check.get('check'))}: {_text(check.get('detail'))}"
             yield f"  {paint(colour, f'{word:<6}')}  {place}{said}"
             for name in ("cause", "mend"):
                 if check.get(name):
                     yield f"          {name:<6} {_text(check[name])}"
+            if others:
+                yield f"          the same for {', '.join(others)}"
     well = {}
     for check in checks:
         if check.get("ok") and not check.get("cause"):
@@ -151,6 +153,16 @@ def _checks(checks, paint):
         # The checks of a server come as CONCERN.WHAT: the concern is enough.
         short = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
         yield f"  {paint(GREEN, 'ok    ')}  {place + ': ' if place else ''}{short}"
+
+
+def _alike(checks):
+    """Give each finding once, with the names of the other checks of the host that say the same."""
+    found = {}
+    for check in checks:
+        key = tuple(_text(check.get(name)) for name in ("host", "detail", "cause", "mend"))
+        found.setdefault(key, []).append(check)
+    for same in found.values():
+        yield same[0], [_text(check.get("check")) for check in same[1:]]
 
 
 def _fact(name, value, paint):

@@ -212,7 +212,13 @@ def _log_end(name: str) -> str:
         said = log.read_bytes()[-4000:].decode(errors="replace").splitlines()
     except OSError:
         return f"{log} cannot be read"
-    return f"its log ends: {said[-1][:300]}" if said else "its log is empty"
+    if not said:
+        return "its log is empty"
+    try:
+        last = str(json.loads(said[-1])["message"])
+    except (ValueError, KeyError, TypeError):
+        last = said[-1]
+    return f"its log ends: {last[:300]}"
 
 
 def check_ports(given: dict) -> str:

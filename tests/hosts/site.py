@@ -48,6 +48,11 @@ class Run:
     said: str
 
     @property
+    def findings(self) -> dict[str, dict[str, Any]]:
+        """The checks that have something to mend, failed or not, by name."""
+        return {one["check"]: one for one in self.document["report"]["checks"] if one["cause"]}
+
+    @property
     def faults(self) -> dict[str, dict[str, Any]]:
         """The failed checks by name."""
         return {one["check"]: one for one in self.document["report"]["checks"] if not one["ok"]}

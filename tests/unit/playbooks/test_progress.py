@@ -130,6 +130,27 @@ def test_failed_checks_come_with_cause_and_cure(support: Any) -> None:
     assert not any("fine" in line for line in lines)
 
 
+def test_what_several_checks_say_is_said_once(support: Any) -> None:
+    record = support.record.Record("lab", "doctor")
+    names = ("database.connection", "database.rights", "tasks.parked")
+    away = {"ok": False, "detail": "no connection", "cause": "c", "mend": "m"}
+    odd = {"check": "database.version", "ok": True, "detail": "old", "cause": "c", "mend": "m"}
+    well = [{"check": f"tls.{name}", "ok": True, "detail": "d", "cause": ""} for name in ("key", "chain")]
+    record.add("h", {"checks": [{"check": name, **away} for name in names] + [odd, *well]})
+    text = "\n".join(support.screen.summary(record, lambda _colour, line: line, complete=False))
+    assert text.count("no connection") == 1
+    assert "the same for database.rights, tasks.parked" in text
+    assert "  look    h: database.version: old" in text
+    assert text.endswith("  ok      h: tls")
+
+
+def test_a_change_says_how_far_it_reaches(support: Any) -> None:
+    record = support.record.Record("lab", "plan", check=True)
+    for task in ("Restart MariaDB", "Write the settings", "Remove the user"):
+        record.result("h", role="mariadb", task=task, changed=True)
+    assert [change["risk"] for change in record.changes] == ["restarts", "safe", "careful"]
+
+
 def test_many_hosts_are_counted(support: Any) -> None:
     assert support.screen.some({"b", "a"}) == "a, b"
     assert support.screen.some({"a", "b", "c", "d"}) == "4 hosts"
