@@ -16,11 +16,10 @@ FOLDER = ROOT / "molecule"
 # Run with the acceptance tests, as they need neither root nor containers.
 ELSEWHERE = {"embedded"}
 # What `bin/test` has time for beside the whole site of one host (test_single.py): what that has not. An
-# environment without a package index, supervision and its clean stops, draining behind the balancer, the
-# other database, firewalls between hosts, other keys and names of certificates.
+# environment without a package index, draining behind the balancer, the other database, firewalls between
+# hosts, other keys and names of certificates.
 SELECTION = (
     "diracos-alternative",
-    "runit-default",
     "postgresql-default",
     "haproxy-alternative",
     "base-alternative",
