@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx
 
 PATIENCE = 30.0
-KEPT = 6
+KEPT = 24  # more than are under way at a time, or requests would wait for each other here
 SUBMITTED = 39  # each so-manieth pair of requests: more jobs than two slots can run would prove nothing more
 ROUND = ("search", "job", "search", "log", "search", "job", "search", "log", "search")
 JDL = """\
