@@ -13,7 +13,7 @@ from .fleet import Fleet, Host
 from .podman import missing
 from .site import ROOT, Operator, documented
 
-SITE = "single"
+SITE = "alone"  # `single` is an example in the checkout
 NAME = "dirac.single.test"
 # (what is broken, how, how it is put right, the checks that have to notice, words of the cure)
 BREAKDOWNS = [

@@ -145,8 +145,9 @@ _ALL = (
         Kind.CA,
         ("pki",),
         "signs the certificates of all hosts (EC P-256, 10 years); only for a site with a CA of its own",
-        "both CAs are trusted, all hosts get new certificates, every service with TLS takes them over; "
-        "clients have to be given the new CA",
+        "all hosts get new certificates and the new CA, every service with TLS takes them over; until the "
+        "last has, services of several hosts refuse each other, so plan a short stop; clients have to be "
+        "given the new CA",
         by_default=False,
     ),
     Secret(
