@@ -138,7 +138,7 @@ def bundle_file(version: Version) -> Path:
                 version.bundle(target)
             except (OSError, subprocess.CalledProcessError, _bundling().BundleError) as error:
                 raise RuntimeError(
-                    f"the bundle cannot be made: {getattr(error, 'stderr', '') or error}"
+                    f"the environment could not be made, packing it failed: {getattr(error, 'stderr', '') or error}"
                 ) from error
         target.touch()
         for old in sorted(cache.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
