@@ -15,16 +15,9 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "molecule"
 # Run with the acceptance tests, as they need neither root nor containers.
 ELSEWHERE = {"embedded"}
-# What `bin/test` has time for beside the whole site of one host (test_single.py): what that has not. An
-# environment without a package index, draining behind the balancer, the other database, firewalls between
-# hosts, other keys and names of certificates.
-SELECTION = (
-    "diracos-alternative",
-    "postgresql-default",
-    "haproxy-alternative",
-    "base-alternative",
-    "pki-alternative",
-)
+# What `bin/test` has time for: supervision and its clean stops, firewalls between hosts, the balancer, and the
+# database that sites of one host are not tested with. `bin/test --all` runs everything, whole sites as well.
+SELECTION = ("runit-alternative", "base-default", "haproxy-default", "postgresql-default")
 AT_A_TIME = 2  # most of a scenario is waiting for packages and for logins
 _PATIENCE = 3600.0
 _VARIABLES = {"NO_COLOR": "1", "LC_ALL": "C.UTF-8", "PYTHONPATH": f"{ROOT}/src:{ROOT}"}
