@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "molecule"
 # Run with the acceptance tests, as they need neither root nor containers.
 ELSEWHERE = {"embedded"}
-# What `bin/test` has time for: supervision and its clean stops, firewalls between hosts, the balancer, and the
-# database that sites of one host are not tested with. `bin/test --all` runs everything, whole sites as well.
+# What `bin/test` has time for: supervision and its clean stops, the base of every host, the balancer, and one
+# database. `bin/test --all` runs everything, whole sites as well.
 SELECTION = ("runit-alternative", "base-default", "haproxy-default", "postgresql-default")
 AT_A_TIME = 2  # most of a scenario is waiting for packages and for logins
 _PATIENCE = 3600.0

@@ -154,7 +154,8 @@ def test_servers_listen_on_loopback_only(name: str, request: pytest.FixtureReque
     found = listeners()
     assert (LOOPBACK_IPV4, server.port) in found
     for port in server.ports.values():  # that of TLS has a listener only with TLS
-        assert {address for address, listening in found if listening == port} <= {LOOPBACK_IPV4, LOOPBACK_IPV6}
+        addresses = {address for address, listening in found if listening == port}
+        assert addresses <= {LOOPBACK_IPV4, LOOPBACK_IPV6}
 
 
 def listeners() -> set[tuple[str, int]]:

@@ -137,9 +137,8 @@ def bundle_file(version: Version) -> Path:
             try:
                 version.bundle(target)
             except (OSError, subprocess.CalledProcessError, _bundling().BundleError) as error:
-                raise RuntimeError(
-                    f"the environment could not be made, packing it failed: {getattr(error, 'stderr', '') or error}"
-                ) from error
+                said = getattr(error, "stderr", "") or error
+                raise RuntimeError(f"the environment could not be made, packing it failed: {said}") from error
         target.touch()
         for old in sorted(cache.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
             old.unlink()
