@@ -194,8 +194,6 @@ def test_bundle_is_made_once_for_all_hosts(cache: Path) -> None:
 
 def test_bundle_that_cannot_be_made_is_explained(tree: Path, cache: Path) -> None:
     version = action.resolve(_given("tree", tree, uv="/nowhere/uv"))
-    with pytest.raises(
-        RuntimeError, match="packing it failed: /nowhere/uv cannot be run"
-    ):
+    with pytest.raises(RuntimeError, match="packing it failed: /nowhere/uv cannot be run"):
         action.bundle_file(version)
     assert list(cache.glob("*.tar.gz")) == []
