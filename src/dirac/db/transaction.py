@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -92,6 +92,17 @@ class Transaction:
         if warnings > len(rows) - count:
             raise InvalidInputError(f"a value does not fit into the table {table.name!r}")
         return count
+
+    async def put(self, table: Table, row: Mapping[str, Any], changing: Sequence[str]) -> None:
+        """Insert a row, or give the one with its primary key these of its values; it is locked until the end.
+
+        In one statement: a row that is inserted if missing, and changed or locked then, has two callers on
+        MariaDB hold it against each other.
+        """
+        key = list(table.primary_key)
+        await self.execute(
+            self._upsert(table, key, lambda new: {name: new[name] for name in changing}), [row]
+        )
 
     def record(self, event: Event) -> None:
         """Append an event to the history."""
@@ -186,17 +197,19 @@ class Transaction:
                 keyed[task["pending_key"]] = task  # the earliest
         rows = [keyed[key] for key in sorted(keyed)]  # in one order everywhere: no deadlock
         if rows:
-            await self.execute(self._keyed(), rows)
+            earlier = self._upsert(tasks, [tasks.c.pending_key], lambda new: {"due": _earlier(new.due)})
+            await self.execute(earlier, rows)
 
-    def _keyed(self) -> Any:
+    def _upsert(
+        self, table: Table, key: Sequence[ColumnElement[Any]], news: Callable[[Any], Mapping[str, Any]]
+    ) -> Any:
+        """Return the statement that inserts rows, and changes those that are there, from what is proposed."""
         if self.dialect == "mariadb":
-            statement = mysql.insert(tasks)
-            return statement.on_duplicate_key_update(due=_earlier(statement.inserted.due))
+            statement = mysql.insert(table)
+            return statement.on_duplicate_key_update(**news(statement.inserted))
         dialect = sqlite if self.dialect == "sqlite" else postgresql
-        upsert = dialect.insert(tasks)
-        return upsert.on_conflict_do_update(
-            index_elements=[tasks.c.pending_key], set_={"due": _earlier(upsert.excluded.due)}
-        )
+        upsert = dialect.insert(table)
+        return upsert.on_conflict_do_update(index_elements=key, set_=news(upsert.excluded))
 
     async def _finish(self) -> None:
         """Mark entries as done, each once: of two executions of one entry the second has no effect.

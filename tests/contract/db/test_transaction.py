@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from dirac.core.errors import ConflictError, InvalidInputError, UnavailableError
 from dirac.core.unit import Event
 from dirac.db.engine import Database
 from dirac.db.history import history
-from dirac.db.tables import events, tasks
+from dirac.db.tables import events, schedules, tasks
 from dirac.testing.faults import FailNth
 
 
@@ -96,6 +97,22 @@ async def test_concurrent_writers_lose_nothing(database: Database) -> None:
 
     await asyncio.gather(*(write(number) for number in range(40)))
     assert await _count(database, events) == 40
+
+
+async def test_many_may_put_and_change_one_row_at_the_same_time(database: Database) -> None:
+    start = database.clock.now()
+
+    async def later() -> None:
+        async with database.write() as tx:
+            await tx.put(schedules, {"task": "t", "due": start}, changing=("task",))
+            due = (await tx.execute(select(schedules.c.due))).scalar_one() + timedelta(seconds=1)
+            await tx.execute(update(schedules).values(due=due))
+
+    await asyncio.gather(*(later() for _ in range(12)))
+    async with database.write() as tx:
+        assert (await tx.execute(select(schedules.c.due))).scalar_one() == start + timedelta(seconds=12)
+        await tx.put(schedules, {"task": "t", "due": start}, changing=("due",))
+        assert (await tx.execute(select(schedules.c.due))).scalar_one() == start
 
 
 async def test_missing_rows_are_inserted_in_any_number(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -225,6 +226,13 @@ async def test_guessing_passwords_is_slowed_down_for_that_user_only(world: World
     assert (await world.confirm(flow["user_code"])).status_code == 303
     events = await world.events("user", "sub-ada")
     assert events.count("identity.login.refused") == 11
+
+
+async def test_guesses_at_the_same_time_all_count(world: World) -> None:
+    flow = await world.device()
+    guesses = [world.confirm(flow["user_code"], "ada", f"guess {number}") for number in range(10)]
+    assert {answer.status_code for answer in await asyncio.gather(*guesses)} == {401}
+    assert (await world.confirm(flow["user_code"])).status_code == 429, "even the right one"
 
 
 async def test_the_page_asks_for_a_code_that_is_missing_or_wrong(world: World) -> None:

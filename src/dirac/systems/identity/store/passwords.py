@@ -29,17 +29,12 @@ class PasswordStore:
     async def put(self, vo: str, sub: str, digest: str, now: datetime) -> None:
         """Keep the digest of a user's password."""
         row = {"vo": vo, "sub": sub, "digest": digest, "changed": now}
-        if not await self._tx.insert_missing(passwords, [row]):
-            await self._tx.execute(
-                update(passwords)
-                .where(passwords.c.vo == vo, passwords.c.sub == sub)
-                .values(digest=digest, changed=now)
-            )
+        await self._tx.put(passwords, row, changing=("digest", "changed"))
 
     async def failures(self, who: str) -> Failures:
         """Return what is known, and hold it against others until the unit ends."""
-        await self._tx.insert_missing(failures, [{"who": who, "count": 0, "last": _NEVER}])
-        query = select(failures.c.count, failures.c.last).where(failures.c.who == who).with_for_update()
+        await self._tx.put(failures, {"who": who, "count": 0, "last": _NEVER}, changing=("who",))
+        query = select(failures.c.count, failures.c.last).where(failures.c.who == who)
         return Failures(**(await self._tx.execute(query)).one()._mapping)
 
     async def count(self, who: str, failed: Failures) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.ports.nodes import NodeRow
@@ -26,13 +26,7 @@ class NodeStore:
 
     async def put(self, node: NodeRow) -> None:
         """Keep what a node has said."""
-        if await self._tx.insert_missing(nodes, [msgspec.structs.asdict(node)]):
-            return
-        await self._tx.execute(
-            update(nodes)
-            .where(_c.site == node.site, _c.ce == node.ce, _c.node == node.node)
-            .values(facts=node.facts, heard=node.heard)
-        )
+        await self._tx.put(nodes, msgspec.structs.asdict(node), changing=("facts", "heard"))
 
     async def heard(self, since: datetime) -> set[tuple[str, str, str]]:
         """Return the nodes that were heard of since a moment, as site, computing element and name."""
