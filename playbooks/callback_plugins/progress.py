@@ -26,8 +26,9 @@ description:
   - Shows which role is at work, how long each took and how much it changed; a failure is shown in full.
   - On a terminal a line lives that tells the task, the hosts still busy, and how long it may still take.
   - Roles tell people what they need to know by C(set_stats) with C(report) in C(data), a mapping of
-    C(addresses) (name, url), C(accounts) (vo, user, where), C(checks) (check, ok, detail, cause, mend),
-    C(warnings), C(next) and C(facts); those of all hosts are merged.
+    C(addresses) (name, url), C(accounts) (vo, user, where), C(jobs) (vo, user, job, host),
+    C(checks) (check, ok, detail, cause, mend), C(warnings), C(next) and C(facts); those of all hosts are
+    merged.
   - DIRAC_SITE_REPORT names a file for the report as JSON, DIRAC_SITE_TIMES one for how long runs take.
 """
 

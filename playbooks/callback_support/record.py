@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-LISTS = ("addresses", "accounts", "checks", "warnings", "next")
+LISTS = ("addresses", "accounts", "jobs", "checks", "warnings", "next")
 _LONGEST = 20_000
 # How far a change reaches, by the word that the name of its task begins with.
 _RISKS = {

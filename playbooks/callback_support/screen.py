@@ -97,6 +97,9 @@ def _write(text):
                 continue
 
 
+_JOB = ("vo", "user", "job", "host")
+
+
 def summary(record, paint, *, complete):
     """Give the lines of the summary: what the roles have told, then what to do next.
 
@@ -106,6 +109,7 @@ def summary(record, paint, *, complete):
     if complete:
         yield from _table("Addresses", report["addresses"], ("name", "url"), paint)
         yield from _table("Accounts", report["accounts"], ("vo", "user", "where"), paint)
+        yield from _table("Jobs that ran: VO, user, number, host", report["jobs"], _JOB, paint)
     yield from _checks(report["checks"], paint)
     for name, value in report["facts"].items():
         yield from _fact(str(name), value, paint)

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.runit import look
+from ansible.module_utils.systemd_unit import Unit, UnitError
 
 DOCUMENTATION = r"""
 module: host_checks
@@ -148,8 +150,7 @@ def check_units(given: dict) -> str:
     """Look for the site's services that do not run, and for any that have failed."""
     stopped, running = [], []
     for unit in given["units"]:
-        lines = run("systemctl", "show", "--property=LoadState,ActiveState,Result", unit).stdout.splitlines()
-        facts = dict(line.split("=", 1) for line in lines)
+        facts = Unit(unit).show("LoadState", "ActiveState", "Result")
         if facts.get("LoadState") == "not-found":
             continue  # not deployed yet
         (running if facts.get("ActiveState") in ("active", "reloading") else stopped).append((unit, facts))
@@ -181,11 +182,13 @@ def check_services(_given: dict) -> str:
         if not (_RUNIT / name).exists():
             bad.append(f"{name} (not enabled)")
             continue
-        state, age = _supervised(name)
-        if state == "run" and age < _YOUNG:
+        status = look(str(_RUNIT / name))
+        state = "not supervised" if status.state == "unknown" else status.state
+        if state == "run" and status.seconds < _YOUNG:
             time.sleep(_YOUNG)
-            state, again = _supervised(name)
-            state = "starts again and again" if again < _YOUNG and again <= age + 1 else state
+            again = look(str(_RUNIT / name))
+            anew = again.seconds < _YOUNG and again.seconds <= status.seconds + 1
+            state = "starts again and again" if anew else again.state
         if state != "run":
             bad.append(f"{name} ({'stopped' if state == 'down' else state})")
     if bad:
@@ -195,14 +198,6 @@ def check_services(_given: dict) -> str:
             f"sv start {' '.join(one.split()[0] for one in bad)}; tail /var/log/dirac/{first}/current",
         )  # fmt: skip
     return ", ".join(names) or "none yet"
-
-
-def _supervised(name: str) -> tuple[str, int]:
-    """Return the state of a service under runit and for how many seconds it has it."""
-    # "run: /etc/service/x: (pid 17) 42s; run: log: ...", "down: /etc/service/x: 3s, normally up; ..."
-    state, _, rest = run("sv", "status", str(_RUNIT / name)).stdout.partition(":")
-    age = rest.partition(";")[0].partition(",")[0].split()[-1:] or ["0s"]
-    return state or "not supervised", int(age[0].rstrip("s")) if age[0].rstrip("s").isdigit() else 0
 
 
 def _log_end(name: str) -> str:
@@ -293,7 +288,7 @@ def examine(given: dict) -> list[dict]:
             found.append(
                 {"check": name, "ok": False, "detail": str(fault), "cause": fault.cause, "mend": fault.mend}
             )
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError, UnitError, subprocess.SubprocessError) as error:
             found.append(
                 {"check": name, "ok": False, "detail": str(error), "cause": "the check broke", "mend": ""}
             )
@@ -303,7 +298,7 @@ def examine(given: dict) -> list[dict]:
 def is_deployed(units: list[str]) -> bool:
     """Tell whether any of the site's services has been put on this host."""
     return any(Path("/etc/sv").glob("dirac-*")) or any(
-        "LoadState=loaded" in run("systemctl", "show", "--property=LoadState", unit).stdout for unit in units
+        Unit(unit).show("LoadState") == {"LoadState": "loaded"} for unit in units
     )
 
 

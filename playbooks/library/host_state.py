@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import grp
-import hashlib
 import os
 import pwd
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.host_files import Files, HostError
+from ansible.module_utils.host_files import Files, HostError, check_sum
 from ansible.module_utils.host_packages import PackagesError, manager
 
 DOCUMENTATION = r"""
@@ -154,17 +153,6 @@ def _members(group: str) -> list[str]:
     return grp.getgrnam(group).gr_mem if _known(grp.getgrnam, group) else []
 
 
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, empty if it is not there."""
-    if not path.is_file():
-        return ""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()
-
-
 def apply(host: Host, given: dict[str, Any]) -> None:
     """Bring the host into the wanted state.
 
@@ -203,7 +191,9 @@ def main() -> None:
     host = Host(check=module.check_mode)
     try:
         apply(host, module.params)
-        digests = {path: digest(Path(path)) for path in module.params["digests"]}
+        digests = {
+            path: check_sum(Path(path)) if Path(path).is_file() else "" for path in module.params["digests"]
+        }
     except (HostError, PackagesError) as error:
         module.fail_json(msg=str(error))
     except (OSError, TypeError) as error:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.runit import look
+from ansible.module_utils.systemd_unit import Unit, UnitError
 
 DOCUMENTATION = r"""
 module: site_status
@@ -22,30 +23,13 @@ options:
 _RUNIT = Path("/etc/service")
 
 
-def run(*command: str) -> str:
-    """Return what a program prints, empty if there is no such program."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-
-
 def runit_services() -> list[dict]:
     """Return the DIRAC services that runit supervises."""
     names = sorted(path.name for path in _RUNIT.glob("dirac*")) if _RUNIT.is_dir() else []
     found = []
     for name in names:
-        # "run: /etc/service/x: (pid 17) 42s; run: log: ..."
-        said = run("sv", "status", str(_RUNIT / name)).split(";")[0]
-        state, _, rest = said.partition(":")
-        seconds = rest.rpartition(")")[2].strip().rstrip("s")
-        found.append(
-            {
-                "service": name,
-                "state": state or "unknown",
-                "for_seconds": int(seconds) if seconds.isdigit() else 0,
-            }
-        )
+        status = look(str(_RUNIT / name))
+        found.append({"service": name, "state": status.state, "for_seconds": status.seconds})
     return found
 
 
@@ -54,10 +38,10 @@ def systemd_units(units: list[str]) -> list[dict]:
     now = float(Path("/proc/uptime").read_text().split()[0])
     found = []
     for unit in units:
-        lines = run(
-            "systemctl", "show", "--property=ActiveState,SubState,ActiveEnterTimestampMonotonic", unit
-        )
-        facts = dict(line.split("=", 1) for line in lines.splitlines() if "=" in line)
+        try:
+            facts = Unit(unit).show("ActiveState", "SubState", "ActiveEnterTimestampMonotonic")
+        except UnitError:
+            facts = {}
         since = int(facts.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
         running = facts.get("ActiveState") == "active"
         state = facts.get("SubState") if running else facts.get("ActiveState", "unknown")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import hashlib
 import os
 import pwd
 import shutil
@@ -19,6 +20,15 @@ from pathlib import Path
 
 class HostError(Exception):
     """It cannot be done on this host; the text says what, where, and what to do."""
+
+
+def check_sum(path: Path) -> str:
+    """Return the SHA-256 of a file, which may be large."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
 
 
 class Files:

@@ -39,10 +39,14 @@ class Unit:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def show(self) -> dict[str, str]:
-        """Return what systemd knows of the unit."""
-        wanted = "ActiveState,UnitFileState,MainPID,ExecMainStartTimestampMonotonic"
-        said = run("systemctl", "show", f"--property={wanted}", self.name)
+    def show(self, *wanted: str) -> dict[str, str]:
+        """Return what systemd knows of the unit.
+
+        Args:
+            wanted: Its properties; without any, those that the methods below look at.
+        """
+        names = ",".join(wanted) or "ActiveState,UnitFileState,MainPID,ExecMainStartTimestampMonotonic"
+        said = run("systemctl", "show", f"--property={names}", self.name)
         return dict(line.partition("=")[::2] for line in said.splitlines())
 
     def want_running(self, *, check: bool) -> list[str]:

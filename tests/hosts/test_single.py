@@ -122,6 +122,7 @@ def test_the_readme_deploys_it_and_jobs_run(operator: Operator) -> None:
     done = operator.type(documented("README.md", "A real site, in four commands", "deploy"))
     assert done.code == 0, done.said
     assert done.document["report"]["addresses"] == [{"name": "DIRAC", "url": f"https://{NAME}"}]
+    assert {job["vo"] for job in done.document["report"]["jobs"]} == {"astro", "bio"}
 
 
 def test_the_servers_keep_their_secrets_beside_a_node(operator: Operator) -> None:

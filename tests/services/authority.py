@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+_USES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+
 
 def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
@@ -27,14 +29,14 @@ class Authority:
     """Signs certificates, which it puts into a directory.
 
     Args:
-        directory: Where to.
+        directory: Where to; holds `ca.pem` from the beginning.
         name: Its own.
     """
 
     def __init__(self, directory: Path, name: str = "Test authority") -> None:
-        directory.mkdir(exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.file = directory / "ca.pem"
+        self.ca = directory / "ca.pem"
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         now = datetime.now(UTC)
@@ -56,25 +58,27 @@ class Authority:
             x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), critical=True
         )
         certificate = builder.sign(self._key, hashes.SHA256())
-        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self.ca.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def certificate(self, *names: str, days: float = 365) -> tuple[Path, Path]:
+    def certificate(self, *names: str, days: float = 365, stem: str = "") -> tuple[Path, Path]:
         """Make a certificate for these hosts or addresses; return its file and that of its key.
 
         Args:
-            names: What it is for.
+            names: What it is for; without any, this machine.
             days: How long from now it is good; none or less for one that has expired.
+            stem: Name of the files, without `.pem` and `.key`; else the serial number.
         """
+        names = names or ("localhost", "127.0.0.1")
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         begin = now - timedelta(days=1) + min(timedelta(days=days), timedelta(0))
         builder = self._builder(_name(names[0]), key.public_key(), begin, now + timedelta(days=days))
         builder = builder.add_extension(
             x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
-        ).add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        ).add_extension(x509.ExtendedKeyUsage(_USES), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
-        serial = f"{certificate.serial_number:x}"
-        files = self.directory / f"{serial}.pem", self.directory / f"{serial}.key"
+        stem = stem or f"{certificate.serial_number:x}"
+        files = self.directory / f"{stem}.pem", self.directory / f"{stem}.key"
         files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         files[1].touch(0o600)
         files[1].write_bytes(

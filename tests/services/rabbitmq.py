@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .certificates import Authority
+from .authority import Authority
 from .packages import PackageSet, Programs, first_version
 from .server import LOOPBACK, Server, greeting
 
@@ -150,7 +150,7 @@ class RabbitMQ(Server):
     def _tls(self) -> str:
         if self.certificates is None:
             return ""
-        certificate, key = self.certificates.certify("broker")
+        certificate, key = self.certificates.certificate(stem="broker")
         return (
             f"listeners.ssl.1 = {LOOPBACK}:{self.ports['tls']}\n"
             f"ssl_options.cacertfile = {self.certificates.ca}\n"

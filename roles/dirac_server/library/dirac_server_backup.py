@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import pwd
@@ -15,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_files import check_sum
 
 DOCUMENTATION = r"""
 module: dirac_server_backup
@@ -53,15 +53,6 @@ FORMAT = 1
 
 class RefusedError(Exception):
     """It is not done, and nothing was changed."""
-
-
-def check_sum(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()
 
 
 def now() -> str:

@@ -7,7 +7,8 @@ import hashlib
 import json
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mariadb_client import Client, RefusedError, name, quoted
+from ansible.module_utils.database import RefusedError
+from ansible.module_utils.mariadb_client import Client, name, quoted
 from ansible.module_utils.systemd_unit import Unit, UnitError, run, want_in_group
 
 DOCUMENTATION = r"""

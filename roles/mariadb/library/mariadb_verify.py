@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mariadb_client import Client, RefusedError, name, quoted
+from ansible.module_utils.database import RefusedError, verify
+from ansible.module_utils.mariadb_client import Client, name, quoted
 
 DOCUMENTATION = r"""
 module: mariadb_verify
@@ -124,22 +125,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
-    tried = [
-        user
-        for user in given["users"]
-        if user.get("state") != "absent" and given["passwords"].get(user["name"])
-    ]
-    verification = Verification(given)
-    try:
-        verification.check_server()
-        for user in tried:
-            verification.check_user(user, given["passwords"][user["name"]])
-    except (RefusedError, OSError) as error:
-        verification.problems.append(f"the server does not answer: {error}")
-    if verification.problems:
-        module.fail_json(msg="; ".join(verification.problems))
-    module.exit_json(changed=False, users=[user["name"] for user in tried])
+    verify(module, Verification(module.params))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ import re
 import subprocess
 from contextlib import contextmanager
 
+from ansible.module_utils.database import RefusedError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-class RefusedError(Exception):
-    """The server, or one of its programs, refused; the text is its own."""
 
 
 def quoted(value: str) -> str:

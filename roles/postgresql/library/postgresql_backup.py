@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import pwd
 import shutil
 import subprocess
 import time
-from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.postgresql_client import Client, RefusedError, quoted
+from ansible.module_utils.database import RefusedError
+from ansible.module_utils.database_backup import ACTIONS, BackupDirectory, moment
+from ansible.module_utils.postgresql_client import Client, quoted
 from ansible.module_utils.systemd_unit import Unit, UnitError, run
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 DOCUMENTATION = r"""
 module: postgresql_backup
@@ -39,8 +42,8 @@ options:
   until: {description: "Moment to restore, as 2026-01-31T12:00:00Z; empty for all", type: str, default: ""}
 """
 
-BASE, NOTE, ASIDE = "base.tar.zst", "backup.json", "before-restore"
-FORMAT, PATIENCE = 1, 600.0
+BASE, ASIDE = "base.tar.zst", "before-restore"
+PATIENCE = 600.0
 RECOVERY = ("restore_command", "recovery_target_time", "recovery_target_action")
 
 
@@ -65,51 +68,19 @@ def pipe(first: list[str], second: list[str], *, target: Path | None = None) -> 
             raise RefusedError(f"{program} failed: {why.decode(errors='replace').strip()[-800:]}")
 
 
-def check_sum(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()
-
-
 class Backup:
     """The backup of one server in one directory."""
 
     def __init__(self, given: dict[str, object]) -> None:
         self.user, self.port = str(given["user"]), str(given["port"])
         self.data, self.archive = Path(str(given["data"])), Path(str(given["archive"]))
-        self.directory, self.unit = Path(str(given["directory"])), Unit(str(given["service"]))
+        self.files = BackupDirectory(Path(str(given["directory"])), BASE)
+        self.unit = Unit(str(given["service"]))
         self.client = Client(system_user=self.user, port=self.port, dbname="postgres")
-
-    def note(self) -> dict[str, object]:
-        """Return what is noted of the backup.
-
-        Raises:
-            RefusedError: There is none, or it is not of this format.
-        """
-        try:
-            noted = json.loads((self.directory / NOTE).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise RefusedError(
-                f"{self.directory} has no complete backup ({error}); make a full one"
-            ) from None
-        if noted.get("format") != FORMAT:
-            raise RefusedError(f"{self.directory} has no backup that this version can read")
-        return dict(noted)
-
-    def _write_note(self, noted: dict[str, object]) -> None:
-        fresh = self.directory / f"{NOTE}.part"
-        fresh.write_text(json.dumps(noted, indent=2) + "\n", "utf-8")
-        fresh.chmod(0o600)
-        fresh.rename(self.directory / NOTE)
 
     def full(self, keep_days: int) -> dict[str, object]:
         """Copy the server's files."""
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = self.directory / f"{BASE}.part"
-        fresh.touch(mode=0o600)
+        fresh = self.files.part()
         log, system, version = self.client.ask(
             "SELECT pg_walfile_name(pg_current_wal_lsn()), "
             "(SELECT system_identifier FROM pg_control_system()), current_setting('server_version_num')"
@@ -128,19 +99,7 @@ class Backup:
             "--no-password",
         ]
         pipe(["runuser", "-u", self.user, "--", *copy], ["zstd", "-3", "-q", "-c"], target=fresh)
-        (self.directory / NOTE).unlink(missing_ok=True)
-        for old in self.directory.glob("*.zst"):
-            old.unlink()
-        fresh.rename(self.directory / BASE)
-        noted: dict[str, object] = {
-            "format": FORMAT,
-            "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "system": system,
-            "version": version,
-            "log": log,
-            "files": {BASE: check_sum(self.directory / BASE)},
-        }
-        self._write_note(noted)
+        self.files.begin(fresh, "*.zst", system=system, version=version, log=log)
         return {"changed": True, "log": log, "files": [BASE], "cleared": self._clear(log, keep_days)}
 
     def _clear(self, log: str, keep_days: int) -> int:
@@ -161,12 +120,11 @@ class Backup:
         Raises:
             RefusedError: It does not continue the copy.
         """
-        noted = self.note()
+        noted = self.files.noted()
         system, last = self.client.ask(
             "SELECT (SELECT system_identifier FROM pg_control_system()), pg_walfile_name(pg_switch_wal())"
         )[0]
-        first, files = str(noted["log"]), noted["files"]
-        assert isinstance(files, dict)
+        first = noted["log"]
         self._await_archived(last)
         # The one that a switch ends may be empty, and is then not archived.
         names = sorted(each.name for each in self.archive.glob("*.zst") if each.name[8:24] >= first[8:24])
@@ -175,14 +133,7 @@ class Backup:
                 f"the archived log from {first} on is gone,"
                 " or the server was restored since; make a full backup"
             )
-        added = [each for each in names if each not in files]
-        for each in added:
-            fresh = self.directory / f"{each}.part"
-            shutil.copyfile(self.archive / each, fresh)
-            fresh.chmod(0o600)
-            fresh.rename(self.directory / each)
-            files[each] = check_sum(self.directory / each)
-        self._write_note(noted)
+        added = self.files.add(noted, [self.archive / each for each in names])
         return {"changed": True, "log": first, "files": added}
 
     def _await_archived(self, log: str) -> None:
@@ -201,30 +152,16 @@ class Backup:
             RefusedError: The backup is damaged, too young or of another version.
             UnitError: The server could not be stopped or started.
         """
-        noted = self.note()
-        files = noted["files"]
-        assert isinstance(files, dict)
-        damaged = [each for each, total in files.items() if not self._is_intact(each, total)]
-        if damaged:
-            raise RefusedError(f"the backup in {self.directory} is damaged: {', '.join(damaged)}")
-        if until and until < datetime.fromisoformat(str(noted["made"])):
-            raise RefusedError(
-                f"the backup was made at {noted['made']}, after {until.isoformat()}; take an older one"
-            )
+        noted, logs = self.files.intact(until)
         version = str(noted["version"])[:-4]
         here = self.data / "PG_VERSION"
         if here.exists() and here.read_text().strip() != version:
             raise RefusedError(
                 f"the backup is of version {version}, the server is {here.read_text().strip()}"
             )
-        logs = sorted(each for each in files if each != BASE)
         if not check:
             self._replace(logs, until)
         return {"changed": True, "made": noted["made"], "files": [BASE, *logs]}
-
-    def _is_intact(self, file: str, total: str) -> bool:
-        path = self.directory / file
-        return path.is_file() and check_sum(path) == total
 
     def _replace(self, logs: list[str], until: datetime | None) -> None:
         run("systemctl", "stop", self.unit.name)
@@ -234,10 +171,10 @@ class Backup:
             if place.exists():
                 place.rename(aside)
             self._own(place)
-        pipe(["zstd", "-dcq", str(self.directory / BASE)], ["tar", "-xpf", "-", "-C", str(self.data)])
+        pipe(["zstd", "-dcq", str(self.files.path / BASE)], ["tar", "-xpf", "-", "-C", str(self.data)])
         self._own(self.data / "recovery-log")
         for each in logs:
-            self._own(Path(shutil.copy(self.directory / each, self.data / "recovery-log")))
+            self._own(Path(shutil.copy(self.files.path / each, self.data / "recovery-log")))
         if logs:
             self._plan_recovery(until)
         run("systemctl", "start", self.unit.name)
@@ -280,30 +217,13 @@ class Backup:
             time.sleep(0.5)
 
 
-def moment(text: str) -> datetime | None:
-    """Return a moment in UTC, or None for an empty text.
-
-    Raises:
-        RefusedError: The text is not a moment, or does not name its time zone.
-    """
-    if not text:
-        return None
-    try:
-        told = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        told = datetime.min
-    if told.tzinfo is None:
-        raise RefusedError(f"{text!r} is not a moment with a time zone, as 2026-01-31T12:00:00Z")
-    return told.astimezone(timezone.utc)
-
-
 def main() -> None:
     """Run the module."""
     text = {"type": "str", "required": True}
     path = {"type": "path", "required": True}
     module = AnsibleModule(
         argument_spec={
-            "action": {"type": "str", "required": True, "choices": ["full", "incremental", "restore"]},
+            "action": {"type": "str", "required": True, "choices": list(ACTIONS)},
             "service": text,
             "user": text,
             "port": {"type": "int", "required": True},

@@ -13,7 +13,8 @@ import unicodedata
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.postgresql_client import Client, RefusedError, name, quoted
+from ansible.module_utils.database import RefusedError
+from ansible.module_utils.postgresql_client import Client, name, quoted
 from ansible.module_utils.systemd_unit import Unit, UnitError, want_in_group
 
 DOCUMENTATION = r"""

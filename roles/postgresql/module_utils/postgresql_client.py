@@ -7,6 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from ansible.module_utils.database import RefusedError
+
 SEPARATOR = "\x1f"
 
 
@@ -14,10 +16,6 @@ def program(called: str) -> str:
     """Return a program of the newest version here; Debian's own command looks for it, too, and is slower."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{called}"))
     return str(found[-1]) if found else called
-
-
-class RefusedError(Exception):
-    """The server, or one of its programs, refused; the text is its own."""
 
 
 def quoted(value: str) -> str:

@@ -50,7 +50,7 @@ from dirac.resources.storage.testing import (
     presign,
     put,
 )
-from tests.services.certificates import Authority
+from tests.services.authority import Authority
 
 CODES = {InvalidInputError: 422, TooLargeError: 413, NotAllowedError: 403, NotFoundError: 404}
 
@@ -258,7 +258,7 @@ class TestS3(ObjectStoreContract):
 
     async def test_a_site_may_have_an_authority_of_its_own(self, tmp_path: Path) -> None:
         authority = Authority(tmp_path)
-        certificate, private = authority.certify()
+        certificate, private = authority.certificate()
         with s3_service(tmp_path / "log", "-c", str(certificate), "-k", str(private)) as url:
             stranger = S3Store.from_settings(settings(url))
             with pytest.raises(UnavailableError, match=r"(?i)certificate.verify.failed"):

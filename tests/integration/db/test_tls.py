@@ -60,24 +60,24 @@ async def cipher(url: str, ca_file: Path) -> str:
 
 
 async def test_the_right_authority_gives_an_encrypted_connection(url: str, authority: Authority) -> None:
-    assert "AES" in await cipher(url, authority.file) or "CHACHA" in await cipher(url, authority.file)
+    assert "AES" in await cipher(url, authority.ca) or "CHACHA" in await cipher(url, authority.ca)
 
 
 async def test_a_certificate_of_another_authority_is_refused(url: str, tmp_path: Path) -> None:
     stranger = Authority(tmp_path / "other", "Another authority")
     with pytest.raises(UnavailableError, match=r"certificate is not accepted.*database\.ca_file") as caught:
-        await cipher(url, stranger.file)
+        await cipher(url, stranger.ca)
     assert url.split(":")[2].split("@")[0] not in str(caught.value), "the password"
 
 
 async def test_a_certificate_for_another_host_is_refused(url: str, authority: Authority) -> None:
     with pytest.raises(UnavailableError, match=r"certificate is not accepted.*name localhost"):
-        await cipher(url.replace("127.0.0.1", "localhost"), authority.file)
+        await cipher(url.replace("127.0.0.1", "localhost"), authority.ca)
 
 
 async def test_in_a_unit_of_work_it_is_unavailable(url: str, tmp_path: Path) -> None:
     stranger = Authority(tmp_path / "other", "Another authority")
-    database = opened(url, stranger.file)
+    database = opened(url, stranger.ca)
     try:
         with pytest.raises(UnavailableError):
             async with database.read():
@@ -93,7 +93,7 @@ async def test_a_server_without_tls_is_refused(
     server: mariadb.MariaDB | postgresql.PostgreSQL = request.getfixturevalue(f"{engine}_server")
     plain = server.create_database()
     with pytest.raises(UnavailableError, match=r"TLS.*switch it on at the database server"):
-        await cipher(plain, authority.file)
+        await cipher(plain, authority.ca)
     server.drop_database(plain)
 
 
@@ -109,8 +109,8 @@ async def test_wrong_passwords_and_missing_databases_are_told_apart(url: str, au
     user = url.split("//")[1].split(":")[0]
     secret = url.split(":")[2].split("@")[0]
     with pytest.raises(UnavailableError, match=f"refuses the user '{user}'.*url_file"):
-        await cipher(url.replace(secret, "wrong"), authority.file)
+        await cipher(url.replace(secret, "wrong"), authority.ca)
     with pytest.raises(UnavailableError, match=r"no database 'nowhere'"):
-        await cipher(url.replace("/test_", "/nowhere?").split("?")[0], authority.file)
+        await cipher(url.replace("/test_", "/nowhere?").split("?")[0], authority.ca)
     with pytest.raises(UnavailableError, match=r"database server running"):
-        await cipher(url.replace(url.split(":")[3].split("/")[0], "1"), authority.file)
+        await cipher(url.replace(url.split(":")[3].split("/")[0], "1"), authority.ca)

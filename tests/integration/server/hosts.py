@@ -21,7 +21,7 @@ from dirac.server import control
 from dirac.server.composition import build
 from dirac.server.settings import Settings, load
 from dirac.transport.tls import client_context
-from tests.services.certificates import Authority
+from tests.services.authority import Authority
 from tests.services.server import free_ports
 
 SOURCES = Path(__file__).parents[3] / "src"
@@ -41,7 +41,7 @@ class Host:
     def __init__(self, directory: Path, worker: str = "", drain: int = 0) -> None:
         self.directory = directory
         self.authority = Authority(directory / "pki")
-        certificate, key = self.authority.certify()
+        certificate, key = self.authority.certificate(days=10, stem="host")
         self.file = directory / "dirac.toml"
         port, metrics = _run_of_ports(2), _run_of_ports(21)
         tls = f'tls_certificate = "{certificate}"\ntls_key = "{key}"\ntls_client_ca = "{self.authority.ca}"\n'

@@ -26,7 +26,7 @@ from dirac.server.settings import load
 from dirac.server.worker import InProcessRunner, Relay, Runner
 from tests.integration.server import bakery as program
 from tests.integration.server.bakery import Bakery
-from tests.services.certificates import Authority
+from tests.services.authority import Authority
 from tests.services.packages import obtain
 from tests.services.rabbitmq import PACKAGES, RabbitMQ
 

@@ -16,7 +16,7 @@ import pytest
 from dirac.server import control
 from dirac.server.composition import operator_token
 from tests.integration.server.hosts import Balancer, Host, eventually, said
-from tests.services.certificates import Authority
+from tests.services.authority import Authority
 
 RATE = 20.0  # requests per second
 CLIENTS = 5
@@ -185,7 +185,7 @@ def test_client_certificates_are_optional_and_verified(server: Host, tmp_path: P
     stranger = Authority(tmp_path, "Somebody else")
     context = server.known.__class__(server.known.protocol)
     context.load_verify_locations(server.authority.ca)
-    context.load_cert_chain(*stranger.certify())
+    context.load_cert_chain(*stranger.certificate())
     with httpx.Client(verify=context) as client, pytest.raises(httpx.TransportError):
         client.get(live)
 
@@ -204,7 +204,7 @@ def test_a_new_certificate_is_shown_without_a_restart(server: Host) -> None:
     assert before > time.time() + 9 * 86400
     shown = server.command("status")
     assert "ready: True" in shown
-    server.authority.certify(days=20)
+    server.authority.certificate(days=20, stem="host")
 
     def renewed() -> bool:
         import ssl
@@ -242,7 +242,7 @@ async def test_no_stranger_on_our_port_gets_a_token(server: Host, tmp_path: Path
     token = await operator_token(server.settings, None, seconds=600)
     assert token is not None
     assert control.accepts(server.settings, token, seconds=60)
-    certificate, _ = Authority(tmp_path, "Somebody else").certify()
+    certificate, _ = Authority(tmp_path, "Somebody else").certificate()
     http = msgspec.structs.replace(server.settings.http, tls_certificate=str(certificate))
     ours_is_another = msgspec.structs.replace(server.settings, http=http)
     assert control.ready(ours_is_another)

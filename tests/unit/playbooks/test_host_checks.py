@@ -93,16 +93,14 @@ def test_units_that_do_not_run_are_listed_with_what_they_said(monkeypatch: pytes
     failed = ["c.service loaded failed failed C"]
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
-        said = "\n".join(failed)
-        if command[1] == "show":
-            values = states[command[-1]].split()
-            names = ("LoadState", "ActiveState", "Result")
-            said = "\n".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
-        elif command[0] == "journalctl":
-            said = "Out of cheese\n"
+        said = "Out of cheese\n" if command[0] == "journalctl" else "\n".join(failed)
         return subprocess.CompletedProcess(command, 0, said, "")
 
+    def show(unit: Any, *wanted: str) -> dict[str, str]:
+        return dict(zip(wanted, states[unit.name].split(), strict=True))
+
     monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(module.Unit, "show", show)
     with pytest.raises(module.FaultError, match=r"^b\.service \(stopped\), c\.service \(failed\)$") as caught:
         module.check_units({"units": list(states)})
     assert caught.value.cause == "its journal ends: Out of cheese"

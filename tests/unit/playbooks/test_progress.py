@@ -101,12 +101,14 @@ def test_the_summary_of_a_failure_promises_nothing(support: Any) -> None:
     record.add(
         "h", {"addresses": [{"name": "web", "url": "https://x"}], "next": ["dirac login"], "warnings": ["w"]}
     )
+    record.add("h", {"jobs": [{"vo": "astro", "user": "alice", "job": 7, "host": "wn1", "seconds": 2.0}]})
 
     def text(complete: bool) -> str:
         return "\n".join(support.screen.summary(record, lambda _colour, line: line, complete=complete))
 
     assert "https://x" in text(True)
     assert "dirac login" in text(True)
+    assert "astro  alice  7  wn1" in text(True)
     assert "https://x" not in text(False)
     assert "dirac login" not in text(False)
     assert "warning: w" in text(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,26 +53,44 @@ def _ask(environment: Path, **answer: object) -> tuple[list[dict[str, object]], 
     return found
 
 
-def test_services_of_the_supervisor_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, str]], None]:
+    """Puts a program in place that has a text for each of the things it may be asked about, its last word."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+
+    def answer(name: str, texts: dict[str, str]) -> None:
+        (programs / name).write_text(
+            f"#!{sys.executable}\nimport os, sys\nprint({texts!r}[os.path.basename(sys.argv[-1])], end='')\n"
+        )
+        (programs / name).chmod(0o755)
+
+    return answer
+
+
+def test_services_of_the_supervisor_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: Callable[[str, dict[str, str]], None]
+) -> None:
     said = {
         "dirac-server-1": "run: /etc/service/dirac-server-1: (pid 17) 42s; run: log: (pid 16) 42s\n",
         "dirac-worker-1": "down: /etc/service/dirac-worker-1: 5s, normally up\n",
         "dirac-node": "",
     }
     for name in (*said, "other"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setattr(status, "_RUNIT", tmp_path)
-    monkeypatch.setattr(status, "run", lambda *command: said[Path(command[-1]).name])
+        (tmp_path / "service" / name).mkdir(parents=True)
+    monkeypatch.setattr(status, "_RUNIT", tmp_path / "service")
+    answers("sv", said)
     assert status.runit_services() == [
         {"service": "dirac-node", "state": "unknown", "for_seconds": 0},
         {"service": "dirac-server-1", "state": "run", "for_seconds": 42},
-        {"service": "dirac-worker-1", "state": "down", "for_seconds": 0},
+        {"service": "dirac-worker-1", "state": "down", "for_seconds": 5},
     ]
     monkeypatch.setattr(status, "_RUNIT", tmp_path / "nothing")
     assert status.runit_services() == []
 
 
-def test_units_are_told_with_their_age(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_units_are_told_with_their_age(answers: Callable[[str, dict[str, str]], None]) -> None:
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     said = {
         "a.service": "ActiveState=active\nSubState=running\n"
@@ -79,7 +98,7 @@ def test_units_are_told_with_their_age(monkeypatch: pytest.MonkeyPatch) -> None:
         "b.service": "ActiveState=failed\nSubState=failed\nActiveEnterTimestampMonotonic=0\n",
         "c.service": "",
     }
-    monkeypatch.setattr(status, "run", lambda *command: said[command[-1]])
+    answers("systemctl", said)
     first, second, third = status.systemd_units(list(said))
     assert (first["service"], first["state"]) == ("a.service", "running")
     assert 55 <= first["for_seconds"] <= 65 + 60
@@ -94,8 +113,13 @@ def test_host_is_told(environment: Path) -> None:
     assert status.host(environment / "nothing")["environment"] == ""
 
 
-def test_program_that_is_not_there_says_nothing() -> None:
-    assert status.run("/nowhere/sv") == ""
+def test_where_nothing_supervises_nothing_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: Callable[[str, dict[str, str]], None]
+) -> None:
+    (tmp_path / "service/dirac-node").mkdir(parents=True)
+    monkeypatch.setattr(status, "_RUNIT", tmp_path / "service")
+    found = status.runit_services() + status.systemd_units(["a.service"])
+    assert {one["state"] for one in found} == {"unknown"}
 
 
 def test_migrations_that_are_due_are_those_it_has_not(environment: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from dirac.core.errors import InvalidInputError
 from dirac.transport._httpx import client_options
 from dirac.transport.tls import client_context, not_after, server_context
-from tests.services.certificates import Authority
+from tests.services.authority import Authority
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def test_what_holds_no_authorities_is_named(tmp_path: Path) -> None:
 
 
 def test_files_of_a_listener_have_to_fit_together(authority: Authority, tmp_path: Path) -> None:
-    certificate, key = authority.certify()
+    certificate, key = authority.certificate()
     server_context(certificate, key, authority.ca, demand=True)
-    _, other = authority.certify("other")
+    _, other = authority.certificate(stem="other")
     with pytest.raises(InvalidInputError, match="is not the key of the certificate"):
         server_context(certificate, other, None, demand=False)
     key.chmod(0o644)
@@ -71,7 +71,7 @@ def test_files_of_a_listener_have_to_fit_together(authority: Authority, tmp_path
 
 
 def test_an_encrypted_key_is_refused_and_nobody_asked(authority: Authority) -> None:
-    certificate, key = authority.certify()
+    certificate, key = authority.certificate()
     command = ["openssl", "pkey", "-in", str(key), "-aes128", "-passout", "pass:x", "-out", f"{key}.enc"]
     subprocess.run(command, check=True, capture_output=True)
     Path(f"{key}.enc").chmod(0o600)
@@ -80,7 +80,7 @@ def test_an_encrypted_key_is_refused_and_nobody_asked(authority: Authority) -> N
 
 
 def test_the_end_of_a_certificate_is_known(authority: Authority) -> None:
-    certificate, key = authority.certify(days=3)
+    certificate, key = authority.certificate(days=3)
     assert not_after(certificate).timestamp() == pytest.approx(time.time() + 3 * 86400, abs=60)
     with pytest.raises(InvalidInputError, match="holds no certificate"):
         not_after(key)

@@ -176,7 +176,7 @@ class TestCertificate:
     def authority(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
         """One that this machine believes."""
         authority = Authority(tmp_path / "authority")
-        monkeypatch.setenv("DIRAC_CA_FILE", str(authority.file))
+        monkeypatch.setenv("DIRAC_CA_FILE", str(authority.ca))
         return authority
 
     def show_certificate(
@@ -224,7 +224,7 @@ class TestCertificate:
     def test_an_authority_can_be_given(self, tmp_path: Path) -> None:
         authority = Authority(tmp_path / "own", "Own")
         files = authority.certificate("node.example.org")
-        assert certificates.refused(*files, "node.example.org", authority.file) is None
+        assert certificates.refused(*files, "node.example.org", authority.ca) is None
         assert certificates.refused(*files, "node.example.org") is not None
 
 
