@@ -101,8 +101,10 @@ class Story:
         words += ["-e", "pilot_node_slots=8", "-e", "pilot_node_processors=8"]
         began, plays, said = time.monotonic(), [], []
         log = self.directory / f"{verb}-{int(time.time())}.log"
+        # Each checkout has roles and plugins of its own; Molecule would have all of them use this one's.
+        own = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
         process = subprocess.Popen(
-            words, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            words, cwd=tree, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         assert process.stdout is not None
         with log.open("w") as out:

@@ -16,31 +16,17 @@ import pytest
 from sqlalchemy import text
 
 from dirac.db.engine import Database
-from dirac.db.schema import migrate
 from dirac.db.tables import schema_lines
-from dirac.server.schema import LOCATIONS, all_tables
+from dirac.server.schema import all_tables
 from dirac.testing.time import FakeClock
-from tests.services.fixtures import DATABASES
-
-
-async def _migrate(url: str) -> None:
-    database = Database(url)
-    await migrate(database, LOCATIONS)
-    await database.close()
-
-
-@pytest.fixture(scope="session")
-def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("template") / "template.db"
-    asyncio.run(_migrate(f"sqlite+aiosqlite:///{file}"))
-    return file
+from tests.services.fixtures import DATABASES, migrated
 
 
 @pytest.fixture(scope="session")
 def _mariadb_migrated(request: pytest.FixtureRequest) -> str:
     server = request.getfixturevalue("mariadb_server")
     url: str = server.create_database()
-    asyncio.run(_migrate(url))
+    asyncio.run(migrated(url))
     user: str = server.create_user(url)
     return user
 
@@ -50,7 +36,7 @@ def _postgresql_migrated(request: pytest.FixtureRequest) -> str:
     server = request.getfixturevalue("postgresql_server")
     url: str = server.create_database()
     user: str = server.create_user(url)
-    asyncio.run(_migrate(url))
+    asyncio.run(migrated(url))
     return user
 
 
@@ -58,7 +44,7 @@ def _postgresql_migrated(request: pytest.FixtureRequest) -> str:
 def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a migrated database without rows, on each engine in turn."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("_sqlite_template"), tmp_path / "test.db")
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "test.db")
         yield f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
         return
     url: str = request.getfixturevalue(f"_{request.param}_migrated")

@@ -5,10 +5,15 @@ Each starts when the first test asks for it and ends with the session.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from dirac.db.engine import Database
+from dirac.db.schema import migrate
+from dirac.server.schema import LOCATIONS
 
 from . import mariadb, postgresql, rabbitmq
 from .packages import obtain
@@ -47,3 +52,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     url = server.create_database()
     yield url
     server.drop_database(url)
+
+
+async def migrated(url: str) -> None:
+    """Bring a new database to the present schema."""
+    database = Database(url)
+    await migrate(database, LOCATIONS)
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database, to be copied: migrating takes longer than most tests."""
+    file = tmp_path_factory.mktemp("template") / "template.db"
+    asyncio.run(migrated(f"sqlite+aiosqlite:///{file}"))
+    return file

@@ -135,7 +135,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 def judge(standing: Standing, reports: Iterable[Report], *, now: datetime, force: bool = False) -> Judgement:
     """Apply reports to a job, in the order of their times.
 
-    A time in the future counts as now: one wrong clock must not make all later reports late.
+    A time in the future counts as now: one wrong clock must not make all later reports late. What is said
+    again, with the same time, changes nothing and is not written again.
 
     Args:
         standing: Where the job is.
@@ -150,6 +151,8 @@ def judge(standing: Standing, reports: Iterable[Report], *, now: datetime, force
         time, update = min(report.time, now), report.update
         if standing.newest is not None and time < standing.newest:
             lines.append(_late(standing, time, update))
+        elif time == standing.newest and _moved(standing, time, update) == standing:
+            counted = True  # said again, because its answer was lost
         elif reason := _refusal(standing.status, update.Status, force=force):
             refusals.append(reason)
             lines.append(_line(standing, time, update.Source + REFUSED_MARK, f"refused: {reason}"))

@@ -166,6 +166,7 @@ class RunStore:
         now = self._tx.now
         over = {
             change.job.job_id: {"ended": now, "outcome": change.outcome, "lease_until": None}
+            | {"last_report": change.reported or change.job.last_report}
             for change in changes
             if change.outcome is not None
         }
