@@ -32,7 +32,7 @@ async def _migrate(url: str) -> None:
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("template") / "template.db"
-    asyncio.run(_migrate(f"sqlite+aiosqlite:///{file}"))
+    asyncio.run(_migrate(f"sqlite:///{file}"))
     return file
 
 
@@ -59,7 +59,7 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     """URL of a migrated database without rows, on each engine in turn."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("_sqlite_template"), tmp_path / "test.db")
-        yield f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+        yield f"sqlite:///{tmp_path / 'test.db'}"
         return
     url: str = request.getfixturevalue(f"_{request.param}_migrated")
     yield url

@@ -41,7 +41,7 @@ def rabbitmq_server() -> Iterator[rabbitmq.RabbitMQ]:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """SQLAlchemy's URL of a fresh empty database, on each engine in turn."""
     if request.param == "sqlite":
-        yield f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+        yield f"sqlite:///{tmp_path / 'test.db'}"
         return
     server: mariadb.MariaDB | postgresql.PostgreSQL = request.getfixturevalue(f"{request.param}_server")
     url = server.create_database()

@@ -15,19 +15,18 @@ from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import StaticPool
 
 from dirac.core.entropy import Entropy, SystemEntropy
 from dirac.core.errors import InvalidInputError, UnavailableError
 from dirac.core.time import Clock, SystemClock
-from dirac.db import connecting
+from dirac.db import connecting, sqlite
 from dirac.db.transaction import Transaction
 
 U = TypeVar("U")
 Dialect = Literal["sqlite", "mariadb", "postgresql"]
 
 _DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
+    "sqlite": sqlite.DRIVER,
     "mariadb": "mariadb+asyncmy",
     "mysql": "mariadb+asyncmy",
     "postgresql": "postgresql+asyncpg",
@@ -36,7 +35,6 @@ _DRIVERS = {
 # Bad expression, value out of range, wrong date, wrong text, text too long, wrong function argument.
 _MARIADB_VALUES = (1139, 1264, 1292, 1366, 1406, 1411, 1690)
 _WRITES = "dirac_writes"
-_BUSY_MILLISECONDS = 30_000
 
 
 def parse_url(url: str) -> URL:
@@ -226,9 +224,7 @@ def _make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncE
         "json_deserializer": orjson.loads,
     }
     if url.get_backend_name() == "sqlite":
-        if url.database in (None, "", ":memory:"):
-            options["poolclass"] = StaticPool
-        else:
+        if url.database not in (None, "", ":memory:"):
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
             options["pool_size"] = pool_size
         engine = create_async_engine(url, **options)
@@ -253,13 +249,11 @@ def _regexp(pattern: str, value: object) -> bool:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     """Make a new SQLite connection behave as the other engines do, and survive a loss of power."""
-    connection.isolation_level = None  # transactions are begun by _begin_sqlite
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA case_sensitive_like = ON")
-    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
     cursor.close()
     connection.create_function("regexp", 2, _regexp, deterministic=True)
 
