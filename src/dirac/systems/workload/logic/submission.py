@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -19,6 +20,9 @@ from dirac.systems.workload.ports.work import Assignment, Owner, Rules, WorkUnit
 from dirac.systems.workload.sandbox_names import SandboxName
 
 STATUS_EVENT = "workload.job.status"
+
+PILOTS_EVERY = timedelta(seconds=1)
+"""Pilots are planned this often at most for a VO, however fast jobs come."""
 
 _KEY_LENGTH = 128
 _TRIES = 5
@@ -38,6 +42,7 @@ class Submission:
         self._units = units
         self._rules = rules
         self._objects = objects
+        self._plan_from: dict[str, datetime] = {}
 
     async def submit(
         self, identity: Identity, jdls: Sequence[str], key: str | None = None
@@ -95,10 +100,20 @@ class Submission:
                 ]
             )
             answer = _record(unit, identity, ids, prepared)
+            if any(job.status == WAITING[0] for job in prepared.jobs):
+                self._ask_for_pilots(unit, identity.vo)
             if key is not None:
                 text = msgspec.json.encode(answer).decode()
                 await unit.remember(_scope(identity), key, digest, text)
             return answer
+
+    def _ask_for_pilots(self, unit: WorkUnit, vo: str) -> None:
+        """Have pilots planned: at once, or when the last time is a moment ago."""
+        begin = self._plan_from.get(vo, unit.now)
+        if begin <= unit.now:
+            self._plan_from[vo] = unit.now + PILOTS_EVERY
+        delay = max(0.0, (begin - unit.now).total_seconds())
+        unit.enqueue("workload.start_pilots", {"vo": vo}, key=f"start_pilots:{vo}", delay=delay)
 
     async def _seen(self, identity: Identity, pfns: Sequence[str]) -> set[str]:
         """Return those archives that the object store has, if we did not know yet."""
@@ -162,8 +177,6 @@ def _record(unit: WorkUnit, identity: Identity, ids: Sequence[int], prepared: Pr
         answer.append(
             InsertedJob(JobID=job_id, Status=job.status, MinorStatus=job.minor_status, TimeStamp=unit.now)
         )
-    if any(job.status == WAITING[0] for job in prepared.jobs):
-        unit.enqueue("workload.start_pilots", {"vo": identity.vo}, key=f"start_pilots:{identity.vo}")
     return answer
 
 
