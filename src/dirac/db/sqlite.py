@@ -1,10 +1,10 @@
 """SQLite under the event loop: what is short runs where it is asked for, what may take long in a thread.
 
-Handing a call to another thread and waiting for it costs several times more than most statements take. So a
-query runs at once, with a watch on it: one that is not done within a moment is interrupted, and begins again
-in a thread. A few rows are inserted at once, too. All else that writes, and every commit that has something to
-make durable, is one call in a thread. Nothing here ever waits for a lock of another process: what finds the
-database locked is repeated in a thread, with patience.
+Handing a call to another thread and waiting for it costs several times more than most statements take. So
+a query runs at once, with a watch on it: one that is not done within a moment is interrupted, and begins
+again in a thread. A few rows are inserted at once, too. All else that writes, and every commit that has
+something to make durable, is one call in a thread. Nothing here ever waits for a lock of another process:
+what finds the database locked is repeated in a thread, with patience.
 
 See decision 0021.
 """
@@ -44,10 +44,14 @@ class Connection:
 
     Args:
         raw: Python's own; transactions are begun and ended by statements only.
+
+    Attributes:
+        give_up: When a statement is interrupted for good, by `time.monotonic`.
     """
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self.driver_connection = self._raw = raw
+        self.give_up = float("inf")
         self._deadline = float("inf")
         self._changes = 0
         raw.set_progress_handler(self._is_late, _STEPS)
@@ -81,11 +85,13 @@ class Connection:
         """Do something here; in a thread if it has to wait for others, or is `watched` and takes long."""
         await_only(_nothing())  # SQLAlchemy takes a driver that never waits for a wrong one
         if watched:
-            self._deadline = time.perf_counter() + _MOMENT
+            self._deadline = time.monotonic() + _MOMENT
         try:
             return work()
         except sqlite3.OperationalError as error:
             if not _is(error, sqlite3.SQLITE_INTERRUPT) and not _is(error, sqlite3.SQLITE_BUSY):
+                raise
+            if time.monotonic() > self.give_up:
                 raise
         finally:
             self._deadline = float("inf")
@@ -124,7 +130,8 @@ class Connection:
             self._raw.execute("PRAGMA busy_timeout = 0")
 
     def _is_late(self) -> bool:
-        return time.perf_counter() > self._deadline
+        now = time.monotonic()
+        return now > self._deadline or now > self.give_up
 
 
 class Cursor:

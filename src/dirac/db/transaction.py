@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     CursorResult,
     Executable,
     Table,
@@ -22,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.util import greenlet_spawn
 
 from dirac.core.entropy import Entropy, uuid7
 from dirac.core.errors import ConflictError, InvalidInputError
@@ -33,6 +34,10 @@ from dirac.db.tables import events, idempotency, tasks
 _EVENT_COLUMNS = (
     *("recorded", "time", "data", "kind", "vo"),
     *("subject_kind", "subject_id", "attempt", "actor"),
+)
+_LAST_NUMBER = text("SELECT seq FROM sqlite_sequence WHERE name = :table")
+_NEXT_NUMBERS = text(
+    "SELECT nextval(pg_get_serial_sequence(:table, :key)) FROM generate_series(1, CAST(:count AS integer))"
 )
 _INSERT_TASKS = insert(tasks)
 _BULK = 1000  # rows of one statement
@@ -45,7 +50,7 @@ class Transaction:
     Events, tasks and completions are collected and written in bulk just before the commit.
     """
 
-    def __init__(self, connection: AsyncConnection, dialect: str, now: datetime, entropy: Entropy) -> None:
+    def __init__(self, connection: Connection, dialect: str, now: datetime, entropy: Entropy) -> None:
         self._connection = connection
         self.dialect = dialect
         self._now = now
@@ -73,7 +78,7 @@ class Transaction:
         self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
     ) -> CursorResult[Any]:
         """Run one statement; a list of parameters makes it a bulk one."""
-        return cast("CursorResult[Any]", await self._connection.execute(statement, parameters))
+        return await greenlet_spawn(self._connection.execute, statement, parameters)
 
     async def ping(self) -> None:
         """Ask the database for a sign of life."""
@@ -183,6 +188,36 @@ class Transaction:
         if not await self.insert_missing(idempotency, [row]):
             raise ConflictError("the same request is being carried out", hint="Ask again", retry_after=1.0)
 
+    async def insert_numbered(
+        self, table: Table, columns: tuple[str, ...], common: Mapping[str, Any], rows: Sequence[Sequence[Any]]
+    ) -> list[int]:
+        """Insert rows that the engine numbers, as `insert_all`; return their ascending numbers, in order."""
+        numbers = await self._reserve(table, len(rows))
+        key = next(iter(table.primary_key)).name
+        if numbers is not None:
+            numbered = [(*row, number) for row, number in zip(rows, numbers, strict=True)]
+            await self.insert_all(table, (*columns, key), common, numbered)
+            return numbers
+        if self.dialect == "sqlite":
+            bulk = bulk_insert(table, columns, self._connection.dialect)
+            (row,) = bulk.rows(common, rows)
+            inserted = await greenlet_spawn(self._connection.exec_driver_sql, bulk.sql, row)
+            return [inserted.lastrowid]
+        varying = columns[len(common) :]
+        named = [dict(common) | dict(zip(varying, row, strict=True)) for row in rows]
+        return list((await self.execute(_insert_returning(table), named)).scalars())
+
+    async def _reserve(self, table: Table, count: int) -> list[int] | None:
+        """Return numbers for new rows; None where only their insertion gives them, or does so for less."""
+        if self.dialect == "mariadb" or count < 2:
+            return None
+        if self.dialect == "sqlite":  # nobody else can write before our commit
+            last = (await self.execute(_LAST_NUMBER, {"table": table.name})).scalar() or 0
+            return list(range(last + 1, last + 1 + count))
+        key = next(iter(table.primary_key)).name
+        found = await self.execute(_NEXT_NUMBERS, {"table": table.name, "key": key, "count": count})
+        return sorted(found.scalars())
+
     async def insert_all(
         self, table: Table, columns: tuple[str, ...], common: Mapping[str, Any], rows: Iterable[Sequence[Any]]
     ) -> None:
@@ -197,7 +232,7 @@ class Transaction:
         bulk = bulk_insert(table, columns, self._connection.dialect)
         made = bulk.rows(common, rows)
         if made:
-            await self._connection.exec_driver_sql(bulk.sql, made)
+            await greenlet_spawn(self._connection.exec_driver_sql, bulk.sql, made)
 
     async def write_events(self) -> None:
         """Write the events that were recorded so far: who makes very many does not want to keep them."""
@@ -261,6 +296,11 @@ def _event_values(event: Event) -> tuple[Any, ...]:
         event.attempt,
         event.actor,
     )
+
+
+@cache
+def _insert_returning(table: Table) -> Any:
+    return insert(table).returning(*table.primary_key, sort_by_parameter_order=True)
 
 
 @cache

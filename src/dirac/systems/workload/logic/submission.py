@@ -14,7 +14,8 @@ from dirac.core.unit import Event, Units
 from dirac.resources.storage.base import ObjectStore
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import may_use
-from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared, digest_of, prepare
+from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared, digest_of
+from dirac.systems.workload.logic.series import prepare_series
 from dirac.systems.workload.models import InsertedJob
 from dirac.systems.workload.ports.work import Assignment, Owner, Rules, WorkUnit
 from dirac.systems.workload.sandbox_names import SandboxName
@@ -26,6 +27,7 @@ PILOTS_EVERY = timedelta(seconds=1)
 
 _KEY_LENGTH = 128
 _TRIES = 5
+_MOST_CLASSES = 10_000
 _LIGHT = 4096  # characters
 
 
@@ -42,6 +44,7 @@ class Submission:
         self._units = units
         self._rules = rules
         self._objects = objects
+        self._classes: dict[str, int] = {}
         self._plan_from: dict[str, datetime] = {}
 
     async def submit(
@@ -82,15 +85,15 @@ class Submission:
     ) -> list[InsertedJob]:
         rules = await self._rules.workload()
         prepared = (
-            prepare(jdls, owner, rules)
+            prepare_series(jdls, owner, rules)
             if _is_light(jdls)
-            else await asyncio.to_thread(prepare, jdls, owner, rules)
+            else await asyncio.to_thread(prepare_series, jdls, owner, rules)
         )
         pfns = sorted({pfn for names in prepared.sandboxes for pfn in names})
         seen = await self._seen(identity, pfns)
         async with self._units.write() as unit:
             archives = await _archives(unit, identity, pfns, seen)
-            classes = await unit.jobs.ensure_classes(owner, prepared.classes)
+            classes = await self._classes_of(unit, owner, prepared)
             ids = await unit.jobs.insert(owner, prepared.jobs, classes)
             await unit.sandboxes.assign(
                 [
@@ -105,7 +108,18 @@ class Submission:
             if key is not None:
                 text = msgspec.json.encode(answer).decode()
                 await unit.remember(_scope(identity), key, digest, text)
-            return answer
+        self._classes |= classes  # they are committed, and never change
+        return answer
+
+    async def _classes_of(self, unit: WorkUnit, owner: Owner, prepared: Prepared) -> dict[str, int]:
+        """Return the identifiers of the jobs' classes; most are known from earlier submissions."""
+        if len(self._classes) > _MOST_CLASSES:
+            self._classes.clear()
+        known = {
+            one.digest: self._classes[one.digest] for one in prepared.classes if one.digest in self._classes
+        }
+        new = [one for one in prepared.classes if one.digest not in known]
+        return known | await unit.jobs.ensure_classes(owner, new) if new else known
 
     def _ask_for_pilots(self, unit: WorkUnit, vo: str) -> None:
         """Have pilots planned: at once, or when the last time is a moment ago."""
