@@ -34,11 +34,6 @@ ENGINES = ("sqlite", "postgresql", "mariadb")
 INTERPRETER = [sys.executable]
 _TICK = os.sysconf("SC_CLK_TCK")
 
-LIMITS = """\
-workload:
-  max_jobs_per_submission: 100000
-"""
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -152,7 +147,7 @@ def served(engine: str) -> Iterator[Served]:
         try:
             eventually(lambda: _answers(settings.http.url), "the server answers")
             running = Served(process.pid, settings.http.url, mint_all(settings))
-            tree = {"text": TREE + LIMITS}
+            tree = {"text": TREE}
             running.client.post(
                 "/api/config/apply", json=tree, headers=running.headers("operator")
             ).raise_for_status()

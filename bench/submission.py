@@ -9,7 +9,6 @@ import argparse
 import itertools
 
 import msgspec
-
 from bench.served import ENGINES, Served, peak_of, served
 
 JDL = (

@@ -1,8 +1,8 @@
 """The short way to a route: what most requests are needs neither a search for their route nor its framework.
 
-A route whose path is fixed, and that wants nothing but what `dirac.transport.routing` declares, is called at
-once, with the same guards in the same order. A request with a query, or with a header that the route declares,
-goes the usual way, and so does every other route.
+A route whose path is fixed, and that wants nothing but what `dirac.transport.routing` declares, is called
+at once, with the same guards in the same order. A request with a query, or with a header that the route
+declares, goes the usual way, and so does every other route.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Series of jobs that differ in a name or in arguments only: one of them is read, the others are filled in.
 
-Reading and checking a description costs far more than storing it, and the descriptions of one submission are
-nearly always the same but for such texts. Which of its quoted texts are free is seen from outside the quotation
-marks; a description with anything that makes this doubtful is read like any other.
+Reading and checking a description costs far more than storing it, and the descriptions of one submission
+are nearly always the same but for such texts. Which of its quoted texts are free is seen from outside the
+quotation marks; a description with anything that makes this doubtful is read like any other.
 """
 
 from __future__ import annotations

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, select, true
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, true
 
 from dirac.core.search import Condition, Page, SearchParams, SummaryParams
 from dirac.db.search import Searchable, values_of
 from dirac.db.transaction import Transaction
+from dirac.systems.workload.models import JobStatus
 from dirac.systems.workload.policy import Visibility
 from dirac.systems.workload.ports.work import JobHead, NewClass, NewJob, Owner, StoredPeek
 from dirac.systems.workload.store.tables import attempts, classes, descriptions, jobs, parameters
@@ -18,6 +19,9 @@ from dirac.systems.workload.store.tables import attempts, classes, descriptions,
 _BATCH = 5000
 _c = jobs.c
 _NO_APPLICATION_STATUS = "Unknown"
+_NOT_BEGUN = tuple(
+    status.value for status in (JobStatus.RECEIVED, JobStatus.CHECKING, JobStatus.STAGING, JobStatus.WAITING)
+)
 _VARYING = (
     *("class_id", "status", "minor_status", "site"),
     *("job_name", "job_group", "job_type", "user_priority"),
@@ -111,6 +115,7 @@ class JobStore:
         """Insert jobs with their descriptions; return their identifiers in the same order."""
         if not new:
             return []
+        await self._tx.write_events()  # of those before, when there are very many
         now = self._tx.now
         common = {
             "vo": owner.vo,
@@ -142,6 +147,13 @@ class JobStore:
         texts = [(job_id, job.jdl.replace("%j", str(job_id))) for job_id, job in zip(ids, new, strict=True)]
         await self._tx.insert_all(descriptions, ("job_id", "jdl"), {}, texts)
         return ids
+
+    async def count_waiting(self, vo: str, sub: str | None, most: int) -> int:
+        """Count the jobs of a VO, or of one of its users, that have not begun; no further than to `most`."""
+        some = select(_c.job_id).where(_c.vo == vo, _c.status.in_(_NOT_BEGUN)).limit(most)
+        if sub is not None:
+            some = some.where(_c.owner_sub == sub)
+        return int((await self._tx.execute(select(func.count()).select_from(some.subquery()))).scalar_one())
 
     async def search(self, visible: Visibility, params: SearchParams, *, page: int, per_page: int) -> Page:
         """Return one page of the visible jobs that fit."""
