@@ -16,6 +16,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Pool
@@ -78,7 +79,9 @@ class Connection:
         self._changes = self._raw.total_changes
 
     def close(self) -> None:
-        """Close it."""
+        """Close it; what was not committed is taken back at once, whoever still holds a statement of it."""
+        with suppress(sqlite3.Error):
+            self._raw.rollback()
         self._raw.close()
 
     def at_once(self, work: Callable[[], T], *, watched: bool) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -22,6 +23,10 @@ from dirac.systems.workload.sandbox_names import SandboxName
 
 STATUS_EVENT = "workload.job.status"
 
+_HISTORY: tuple[dict[str, Any], ...] = tuple(
+    {"Status": status, "MinorStatus": minor, "ApplicationStatus": "Unknown", "Source": source}
+    for (status, minor), source in ((ACCEPTED, "JobManager"), (WAITING, "JobScheduling"))
+)
 PILOTS_EVERY = timedelta(seconds=1)
 """Pilots are planned this often at most for a VO, however fast jobs come."""
 
@@ -189,31 +194,22 @@ async def _archives(
 
 def _record(unit: WorkUnit, identity: Identity, ids: Sequence[int], prepared: Prepared) -> list[InsertedJob]:
     """Write the events of new jobs, ask for pilots, and return what the caller is told."""
-    answer = []
+    answer, now, actor = [], unit.now, identity.subject
     for job_id, job in zip(ids, prepared.jobs, strict=True):
-        waits = job.status == WAITING[0]
-        for (status, minor_status), source in (
-            [(ACCEPTED, "JobManager"), (WAITING, "JobScheduling")] if waits else [(ACCEPTED, "JobManager")]
-        ):
-            facts = {
-                "Status": status,
-                "MinorStatus": minor_status,
-                "ApplicationStatus": "Unknown",
-                "Source": source,
-            }
+        for facts in _HISTORY if job.status == WAITING[0] else _HISTORY[:1]:
             unit.record(
                 Event(
                     kind=STATUS_EVENT,
                     vo=identity.vo,
                     subject_kind="job",
                     subject_id=str(job_id),
-                    time=unit.now,
-                    actor=identity.subject,
+                    time=now,
+                    actor=actor,
                     data=facts,
                 )
             )
         answer.append(
-            InsertedJob(JobID=job_id, Status=job.status, MinorStatus=job.minor_status, TimeStamp=unit.now)
+            InsertedJob(JobID=job_id, Status=job.status, MinorStatus=job.minor_status, TimeStamp=now)
         )
     return answer
 
