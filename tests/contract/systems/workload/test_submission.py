@@ -277,14 +277,17 @@ async def test_a_fault_in_a_late_piece_has_its_place_and_stores_nothing(room: Ro
 async def test_more_large_submissions_than_there_is_room_for_are_asked_to_come_back(room: Room) -> None:
     come = asyncio.Event()
 
+    inside: asyncio.Queue[None] = asyncio.Queue()
+
     async def slowly() -> AsyncIterator[list[str]]:
         yield [ECHO]
         yield [ECHO]
+        inside.put_nowait(None)
         await come.wait()
 
     coming = [asyncio.create_task(room.submission.submit(ALICE, slowly())) for _ in range(4)]
-    while any(not task.done() for task in coming) and room.submission._room._inside < 4:
-        await asyncio.sleep(0)
+    for _ in coming:
+        await inside.get()
     with pytest.raises(TooManyRequestsError) as caught:
         await room.submission.submit(ALICE, slowly())
     assert caught.value.retry_after
