@@ -1,7 +1,8 @@
 """A server in a process of its own, for benchmarks: started, given a configuration, asked, and watched.
 
-What is measured is the CPU time of the server's process, user and system of all its threads: it says what an
-operation costs, whatever else the machine does meanwhile. What a clock says is printed beside it.
+What is measured is the CPU time of the server's process, user and system of all its threads, without what it
+uses when nobody asks: it says what an operation costs, though a machine that is busy with other things makes
+that more, too. What a clock says is printed beside it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from tests.services import mariadb, postgresql
 from tests.services.packages import obtain
 
 ENGINES = ("sqlite", "postgresql", "mariadb")
+_PAUSE = 3.0  # seconds
 INTERPRETER = [sys.executable]
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -78,6 +80,14 @@ class Served:
         self.url = url
         self.tokens = tokens
         self.client = httpx.Client(base_url=url, timeout=600)
+        self._idle = 0.0
+
+    def rest(self) -> None:
+        """Find out what the server uses while nobody asks it anything; it is not counted from then on."""
+        time.sleep(_PAUSE)
+        begun = cpu_of(self.pid)
+        time.sleep(_PAUSE)
+        self._idle = (cpu_of(self.pid) - begun) / _PAUSE
 
     def headers(self, who: str = "user") -> dict[str, str]:
         """Return the headers of somebody's requests."""
@@ -90,7 +100,8 @@ class Served:
         cpu, wall = cpu_of(self.pid), time.perf_counter()
         for _ in range(times):
             operation()
-        return Cost(cpu_of(self.pid) - cpu, time.perf_counter() - wall).per(times)
+        taken = time.perf_counter() - wall
+        return Cost(cpu_of(self.pid) - cpu - taken * self._idle, taken).per(times)
 
     def post(self, path: str, content: bytes, who: str = "user", status: int = 200) -> httpx.Response:
         """Send JSON and demand an answer."""
@@ -151,6 +162,7 @@ def served(engine: str) -> Iterator[Served]:
             running.client.post(
                 "/api/config/apply", json=tree, headers=running.headers("operator")
             ).raise_for_status()
+            running.rest()
             yield running
             running.client.close()
         finally:

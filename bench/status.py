@@ -10,7 +10,6 @@ import itertools
 from datetime import UTC, datetime
 
 import msgspec
-
 from bench.served import ENGINES, Served, served
 from bench.submission import HEAD, JDL, row
 
