@@ -46,7 +46,7 @@ def rabbitmq_server() -> Iterator[rabbitmq.RabbitMQ]:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """SQLAlchemy's URL of a fresh empty database, on each engine in turn."""
     if request.param == "sqlite":
-        yield f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+        yield f"sqlite:///{tmp_path / 'test.db'}"
         return
     server: mariadb.MariaDB | postgresql.PostgreSQL = request.getfixturevalue(f"{request.param}_server")
     url = server.create_database()
@@ -65,5 +65,5 @@ async def migrated(url: str) -> None:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite database, to be copied: migrating takes longer than most tests."""
     file = tmp_path_factory.mktemp("template") / "template.db"
-    asyncio.run(migrated(f"sqlite+aiosqlite:///{file}"))
+    asyncio.run(migrated(f"sqlite:///{file}"))
     return file

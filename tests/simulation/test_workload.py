@@ -152,7 +152,7 @@ def _faults_of(row: Any, log: list[str]) -> list[str]:
 async def test_every_job_ends_once(seed: int, tmp_path: Path, sqlite_template: Path) -> None:
     shutil.copy(sqlite_template, tmp_path / "test.db")
     clock = FakeClock()
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}", clock=clock)
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}", clock=clock)
     try:
         story = Story(seed, Hall(database, tmp_path / "objects", clock), clock)
         await story.play()

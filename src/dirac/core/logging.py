@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 # Libraries that log every call; what matters of it is in our own lines.
-_CHATTY = ("httpx", "httpcore", "alembic", "aiosqlite", "asyncio")
+_CHATTY = ("httpx", "httpcore", "alembic", "asyncio")
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

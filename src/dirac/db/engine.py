@@ -15,19 +15,19 @@ from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.util import greenlet_spawn
 
 from dirac.core.entropy import Entropy, SystemEntropy
 from dirac.core.errors import InvalidInputError, UnavailableError
 from dirac.core.time import Clock, SystemClock
-from dirac.db import connecting
+from dirac.db import connecting, sqlite
 from dirac.db.transaction import Transaction
 
 U = TypeVar("U")
 Dialect = Literal["sqlite", "mariadb", "postgresql"]
 
 _DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
+    "sqlite": sqlite.DRIVER,
     "mariadb": "mariadb+asyncmy",
     "mysql": "mariadb+asyncmy",
     "postgresql": "postgresql+asyncpg",
@@ -36,7 +36,6 @@ _DRIVERS = {
 # Bad expression, value out of range, wrong date, wrong text, text too long, wrong function argument.
 _MARIADB_VALUES = (1139, 1264, 1292, 1366, 1406, 1411, 1690)
 _WRITES = "dirac_writes"
-_BUSY_MILLISECONDS = 30_000
 
 
 def parse_url(url: str) -> URL:
@@ -89,6 +88,8 @@ class Database:
         self.clock = clock or SystemClock()
         self.entropy = entropy or SystemEntropy()
         self.engine = _make_engine(parsed, pool_size, tls)
+        self._writing = self.engine.sync_engine.execution_options(**{_WRITES: True})
+        self._reading = self.engine.sync_engine.execution_options(**{_WRITES: False})
         self.committed: list[Callable[[Transaction], None]] = []
         # SQLite has one writer at a time: waiting here is fair and idle, waiting there is neither.
         self._writer: AbstractAsyncContextManager[Any] = (
@@ -113,19 +114,43 @@ class Database:
     async def _transaction(self, *, writes: bool) -> AsyncIterator[Transaction]:
         committing = False
         try:
-            async with self._connection() as connection:
-                await connection.execution_options(**{_WRITES: writes})
-                async with connection.begin():
-                    transaction = Transaction(connection, self.dialect, self.clock.now(), self.entropy)
-                    yield transaction
-                    await transaction.flush()
-                    committing = writes
+            connection = await self._begin(writes=writes)
+            try:
+                transaction = Transaction(connection, self.dialect, self.clock.now(), self.entropy)
+                yield transaction
+                await transaction.flush()
+                committing = writes
+                await greenlet_spawn(_end, connection)
+            except BaseException:
+                # Whoever is cancelled may be so again: the connection goes back in a task of its own.
+                await asyncio.shield(asyncio.create_task(greenlet_spawn(_abandon, connection)))
+                raise
         except DBAPIError as error:
             if _is_value(error):
                 raise _unacceptable(error) from error
             if _passes(error):
                 raise _unavailable(type(error.orig).__name__, committing=committing) from error
             raise
+
+    async def _begin(self, *, writes: bool) -> Connection:
+        try:
+            return await greenlet_spawn(self._open, writes)
+        except DBAPIError:
+            raise
+        except Exception as error:  # asyncpg's own, and all connections in use
+            if isinstance(error, PoolTimeoutError) or connecting.passes(error):
+                raise _unavailable(type(error).__name__, committing=False) from error
+            raise
+
+    def _open(self, writes: bool) -> Connection:
+        """Begin a transaction; as all that is not asynchronous here, in a greenlet."""
+        connection = (self._writing if writes else self._reading).connect()
+        try:
+            connection.begin()
+        except BaseException:
+            _abandon(connection)
+            raise
+        return connection
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
@@ -140,19 +165,6 @@ class Database:
             except Exception as error:
                 if isinstance(error, (DBAPIError, PoolTimeoutError)) or connecting.passes(error):
                     raise connecting.unreachable(error, self.url) from error
-                raise
-            yield connection
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        async with AsyncExitStack() as stack:
-            try:
-                connection = await stack.enter_async_context(self.engine.connect())
-            except DBAPIError:
-                raise
-            except Exception as error:  # asyncpg's own, and all connections in use
-                if isinstance(error, PoolTimeoutError) or connecting.passes(error):
-                    raise _unavailable(type(error).__name__, committing=False) from error
                 raise
             yield connection
 
@@ -184,6 +196,19 @@ class DatabaseUnits(Generic[U]):
         """Begin a unit that only looks."""
         async with self._database.read() as transaction:
             yield self._dress(transaction)
+
+
+def _end(connection: Connection) -> None:
+    connection.commit()
+    connection.close()
+
+
+def _abandon(connection: Connection) -> None:
+    """Take back what was done, and give the connection back; whatever is wrong with it by now."""
+    try:
+        connection.rollback()
+    finally:
+        connection.close()
 
 
 def _unavailable(what: str, *, committing: bool) -> UnavailableError:
@@ -226,9 +251,7 @@ def _make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncE
         "json_deserializer": orjson.loads,
     }
     if url.get_backend_name() == "sqlite":
-        if url.database in (None, "", ":memory:"):
-            options["poolclass"] = StaticPool
-        else:
+        if url.database not in (None, "", ":memory:"):
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
             options["pool_size"] = pool_size
         engine = create_async_engine(url, **options)
@@ -253,13 +276,11 @@ def _regexp(pattern: str, value: object) -> bool:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     """Make a new SQLite connection behave as the other engines do, and survive a loss of power."""
-    connection.isolation_level = None  # transactions are begun by _begin_sqlite
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA case_sensitive_like = ON")
-    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
     cursor.close()
     connection.create_function("regexp", 2, _regexp, deterministic=True)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from functools import cache
+from typing import Any
 
-import msgspec
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     CursorResult,
     Executable,
     Table,
@@ -22,13 +23,23 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.util import greenlet_spawn
 
 from dirac.core.entropy import Entropy, uuid7
 from dirac.core.errors import ConflictError, InvalidInputError
 from dirac.core.unit import Event
+from dirac.db.bulk import bulk_insert
 from dirac.db.tables import events, idempotency, tasks
 
+_EVENT_COLUMNS = (
+    *("recorded", "time", "data", "kind", "vo"),
+    *("subject_kind", "subject_id", "attempt", "actor"),
+)
+_LAST_NUMBER = text("SELECT seq FROM sqlite_sequence WHERE name = :table")
+_NEXT_NUMBERS = text(
+    "SELECT nextval(pg_get_serial_sequence(:table, :key)) FROM generate_series(1, CAST(:count AS integer))"
+)
+_INSERT_TASKS = insert(tasks)
 _BULK = 1000  # rows of one statement
 _MOST_VALUES = 32_000  # of one statement: PostgreSQL counts them in 16 bits with a sign, SQLite takes 32 766
 
@@ -39,12 +50,12 @@ class Transaction:
     Events, tasks and completions are collected and written in bulk just before the commit.
     """
 
-    def __init__(self, connection: AsyncConnection, dialect: str, now: datetime, entropy: Entropy) -> None:
+    def __init__(self, connection: Connection, dialect: str, now: datetime, entropy: Entropy) -> None:
         self._connection = connection
         self.dialect = dialect
         self._now = now
         self._entropy = entropy
-        self._events: list[dict[str, Any]] = []
+        self._events: list[Event] = []
         self._tasks: list[dict[str, Any]] = []
         self._completed: set[str] = set()
 
@@ -55,6 +66,11 @@ class Transaction:
 
     @property
     def enqueued(self) -> bool:
+        """Whether background work was asked for."""
+        return bool(self._tasks)
+
+    @property
+    def urgent(self) -> bool:
         """Whether background work was asked for that may begin at once."""
         return any(task["due"] <= self._now for task in self._tasks)
 
@@ -62,7 +78,7 @@ class Transaction:
         self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
     ) -> CursorResult[Any]:
         """Run one statement; a list of parameters makes it a bulk one."""
-        return cast("CursorResult[Any]", await self._connection.execute(statement, parameters))
+        return await greenlet_spawn(self._connection.execute, statement, parameters)
 
     async def ping(self) -> None:
         """Ask the database for a sign of life."""
@@ -101,14 +117,12 @@ class Transaction:
         """
         key = list(table.primary_key)
         await self.execute(
-            self._upsert(table, key, lambda new: {name: new[name] for name in changing}), [row]
+            _upsert(self.dialect, table, key, lambda new: {name: new[name] for name in changing}), [row]
         )
 
     def record(self, event: Event) -> None:
         """Append an event to the history."""
-        row = msgspec.structs.asdict(event)
-        row["recorded"] = self._now
-        self._events.append(row)
+        self._events.append(event)
 
     def enqueue(
         self,
@@ -174,13 +188,65 @@ class Transaction:
         if not await self.insert_missing(idempotency, [row]):
             raise ConflictError("the same request is being carried out", hint="Ask again", retry_after=1.0)
 
+    async def insert_numbered(
+        self, table: Table, columns: tuple[str, ...], common: Mapping[str, Any], rows: Sequence[Sequence[Any]]
+    ) -> list[int]:
+        """Insert rows that the engine numbers, as `insert_all`; return their ascending numbers, in order."""
+        numbers = await self._reserve(table, len(rows))
+        key = next(iter(table.primary_key)).name
+        if numbers is not None:
+            numbered = [(*row, number) for row, number in zip(rows, numbers, strict=True)]
+            await self.insert_all(table, (*columns, key), common, numbered)
+            return numbers
+        if self.dialect == "sqlite":
+            bulk = bulk_insert(table, columns, self._connection.dialect)
+            (row,) = bulk.rows(common, rows)
+            inserted = await greenlet_spawn(self._connection.exec_driver_sql, bulk.sql, row)
+            return [inserted.lastrowid]
+        varying = columns[len(common) :]
+        named = [dict(common) | dict(zip(varying, row, strict=True)) for row in rows]
+        return list((await self.execute(_insert_returning(table), named)).scalars())
+
+    async def _reserve(self, table: Table, count: int) -> list[int] | None:
+        """Return numbers for new rows; None where only their insertion gives them, or does so for less."""
+        if self.dialect == "mariadb" or count < 2:
+            return None
+        if self.dialect == "sqlite":  # nobody else can write before our commit
+            last = (await self.execute(_LAST_NUMBER, {"table": table.name})).scalar() or 0
+            return list(range(last + 1, last + 1 + count))
+        key = next(iter(table.primary_key)).name
+        found = await self.execute(_NEXT_NUMBERS, {"table": table.name, "key": key, "count": count})
+        return sorted(found.scalars())
+
+    async def insert_all(
+        self, table: Table, columns: tuple[str, ...], common: Mapping[str, Any], rows: Iterable[Sequence[Any]]
+    ) -> None:
+        """Insert many rows, for little: see `dirac.db.bulk`.
+
+        Args:
+            table: Where they go.
+            columns: All that they have, first those of `common`.
+            common: What is the same in all rows.
+            rows: The other values of each.
+        """
+        bulk = bulk_insert(table, columns, self._connection.dialect)
+        made = bulk.rows(common, rows)
+        if made:
+            await greenlet_spawn(self._connection.exec_driver_sql, bulk.sql, made)
+
+    async def write_events(self) -> None:
+        """Write the events that were recorded so far: who makes very many does not want to keep them."""
+        if self._events:
+            written, self._events = self._events, []
+            rows = map(_event_values, written)
+            await self.insert_all(events, _EVENT_COLUMNS, {"recorded": self._now}, rows)
+
     async def flush(self) -> None:
         """Write what was collected; the database calls it once, before it commits."""
-        if self._events:
-            await self.execute(insert(events), self._events)
+        await self.write_events()
         plain = [task for task in self._tasks if task["pending_key"] is None]
         if plain:
-            await self.execute(insert(tasks), plain)
+            await self.execute(_INSERT_TASKS, plain)
         await self._add_keyed()
         if self._completed:
             await self._finish()
@@ -197,19 +263,7 @@ class Transaction:
                 keyed[task["pending_key"]] = task  # the earliest
         rows = [keyed[key] for key in sorted(keyed)]  # in one order everywhere: no deadlock
         if rows:
-            earlier = self._upsert(tasks, [tasks.c.pending_key], lambda new: {"due": _earlier(new.due)})
-            await self.execute(earlier, rows)
-
-    def _upsert(
-        self, table: Table, key: Sequence[ColumnElement[Any]], news: Callable[[Any], Mapping[str, Any]]
-    ) -> Any:
-        """Return the statement that inserts rows, and changes those that are there, from what is proposed."""
-        if self.dialect == "mariadb":
-            statement = mysql.insert(table)
-            return statement.on_duplicate_key_update(**news(statement.inserted))
-        dialect = sqlite if self.dialect == "sqlite" else postgresql
-        upsert = dialect.insert(table)
-        return upsert.on_conflict_do_update(index_elements=key, set_=news(upsert.excluded))
+            await self.execute(_add_or_bring_forward(self.dialect), rows)
 
     async def _finish(self) -> None:
         """Mark entries as done, each once: of two executions of one entry the second has no effect.
@@ -229,6 +283,41 @@ class Transaction:
         """Drop idempotency keys and finished tasks that are older than this."""
         await self.execute(delete(idempotency).where(idempotency.c.created < moment))
         await self.execute(delete(tasks).where(tasks.c.state == "Done", tasks.c.finished < moment))
+
+
+def _event_values(event: Event) -> tuple[Any, ...]:
+    return (
+        event.time,
+        event.data,
+        event.kind,
+        event.vo,
+        event.subject_kind,
+        event.subject_id,
+        event.attempt,
+        event.actor,
+    )
+
+
+@cache
+def _insert_returning(table: Table) -> Any:
+    return insert(table).returning(*table.primary_key, sort_by_parameter_order=True)
+
+
+@cache
+def _add_or_bring_forward(dialect: str) -> Any:
+    """Return the statement that adds tasks that have a key, or brings forward those that wait under it."""
+    return _upsert(dialect, tasks, [tasks.c.pending_key], lambda new: {"due": _earlier(new.due)})
+
+
+def _upsert(
+    dialect: str, table: Table, key: Sequence[ColumnElement[Any]], news: Callable[[Any], Mapping[str, Any]]
+) -> Any:
+    """Return the statement that inserts rows, and changes those that are there, from what is proposed."""
+    if dialect == "mariadb":
+        statement = mysql.insert(table)
+        return statement.on_duplicate_key_update(**news(statement.inserted))
+    upsert = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    return upsert.on_conflict_do_update(index_elements=key, set_=news(upsert.excluded))
 
 
 def _earlier(due: ColumnElement[datetime]) -> ColumnElement[datetime]:

@@ -41,6 +41,7 @@ from dirac.systems.identity.store.registry import RegistryStore
 from dirac.systems.identity.store.unit import IdentityUnit
 from dirac.systems.workload import api as workload_api
 from dirac.systems.workload import tasks as workload_tasks
+from dirac.systems.workload.api.jobs import SUBMIT_PATH
 from dirac.systems.workload.logic.assembly import WorkloadSystem
 from dirac.systems.workload.settings import PilotProgram
 from dirac.systems.workload.store.unit import WorkloadUnit
@@ -161,7 +162,7 @@ def build(settings: Settings) -> Installation:
         routers=routers,
         tasks=tasks,
         provided=provided,
-        unlimited=frozenset({UPLOAD_PATH}),
+        unlimited=frozenset({UPLOAD_PATH, SUBMIT_PATH}),
         drain=drain,
     )
 

@@ -250,7 +250,7 @@ class Relay:
                 raise
 
     def _heard(self, transaction: Transaction) -> None:
-        if transaction.enqueued:
+        if transaction.urgent:
             self._runner.on_room.set()
 
     async def _look(self) -> bool:

@@ -41,12 +41,7 @@ class Body:
 
     async def __call__(self, request: Request) -> Any:
         """Return the body's value."""
-        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media != "application/json" and not media.endswith("+json"):
-            raise UnsupportedMediaTypeError(
-                f"a body of type {media or 'unknown'!r} is not understood here",
-                hint="Send JSON, with the header Content-Type: application/json",
-            )
+        check_media(request)
         chunks, size = [], 0
         async for chunk in request.stream():
             size += len(chunk)
@@ -54,6 +49,20 @@ class Body:
                 raise TooLargeError(f"the body is larger than {self._limit} bytes", hint="Send less at once")
             chunks.append(chunk)
         return decode(b"".join(chunks), self.kind)
+
+
+def check_media(request: Request) -> None:
+    """Refuse a body that is no JSON by its own word.
+
+    Raises:
+        UnsupportedMediaTypeError: It is something else.
+    """
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json" and not media.endswith("+json"):
+        raise UnsupportedMediaTypeError(
+            f"a body of type {media or 'unknown'!r} is not understood here",
+            hint="Send JSON, with the header Content-Type: application/json",
+        )
 
 
 class Provided:

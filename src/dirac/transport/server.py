@@ -25,6 +25,7 @@ from dirac.core.errors import (
     TooLargeError,
 )
 from dirac.core.logging import request_id
+from dirac.transport.direct import DirectRoute, direct_routes
 from dirac.transport.docs import add_docs
 from dirac.transport.drain import Drain
 from dirac.transport.openapi import describe
@@ -48,6 +49,7 @@ class Guard:
         unlimited: Paths with a limit of their own for the size of a body.
         drain: Once it has begun, connections are closed after their answer.
         observe: Told about each request.
+        direct: Routes that are called at once, by method and path.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class Guard:
         unlimited: frozenset[str] = frozenset(),
         drain: Drain | None = None,
         observe: Observe | None = None,
+        direct: Mapping[tuple[str, str], DirectRoute] | None = None,
     ) -> None:
         self._app = app
+        self._direct = direct or {}
         self._unlimited = unlimited
         self._drain = drain or Drain()
         self._observe = observe
@@ -84,7 +88,9 @@ class Guard:
             if (refusal := self._refusal(scope)) is not None:
                 await respond(refusal)(scope, receive, sending)
             else:
-                await self._app(scope, self._counting(scope, receive), sending)
+                direct = self._direct.get((scope["method"], scope["path"]))
+                handle = direct if direct is not None and direct.takes(scope) else self._app
+                await handle(scope, self._counting(scope, receive), sending)
         except Exception as error:
             if status:  # it has begun to answer
                 raise
@@ -200,7 +206,8 @@ def create_app(
     check_routes(app)
     for kind in (DiracError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _on_error)
-    app.add_middleware(Guard, unlimited=unlimited, drain=drain, observe=observe)
+    direct = direct_routes(app.routes, respond)
+    app.add_middleware(Guard, unlimited=unlimited, drain=drain, observe=observe, direct=direct)
     add_docs(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app

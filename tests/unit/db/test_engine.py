@@ -16,9 +16,9 @@ from dirac.db.engine import Database, _passes, parse_url
 @pytest.mark.parametrize(
     ("given_url", "driver"),
     [
-        ("sqlite:///dirac.db", "sqlite+aiosqlite"),
-        ("sqlite+aiosqlite:///dirac.db", "sqlite+aiosqlite"),
-        ("sqlite+pysqlite:///dirac.db", "sqlite+aiosqlite"),
+        ("sqlite:///dirac.db", "sqlite+dirac"),
+        ("sqlite+aiosqlite:///dirac.db", "sqlite+dirac"),
+        ("sqlite+pysqlite:///dirac.db", "sqlite+dirac"),
         ("mysql://u@h/d", "mariadb+asyncmy"),
         ("mariadb://u@h/d", "mariadb+asyncmy"),
         ("mysql+pymysql://u@h/d", "mariadb+asyncmy"),

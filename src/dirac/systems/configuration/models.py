@@ -167,7 +167,13 @@ class Workload(_Section, frozen=True):
     ] = 300
     heartbeat_seconds: Annotated[Positive, Meta(description="Time between two signs of life of a job")] = 60
     max_reschedules: Annotated[NotNegative, Meta(description="Runs a lost job gets after its first")] = 3
-    max_jobs_per_submission: Annotated[Positive, Meta(description="Jobs one submission may make")] = 10_000
+    max_jobs_per_submission: Annotated[Positive, Meta(description="Jobs one submission may make")] = 100_000
+    max_waiting_jobs_of_vo: Annotated[
+        Positive | None, Meta(description="Jobs of a VO that may wait; more are refused")
+    ] = None
+    max_waiting_jobs_of_user: Annotated[
+        Positive | None, Meta(description="Jobs of a user that may wait; more are refused")
+    ] = None
     max_cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds a job may ask for")] = 500_000
     min_cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds a job gets at least")] = 100
     max_input_data: Annotated[Positive, Meta(description="Input files a job may name")] = 500

@@ -107,6 +107,18 @@ async def test_an_expired_token_is_refused(world: World) -> None:
     assert "expired" in await _refused(world, token)
 
 
+async def test_a_token_that_was_good_is_refused_when_it_or_its_key_has_ended(world: World) -> None:
+    token = (await world.login())["access_token"]
+    for _ in range(2):
+        assert (await world.get("/api/auth/userinfo", token)).status_code == 200
+    world.clock.advance(1200)
+    assert "expired" in await _refused(world, token)
+    token = (await world.login())["access_token"]
+    assert (await world.get("/api/auth/userinfo", token)).status_code == 200
+    world.system.keys._keys.clear()  # as when it was dropped
+    assert "not signed by this installation" in await _refused(world, token)
+
+
 async def test_a_token_of_the_future_is_refused(world: World) -> None:
     token = (await world.login())["access_token"]
     world.clock.advance(-100)

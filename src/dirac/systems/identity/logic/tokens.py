@@ -27,6 +27,7 @@ SERVICE_SUB = "installation"
 _ACCEPTED = (ALGORITHM, "Ed25519")
 _LONGEST = 8192
 _SKEW = 30
+_MOST_KNOWN = 4096  # tokens that were verified and are remembered
 _HINT = "Log in again: dirac login VO"
 
 
@@ -95,6 +96,7 @@ class Tokens:
         self._entropy = entropy
         self._settings = settings
         self._refresh_audience = f"{settings.audience}:refresh"
+        self._known: dict[str, tuple[str, float, Identity]] = {}
 
     async def authenticate(self, token: str) -> Identity:
         """Return whose access token this is.
@@ -102,7 +104,25 @@ class Tokens:
         Raises:
             UnauthenticatedError: It is not a valid access token of this installation.
         """
-        payload = await self._verified(token)
+        if (known := self._known.get(token)) is not None:
+            kid, end, identity = known
+            # What was signed stays signed; keys and times come to their ends.
+            if self._clock.now().timestamp() < end and await self._keys.find(kid) is not None:
+                return identity
+            del self._known[token]
+        kid, payload = await self._verified(token)
+        identity, end = self._identity_of(payload)
+        while len(self._known) >= _MOST_KNOWN:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[token] = (kid, end, identity)
+        return identity
+
+    def _identity_of(self, payload: bytes) -> tuple[Identity, float]:
+        """Return who a token's claims say its bearer is, and until when (Unix time).
+
+        Raises:
+            UnauthenticatedError: They are no claims of an access token, or not good here and now.
+        """
         try:
             claims = _claims(payload)
         except msgspec.MsgspecError:
@@ -117,7 +137,7 @@ class Tokens:
         vo, _, sub = claims.sub.partition(":")
         if vo != claims.vo:
             raise UnauthenticatedError("the token's subject is not of its VO", hint=_HINT)
-        return Identity(
+        identity = Identity(
             vo=vo,
             sub=sub,
             username=claims.preferred_username,
@@ -131,6 +151,7 @@ class Tokens:
             attempt=claims.attempt,
             owner_sub=claims.owner_sub,
         )
+        return identity, claims.exp
 
     async def user_token(self, grant: Grant) -> tuple[str, int]:
         """Make an access token of a user; return it and its life in seconds."""
@@ -218,7 +239,7 @@ class Tokens:
         Whether it is expired or revoked is for the database to say.
         """
         try:
-            claims = _refresh_claims(await self._verified(token))
+            claims = _refresh_claims((await self._verified(token))[1])
         except (UnauthenticatedError, msgspec.MsgspecError):
             return None
         if claims.iss != self._settings.issuer or claims.aud != self._refresh_audience:
@@ -250,8 +271,8 @@ class Tokens:
         header = {"alg": ALGORITHM, "kid": key.kid, "typ": "JWT"}
         return jws.serialize_compact(header, payload, key.private, registry=_registry)
 
-    async def _verified(self, token: str) -> bytes:
-        """Return the payload of a token that one of our keys has signed.
+    async def _verified(self, token: str) -> tuple[str, bytes]:
+        """Return which of our keys has signed a token, and its payload.
 
         Raises:
             UnauthenticatedError: None has.
@@ -262,10 +283,10 @@ class Tokens:
             found = jws.extract_compact(token.encode(), registry=_registry)
             kid = found.headers().get("kid")
             key = await self._keys.find(kid) if isinstance(kid, str) else None
-            if key is None:
+            if key is None or not isinstance(kid, str):
                 raise UnauthenticatedError("the token was not signed by this installation", hint=_HINT)
             if not jws.validate_compact(found, key.public, registry=_registry):
                 raise UnauthenticatedError("the token's signature is wrong", hint=_HINT)
         except (JoseError, ValueError, TypeError):
             raise UnauthenticatedError("this is no token of this installation", hint=_HINT) from None
-        return found.payload
+        return kid, found.payload

@@ -14,9 +14,14 @@ from dirac.systems.workload.logic.queries import Queries
 from dirac.systems.workload.logic.submission import Submission
 from dirac.systems.workload.models import InsertedJob, JobJdl, LogEntry, Peek
 from dirac.transport.routing import MAX_BODY, Body, SystemRouter, allowed, body, provided
+from dirac.transport.streaming import Texts, TextsBody
 from dirac.transport.wire import ErrorBody, encode
 
 router = SystemRouter("/api/jobs", "jobs")
+
+SUBMIT_PATH = "/api/jobs/jdl"
+MAX_SUBMISSION = 128 * 1024 * 1024
+"""Bytes of a submission: it is read as it comes, and not kept in memory."""
 
 JobIdInPath = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Reader = Annotated[Identity, allowed(policy.read_jobs)]
@@ -68,7 +73,7 @@ PAGED: dict[int | str, dict[str, Any]] = {
 @router.post("/jdl", status_code=201)
 async def submit_jdl_jobs(
     caller: Annotated[Identity, allowed(policy.submit)],
-    jdls: Annotated[list[str], body(list[str])],
+    jdls: Annotated[Texts, Depends(TextsBody(MAX_SUBMISSION))],
     submission: Annotated[Submission, provided(Submission)],
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> list[InsertedJob]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import msgspec
@@ -38,6 +37,11 @@ class Prepared(msgspec.Struct, frozen=True):
     classes: list[NewClass]
     sandboxes: list[tuple[str, ...]]
 
+    @property
+    def archives(self) -> list[str]:
+        """All input archives, each once, in order."""
+        return sorted({pfn for names in self.sandboxes for pfn in names})
+
 
 def prepare(texts: Sequence[str], owner: Owner, rules: Workload) -> Prepared:
     """Read, expand and check descriptions.
@@ -67,11 +71,6 @@ def prepare(texts: Sequence[str], owner: Owner, rules: Workload) -> Prepared:
             except InvalidInputError as error:
                 raise _placed(error, place if len(expanded) == 1 else f"{place} job {number}") from None
     return Prepared(jobs=maker.jobs, classes=list(maker.classes.values()), sandboxes=maker.sandboxes)
-
-
-def digest_of(texts: Sequence[str], owner: Owner) -> str:
-    """Return what tells a repetition of a request from another one."""
-    return hashlib.sha256(msgspec.json.encode([owner, list(texts)])).hexdigest()
 
 
 class _Maker:

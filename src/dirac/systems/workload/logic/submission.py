@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
-from dirac.core.errors import ConflictError, InvalidInputError
+from dirac.core.errors import ConflictError, InvalidInputError, TooManyRequestsError
 from dirac.core.unit import Event, Units
 from dirac.resources.storage.base import ObjectStore
+from dirac.systems.configuration.models import Workload
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import may_use
-from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared, digest_of, prepare
+from dirac.systems.workload.logic.gathering import Descriptions, Gathered, Room
+from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared
 from dirac.systems.workload.models import InsertedJob
 from dirac.systems.workload.ports.work import Assignment, Owner, Rules, WorkUnit
 from dirac.systems.workload.sandbox_names import SandboxName
 
 STATUS_EVENT = "workload.job.status"
 
+_HISTORY: tuple[dict[str, Any], ...] = tuple(
+    {"Status": status, "MinorStatus": minor, "ApplicationStatus": "Unknown", "Source": source}
+    for (status, minor), source in ((ACCEPTED, "JobManager"), (WAITING, "JobScheduling"))
+)
+PILOTS_EVERY = timedelta(seconds=1)
+"""Pilots are planned this often at most for a VO, however fast jobs come."""
+
 _KEY_LENGTH = 128
 _TRIES = 5
-_LIGHT = 4096  # characters
+_MOST_CLASSES = 10_000
+_PAUSE_WHEN_FULL = 60.0
 
 
 class Submission:
@@ -38,9 +49,12 @@ class Submission:
         self._units = units
         self._rules = rules
         self._objects = objects
+        self._classes: dict[str, int] = {}
+        self._room = Room()
+        self._plan_from: dict[str, datetime] = {}
 
     async def submit(
-        self, identity: Identity, jdls: Sequence[str], key: str | None = None
+        self, identity: Identity, jdls: Descriptions, key: str | None = None
     ) -> list[InsertedJob]:
         """Submit the jobs of one or more descriptions, in one transaction.
 
@@ -51,54 +65,98 @@ class Submission:
 
         Raises:
             InvalidInputError: A description is at fault, or names an archive that its owner does not have.
+            TooLargeError: They are too many jobs.
+            TooManyRequestsError: Too many of them wait already, or too many large ones come at this moment.
             ConflictError: The key was used for another request.
         """
+        if key is not None:
+            _check_key(key)
         owner = Owner(vo=identity.vo, sub=identity.sub, username=identity.username, group=identity.group)
-        if key is None:
-            return await self._take(identity, owner, jdls, None, "")
-        _check_key(key)
-        digest = digest_of(jdls, owner)
-        tries = 0
-        while True:
+        rules = await self._rules.workload()
+        with Gathered(owner, rules, self._room) as gathered:
+            await gathered.take(jdls)
+            tries = 0
+            while True:
+                if key is not None:
+                    async with self._units.read() as unit:
+                        answer = await unit.recall(_scope(identity), key, gathered.digest)
+                    if answer is not None:
+                        return msgspec.json.decode(answer, type=list[InsertedJob])
+                if gathered.error is not None:
+                    raise gathered.error
+                await self._check_room(owner, rules, gathered.number)
+                try:
+                    return await self._take(identity, owner, gathered, key)
+                except ConflictError:
+                    # Its twin was faster: what it did is there to be recalled as soon as it has committed.
+                    tries += 1
+                    if key is None or tries == _TRIES:
+                        raise
+
+    async def _check_room(self, owner: Owner, rules: Workload, number: int) -> None:
+        """Refuse jobs that would be more than a VO or a user may have waiting."""
+        limits = (
+            (f"the VO {owner.vo}", None, rules.max_waiting_jobs_of_vo),
+            ("you", owner.sub, rules.max_waiting_jobs_of_user),
+        )
+        for who, sub, most in limits:
+            if most is None:
+                continue
             async with self._units.read() as unit:
-                answer = await unit.recall(_scope(identity), key, digest)
-            if answer is not None:
-                return msgspec.json.decode(answer, type=list[InsertedJob])
-            try:
-                return await self._take(identity, owner, jdls, key, digest)
-            except ConflictError:
-                # Its twin was faster: what it did is there to be recalled as soon as it has committed.
-                tries += 1
-                if tries == _TRIES:
-                    raise
+                waiting = await unit.jobs.count_waiting(owner.vo, sub, most + 1)
+            if waiting + number > most:
+                raise TooManyRequestsError(
+                    f"{number} jobs are too many: {who} may have {most} waiting, and {waiting} are",
+                    hint="Wait until some of them have run, or delete some",
+                    retry_after=_PAUSE_WHEN_FULL,
+                )
 
     async def _take(
-        self, identity: Identity, owner: Owner, jdls: Sequence[str], key: str | None, digest: str
+        self, identity: Identity, owner: Owner, gathered: Gathered, key: str | None
     ) -> list[InsertedJob]:
-        rules = await self._rules.workload()
-        prepared = (
-            prepare(jdls, owner, rules)
-            if _is_light(jdls)
-            else await asyncio.to_thread(prepare, jdls, owner, rules)
-        )
-        pfns = sorted({pfn for names in prepared.sandboxes for pfn in names})
-        seen = await self._seen(identity, pfns)
+        seen: set[str] = set()
+        for prepared in gathered.batches():
+            seen |= await self._seen(identity, prepared.archives)
+        classes: dict[str, int] = {}
+        answer: list[InsertedJob] = []
         async with self._units.write() as unit:
-            archives = await _archives(unit, identity, pfns, seen)
-            classes = await unit.jobs.ensure_classes(owner, prepared.classes)
-            ids = await unit.jobs.insert(owner, prepared.jobs, classes)
-            await unit.sandboxes.assign(
-                [
-                    Assignment(job_id=job_id, type="input", sandbox_id=archives[pfn])
-                    for job_id, names in zip(ids, prepared.sandboxes, strict=True)
-                    for pfn in names
-                ]
-            )
-            answer = _record(unit, identity, ids, prepared)
+            for prepared in gathered.batches():
+                archives = await _archives(unit, identity, prepared.archives, seen)
+                classes |= await self._classes_of(unit, owner, prepared)
+                ids = await unit.jobs.insert(owner, prepared.jobs, classes)
+                await unit.sandboxes.assign(
+                    [
+                        Assignment(job_id=job_id, type="input", sandbox_id=archives[pfn])
+                        for job_id, names in zip(ids, prepared.sandboxes, strict=True)
+                        for pfn in names
+                    ]
+                )
+                answer += _record(unit, identity, ids, prepared)
+            if any(job.Status == WAITING[0] for job in answer):
+                self._ask_for_pilots(unit, identity.vo)
             if key is not None:
                 text = msgspec.json.encode(answer).decode()
-                await unit.remember(_scope(identity), key, digest, text)
-            return answer
+                await unit.remember(_scope(identity), key, gathered.digest, text)
+        self._classes |= classes  # they are committed, and never change
+        return answer
+
+    async def _classes_of(self, unit: WorkUnit, owner: Owner, prepared: Prepared) -> dict[str, int]:
+        """Return the identifiers of the jobs' classes; most are known from earlier submissions."""
+        if len(self._classes) > _MOST_CLASSES:
+            self._classes.clear()
+        known = {
+            one.digest: self._classes[one.digest] for one in prepared.classes if one.digest in self._classes
+        }
+        new = [one for one in prepared.classes if one.digest not in known]
+        return known | await unit.jobs.ensure_classes(owner, new) if new else known
+
+    def _ask_for_pilots(self, unit: WorkUnit, vo: str) -> None:
+        """Have pilots planned: at once, or when the last time is a moment ago."""
+        begin = self._plan_from.get(vo, unit.now)
+        if begin <= unit.now:
+            self._plan_from[vo] = unit.now + PILOTS_EVERY
+        delay = max(0.0, (begin - unit.now).total_seconds())
+        unit.enqueue("workload.start_pilots", {"vo": vo}, key=f"start_pilots:{vo}", delay=delay)
 
     async def _seen(self, identity: Identity, pfns: Sequence[str]) -> set[str]:
         """Return those archives that the object store has, if we did not know yet."""
@@ -136,40 +194,24 @@ async def _archives(
 
 def _record(unit: WorkUnit, identity: Identity, ids: Sequence[int], prepared: Prepared) -> list[InsertedJob]:
     """Write the events of new jobs, ask for pilots, and return what the caller is told."""
-    answer = []
+    answer, now, actor = [], unit.now, identity.subject
     for job_id, job in zip(ids, prepared.jobs, strict=True):
-        waits = job.status == WAITING[0]
-        for (status, minor_status), source in (
-            [(ACCEPTED, "JobManager"), (WAITING, "JobScheduling")] if waits else [(ACCEPTED, "JobManager")]
-        ):
-            facts = {
-                "Status": status,
-                "MinorStatus": minor_status,
-                "ApplicationStatus": "Unknown",
-                "Source": source,
-            }
+        for facts in _HISTORY if job.status == WAITING[0] else _HISTORY[:1]:
             unit.record(
                 Event(
                     kind=STATUS_EVENT,
                     vo=identity.vo,
                     subject_kind="job",
                     subject_id=str(job_id),
-                    time=unit.now,
-                    actor=identity.subject,
+                    time=now,
+                    actor=actor,
                     data=facts,
                 )
             )
         answer.append(
-            InsertedJob(JobID=job_id, Status=job.status, MinorStatus=job.minor_status, TimeStamp=unit.now)
+            InsertedJob(JobID=job_id, Status=job.status, MinorStatus=job.minor_status, TimeStamp=now)
         )
-    if any(job.status == WAITING[0] for job in prepared.jobs):
-        unit.enqueue("workload.start_pilots", {"vo": identity.vo}, key=f"start_pilots:{identity.vo}")
     return answer
-
-
-def _is_light(jdls: Sequence[str]) -> bool:
-    """Tell whether reading these takes no longer than handing them to a thread would."""
-    return sum(map(len, jdls)) <= _LIGHT and not any("parameters" in text.lower() for text in jdls)
 
 
 def _scope(identity: Identity) -> str:

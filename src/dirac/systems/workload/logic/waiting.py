@@ -32,7 +32,7 @@ class Enqueued(Protocol):
 
     @property
     def enqueued(self) -> bool:
-        """Whether background work was asked for that may begin at once."""
+        """Whether background work was asked for."""
         ...
 
 

@@ -94,6 +94,10 @@ class JobRepository(Protocol):
         """Insert jobs with their descriptions; return their identifiers in the same order."""
         ...
 
+    async def count_waiting(self, vo: str, sub: str | None, most: int) -> int:
+        """Count the jobs of a VO, or of one of its users, that have not begun; no further than to `most`."""
+        ...
+
     async def search(self, visible: Visibility, params: SearchParams, *, page: int, per_page: int) -> Page:
         """Return one page of the visible jobs that fit."""
         ...

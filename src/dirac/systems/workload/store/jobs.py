@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, insert, select, true
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, true
 
 from dirac.core.search import Condition, Page, SearchParams, SummaryParams
 from dirac.db.search import Searchable, values_of
 from dirac.db.transaction import Transaction
+from dirac.systems.workload.models import JobStatus
 from dirac.systems.workload.policy import Visibility
 from dirac.systems.workload.ports.work import JobHead, NewClass, NewJob, Owner, StoredPeek
 from dirac.systems.workload.store.tables import attempts, classes, descriptions, jobs, parameters
@@ -18,6 +19,16 @@ from dirac.systems.workload.store.tables import attempts, classes, descriptions,
 _BATCH = 5000
 _c = jobs.c
 _NO_APPLICATION_STATUS = "Unknown"
+_NOT_BEGUN = tuple(
+    status.value for status in (JobStatus.RECEIVED, JobStatus.CHECKING, JobStatus.STAGING, JobStatus.WAITING)
+)
+_VARYING = (
+    *("class_id", "status", "minor_status", "site"),
+    *("job_name", "job_group", "job_type", "user_priority"),
+)
+_CLASS_IDS = select(classes.c.digest, classes.c.class_id).where(
+    classes.c.digest.in_(bindparam("digests", expanding=True))
+)
 
 
 def _of_pilot(condition: Condition) -> ColumnElement[bool]:
@@ -97,13 +108,15 @@ class JobStore:
         return known | await self._class_ids([one.digest for one in missing])
 
     async def _class_ids(self, digests: Sequence[str]) -> dict[str, int]:
-        rows = await self._tx.execute(
-            select(classes.c.digest, classes.c.class_id).where(classes.c.digest.in_(digests))
-        )
+        rows = await self._tx.execute(_CLASS_IDS, {"digests": list(digests)})
         return {row.digest: row.class_id for row in rows}
 
     async def insert(self, owner: Owner, new: Sequence[NewJob], class_ids: Mapping[str, int]) -> list[int]:
         """Insert jobs with their descriptions; return their identifiers in the same order."""
+        if not new:
+            return []
+        await self._tx.write_events()  # of those before, when there are very many
+        now = self._tx.now
         common = {
             "vo": owner.vo,
             "owner_sub": owner.sub,
@@ -112,37 +125,35 @@ class JobStore:
             "application_status": _NO_APPLICATION_STATUS,
             "attempt": 0,
             "reschedule_counter": 0,
-            "submission_time": self._tx.now,
-            "last_update_time": self._tx.now,
+            "submission_time": now,
+            "last_update_time": now,
             "verified_flag": True,
             "accounted_flag": False,
         }
         rows = [
-            common
-            | {
-                "class_id": class_ids[job.digest],
-                "status": job.status,
-                "minor_status": job.minor_status,
-                "site": job.site,
-                "job_name": job.job_name,
-                "job_group": job.job_group,
-                "job_type": job.job_type,
-                "user_priority": job.priority,
-            }
+            (
+                class_ids[job.digest],
+                job.status,
+                job.minor_status,
+                job.site,
+                job.job_name,
+                job.job_group,
+                job.job_type,
+                job.priority,
+            )
             for job in new
         ]
-        # SQLite numbers the rows of a statement in their order, but SQLAlchemy does not rely on it.
-        sqlite = self._tx.dialect == "sqlite"
-        statement = insert(jobs).returning(_c.job_id, sort_by_parameter_order=not sqlite)
-        ids = [row.job_id for row in await self._tx.execute(statement, rows)]
-        if sqlite:
-            ids.sort()
-        texts = [
-            {"job_id": job_id, "jdl": job.jdl.replace("%j", str(job_id))}
-            for job_id, job in zip(ids, new, strict=True)
-        ]
-        await self._tx.execute(insert(descriptions), texts)
+        ids = await self._tx.insert_numbered(jobs, (*common, *_VARYING), common, rows)
+        texts = [(job_id, job.jdl.replace("%j", str(job_id))) for job_id, job in zip(ids, new, strict=True)]
+        await self._tx.insert_all(descriptions, ("job_id", "jdl"), {}, texts)
         return ids
+
+    async def count_waiting(self, vo: str, sub: str | None, most: int) -> int:
+        """Count the jobs of a VO, or of one of its users, that have not begun; no further than to `most`."""
+        some = select(_c.job_id).where(_c.vo == vo, _c.status.in_(_NOT_BEGUN)).limit(most)
+        if sub is not None:
+            some = some.where(_c.owner_sub == sub)
+        return int((await self._tx.execute(select(func.count()).select_from(some.subquery()))).scalar_one())
 
     async def search(self, visible: Visibility, params: SearchParams, *, page: int, per_page: int) -> Page:
         """Return one page of the visible jobs that fit."""

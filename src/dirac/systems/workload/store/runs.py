@@ -133,11 +133,12 @@ class RunStore:
     async def jobs(self, visible: Visibility, job_ids: Sequence[int], *, lock: bool) -> dict[int, JobRow]:
         """Return those jobs that are visible; locked ones are not changed by others meanwhile."""
         wanted = and_(visible_jobs(visible), _j.job_id.in_(job_ids))
-        if lock:
+        if lock and self._tx.dialect != "sqlite":  # which has one writer at a time
             # By itself: a statement that waits for a lock still sees the other tables as before the wait.
             await self._tx.execute(select(_j.job_id).where(wanted).order_by(_j.job_id).with_for_update())
         rows = await self._tx.execute(_rows().where(wanted).order_by(_j.job_id))
-        return {row.job_id: JobRow(**row._mapping) for row in rows}
+        names = tuple(rows.keys())
+        return {row[0]: JobRow(**dict(zip(names, row, strict=True))) for row in rows}
 
     async def overdue(self, limit: int) -> list[JobRow]:
         """Return and lock jobs whose present run has outlived its lease."""

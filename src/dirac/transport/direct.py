@@ -1,0 +1,97 @@
+"""The short way to a route: what most requests are needs neither a search for their route nor its framework.
+
+A route whose path is fixed, and that wants nothing but what `dirac.transport.routing` declares, is called
+at once, with the same guards in the same order. A request with a query, or with a header that the route
+declares, goes the usual way, and so does every other route.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fastapi import Request
+from fastapi.dependencies.models import Dependant
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
+
+from dirac.core.errors import DiracError
+from dirac.transport.routing import Allowed, Body, Open, Provided, SystemRoute
+
+Respond = Callable[[DiracError], Response]
+
+
+class DirectRoute:
+    """One route that can be called at once.
+
+    Args:
+        route: The route.
+        respond: Makes the response for an error.
+    """
+
+    def __init__(self, route: SystemRoute, respond: Respond) -> None:
+        self._route = route
+        self._respond = respond
+        self._steps = [
+            (child.name, child.call, isinstance(child.call, (Allowed, Body)))
+            for child in route.dependant.dependencies
+        ]
+        self._defaults = _defaults(route)
+        self._headers = {field.alias.encode().lower() for field in route.dependant.header_params}
+
+    def takes(self, scope: Scope) -> bool:
+        """Tell whether a request holds nothing that only the usual way knows about."""
+        if scope["query_string"]:
+            return False
+        return not self._headers or not any(name in self._headers for name, _ in scope["headers"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        scope["route"] = self._route
+        request = Request(scope, receive, send)
+        try:
+            values = dict(self._defaults)
+            for name, call, waits in self._steps:
+                assert call is not None  # noqa: S101 - each has one, for mypy
+                found = await call(request) if waits else None if isinstance(call, Open) else call(request)
+                if name is not None:
+                    values[name] = found
+            response: Response = await self._route.endpoint(**values)
+        except DiracError as error:
+            response = self._respond(error)
+        await response(scope, receive, send)
+
+
+def direct_routes(routes: Iterable[BaseRoute], respond: Respond) -> dict[tuple[str, str], DirectRoute]:
+    """Return what can be called at once, by method and path."""
+    found: dict[tuple[str, str], DirectRoute] = {}
+    for route in routes:
+        if isinstance(route, SystemRoute) and _is_plain(route):
+            for method in route.methods or ():
+                found.setdefault((method, route.path), DirectRoute(route, respond))
+    return found
+
+
+def _defaults(route: SystemRoute) -> dict[str, Any]:
+    """Return what a route gets for what a request does not have."""
+    parameters = inspect.signature(route.endpoint).parameters
+    return {name: one.default for name, one in parameters.items() if one.default is not one.empty}
+
+
+def _is_plain(route: SystemRoute) -> bool:
+    """Tell whether a route wants nothing but what is declared with `dirac.transport.routing`."""
+    dependant: Dependant = route.dependant
+    given = {child.name for child in dependant.dependencies} | _defaults(route).keys()
+    if "{" in route.path or not inspect.signature(route.endpoint).parameters.keys() <= given:
+        return False
+    special = (
+        *(dependant.path_params, dependant.cookie_params, dependant.body_params),
+        *(dependant.request_param_name, dependant.response_param_name),
+        *(dependant.background_tasks_param_name, dependant.security_scopes_param_name),
+        *(dependant.websocket_param_name, dependant.http_connection_param_name),
+    )
+    return not any(special) and all(
+        isinstance(child.call, (Allowed, Body, Provided, Open)) for child in dependant.dependencies
+    )

@@ -1,0 +1,113 @@
+"""Bodies that are too large to be in memory at once: a JSON list of texts, as it comes in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable, AsyncIterator
+
+from fastapi import Request
+
+from dirac.core.errors import InvalidInputError, InvalidShapeError, TooLargeError
+from dirac.transport.routing import Body, check_media
+from dirac.transport.wire import decode
+
+BATCH_BYTES = 256 * 1024
+"""A batch of texts is read when so much of the body has come in."""
+
+_LONGEST_TEXT = 4 * 1024 * 1024
+_space = re.compile(rb"[ \t\r\n]*+").match
+_item = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL).match
+
+Texts = AsyncIterator[list[str]]
+
+
+class TextsBody(Body):
+    """Reads the request's body as a JSON list of texts, a batch at a time.
+
+    Args:
+        limit: Most bytes of the body.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(list[str], limit)
+
+    async def __call__(self, request: Request) -> Texts:
+        """Return the batches; whoever reads them gets the errors."""
+        check_media(request)
+        return read_texts(request.stream(), self._limit)
+
+
+async def read_texts(chunks: AsyncIterable[bytes], limit: int) -> Texts:
+    """Yield the texts of a JSON list.
+
+    Args:
+        chunks: Its bytes.
+        limit: Most of them.
+
+    Raises:
+        InvalidInputError: It is no JSON.
+        InvalidShapeError: It is something else than a list of texts.
+        TooLargeError: It is longer than the limit, or one of the texts is longer than 4 MiB.
+    """
+    parser, size, waiting = _Parser(), 0, bytearray()
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > limit:
+            raise TooLargeError(f"the body is larger than {limit} bytes", hint="Send less at once")
+        waiting += chunk
+        if len(waiting) >= BATCH_BYTES:
+            if found := parser.feed(bytes(waiting)):
+                yield found
+            waiting.clear()
+    if found := parser.feed(bytes(waiting)):
+        yield found
+    parser.close()
+
+
+class _Parser:
+    """Finds the texts of a list; each is then read by the one reader of JSON."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._wanted = b"["
+        self._count = 0
+
+    def feed(self, data: bytes) -> list[str]:
+        """Take in more of the list; return the texts that are complete."""
+        data = self._rest + data
+        place, items = _after_space(data, 0), []
+        while place < len(data):
+            char = data[place : place + 1]
+            if char not in self._wanted or not self._wanted:
+                raise self._fault(data, char)
+            if char != b'"':
+                self._wanted = {b"[": b'"]', b",": b'"', b"]": b""}[char]
+                place = _after_space(data, place + 1)
+                continue
+            match = _item(data, place)
+            if match is None:
+                if len(data) - place > _LONGEST_TEXT:
+                    raise TooLargeError(f"text {self._count} is longer than {_LONGEST_TEXT} bytes")
+                break
+            items.append(match[0])
+            self._count, self._wanted, place = self._count + 1, b",]", _after_space(data, match.end())
+        self._rest = data[place:]
+        return decode(b"[" + b",".join(items) + b"]", list[str]) if items else []
+
+    def close(self) -> None:
+        """Say that this was all."""
+        if self._wanted:
+            raise InvalidInputError("the body is no valid JSON: the list does not end")
+
+    def _fault(self, data: bytes, char: bytes) -> InvalidInputError:
+        if self._wanted == b"[":
+            decode(data, list[str])  # says what is wrong, for all that is no list
+            return InvalidShapeError("Expected `array` of `str`", where="body")
+        if b'"' in self._wanted and char not in (b",", b"]"):
+            return InvalidShapeError("Expected `str`", where=f"$[{self._count}]")
+        return InvalidInputError(f"the body is no valid JSON: a wrong character after text {self._count}")
+
+
+def _after_space(data: bytes, place: int) -> int:
+    match = _space(data, place)
+    return match.end() if match else place
