@@ -200,12 +200,14 @@ class MatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     Attributes:
         resource: What it offers.
         wait: Seconds the server may hold the request when there is nothing at once.
-        request_id: The same for repetitions of one request: they get the same job again.
+        request_id: The same for repetitions of one request: they get the same jobs again.
+        jobs: How many jobs the pilot would take at once; together they need no more than it offers.
     """
 
     resource: Resource
     request_id: Annotated[str, Meta(pattern=r"^[!-~]{1,64}$(?!\n)")]
     wait: Annotated[float, Meta(ge=0, le=30)] = 0
+    jobs: Annotated[int, Meta(ge=1, le=100)] = 1
 
 
 class MatchedJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,9 +232,15 @@ class MatchedJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MatchAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A job, or why there is none."""
+    """A job, or why there is none.
+
+    Attributes:
+        more: Further jobs, if the request was for several.
+        reasons: Without a job: by reason, how many of the classes of jobs that wait it keeps away.
+    """
 
     job: MatchedJob | None = None
+    more: list[MatchedJob] = []
     reasons: dict[str, int] = {}
 
 

@@ -238,13 +238,14 @@ class Hall(Room):
         *,
         vo: str = "astro",
         wait: float = 0,
+        jobs: int = 1,
         **has: Any,
     ) -> MatchAnswer:
         """Ask for a job as a pilot does."""
         self._requests += 1
         resource = Resource(**({"site": SITE} | has))
         request = MatchRequest(
-            resource=resource, request_id=request_id or f"{stamp}-{self._requests}", wait=wait
+            resource=resource, request_id=request_id or f"{stamp}-{self._requests}", wait=wait, jobs=jobs
         )
         return await self.matching.match(pilot(stamp, vo), request)
 

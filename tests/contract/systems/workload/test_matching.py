@@ -10,11 +10,23 @@ from datetime import timedelta
 
 import pytest
 
-from dirac.core.errors import ConflictError, DiracError, NotAllowedError, UnavailableError
+from dirac.core.errors import (
+    ConflictError,
+    DiracError,
+    InvalidInputError,
+    NotAllowedError,
+    UnavailableError,
+)
 from dirac.core.time import SystemClock
 from dirac.systems.identity.models import Property
-from dirac.systems.workload.models import JobStatus, PilotMetadata, PilotRegistration, PilotStatus
-from dirac.systems.workload.store.tables import classes, jobs
+from dirac.systems.workload.models import (
+    JobStatus,
+    MatchAnswer,
+    PilotMetadata,
+    PilotRegistration,
+    PilotStatus,
+)
+from dirac.systems.workload.store.tables import classes, jobs, pilots
 from dirac.testing.faults import FailNth
 from dirac.testing.time import FakeClock
 
@@ -236,8 +248,63 @@ async def test_a_match_takes_a_constant_number_of_statements(hall: Hall) -> None
     assert len(many) == len(few) <= 10
     with hall.counted() as nothing:
         await hall.ask(cpu_time=1)
-    assert len(nothing) == 4
+    assert len(nothing) == 2, "the pilot and the request, nothing of what waits"
     assert not any(statement.startswith(("UPDATE", "INSERT")) for statement in nothing)
+
+
+async def test_pilots_that_ask_together_share_a_transaction(hall: Hall) -> None:
+    await hall.submitted(ALICE, *[jdl()] * 20)
+    with hall.counted() as one:
+        await hall.matched("p0")
+    with hall.counted() as many:
+        answers = await asyncio.gather(*(hall.ask(f"p{number}") for number in range(1, 17)))
+    assert len({answer.job.job_id for answer in answers if answer.job}) == 16
+    looks = sum(" workload_pilot" in statement for statement in many if statement.startswith("SELECT"))
+    assert looks == 16, "each pilot's record, before"
+    assert len(many) - looks <= 3 * len(one)
+
+
+async def test_who_is_refused_does_not_keep_others_from_their_jobs(hall: Hall) -> None:
+    ids = await hall.submitted(ALICE, *[jdl()] * 9)
+    for stamp in ("p1", "p2"):
+        await hall.pilots.register(OPERATOR, PilotRegistration(pilot_stamp=stamp, vo="astro"))
+    known = [(await hall.matched(stamp)).job_id for stamp in ("p1", "p2")]
+    async with hall.database.write() as tx:  # as another process does it
+        await tx.execute(pilots.update().where(pilots.c.pilot_stamp == "p1").values(status="Done"))
+    ended, *others = await asyncio.gather(
+        *(hall.ask(stamp) for stamp in ("p1", "p2", "p3")), return_exceptions=True
+    )
+    assert isinstance(ended, ConflictError)
+    got = [answer.job.job_id for answer in others if isinstance(answer, MatchAnswer) and answer.job]
+    assert sorted(known + got) == ids[:4]
+    assert [len(await hall.runs(job_id)) for job_id in ids] == [1] * 4 + [0] * 5
+
+
+async def test_several_jobs_in_one_answer(hall: Hall) -> None:
+    ids = await hall.submitted(
+        ALICE, jdl("NumberOfProcessors = 4;"), jdl("NumberOfProcessors = 3;"), *[jdl()] * 5
+    )
+    answer = await hall.ask("p1", "r1", jobs=4, processors=8)
+    assert answer.job is not None
+    got = [answer.job.job_id, *(job.job_id for job in answer.more)]
+    assert got == [ids[0], ids[1], ids[2]], "four, three, and the last processor"
+    hall.restart()
+    assert await hall.ask("p1", "r1", jobs=4, processors=8) == answer
+    rest = await hall.ask("p2", jobs=9, processors=99)
+    assert [rest.job and rest.job.job_id, *(job.job_id for job in rest.more)] == ids[3:]
+    assert [len(await hall.runs(job_id)) for job_id in ids] == [1] * 7
+    with pytest.raises(InvalidInputError):
+        await hall.ask("p1", "r" * 61, jobs=2)
+
+
+async def test_what_another_process_claims_is_not_missed(hall: Hall) -> None:
+    """What this process believes to be next is gone; there is more behind it."""
+    ids = await hall.submitted(ALICE, *[jdl()] * 9, jdl("Priority = 0;"))
+    assert (await hall.matched("p1")).job_id == ids[0]
+    async with hall.database.write() as tx:
+        await tx.execute(jobs.update().where(jobs.c.job_id.in_(ids[1:9])).values(status="Killed"))
+    assert (await hall.matched("p2")).job_id == ids[9]
+    assert (await hall.ask("p3")).job is None
 
 
 async def test_a_claim_that_fails_anywhere_loses_and_doubles_nothing(hall: Hall) -> None:

@@ -106,6 +106,17 @@ def offer_of(resource: Resource, vos: frozenset[str]) -> Offer:
     )
 
 
+def less(offer: Offer, needs: Requirements) -> Offer | None:
+    """Return what is left of an offer beside one job; None if nothing is."""
+    taken = processors_of(needs)
+    if "WholeNode" in needs.tags or taken >= offer.processors:
+        return None
+    processors = offer.processors - taken
+    memory = max(1, offer.max_ram - needs.min_ram) if offer.max_ram else 0  # 0 would mean "no limit"
+    tags = _all_tags(list(_plain(offer.tags)), processors, whole_node=False)
+    return msgspec.structs.replace(offer, processors=processors, max_ram=memory, tags=tags, whole_node=False)
+
+
 def offer_of_queue(queue: Queue, *, site: str, ce: str, name: str, vos: frozenset[str]) -> Offer:
     """Return what a pilot that is started in this queue will offer."""
     resource = Resource(
@@ -170,6 +181,11 @@ def _missing_tags(tags: tuple[str, ...], offer: Offer) -> list[Reason]:
     if plain := tuple(tag for tag in missing if not is_derived(tag)):
         reasons.append(Reason(Dimension.TAGS, plain, _plain(offer.tags)))
     return reasons
+
+
+def processors_of(needs: Requirements) -> int:
+    """Return the least number of processors that a job of a class needs."""
+    return max((int(match[1]) for tag in needs.tags if (match := _PROCESSORS(tag))), default=1)
 
 
 def is_derived(tag: str) -> bool:

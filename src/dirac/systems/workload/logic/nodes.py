@@ -220,7 +220,7 @@ class Nodes:
     async def _wants(self, vo: str, queues: Sequence[Place]) -> bool:
         """Tell whether a VO has waiting jobs that fit in one of these queues; a shared look is enough."""
         look = await self._waiting.look(vo, since=self._clock.monotonic() - _LOOK_AGAIN / 2)
-        return any(look.left(self._classes.fit(vo, place.offer)) for place in queues)
+        return any(look.first(self._classes.fit(vo, place.offer)) is not None for place in queues)
 
     def _is_vain(self, key: tuple[str, str, frozenset[str]]) -> bool:
         wakes, begun = self._vain.get(key, (-1, 0.0))

@@ -25,6 +25,7 @@ from dirac.systems.workload.ports.running import Front, RunUnit
 _SETTLED_AFTER = 60.0
 _MOST_OFFERS = 4096
 _YOUNG = 1.0
+_PACE = 20
 
 
 class Enqueued(Protocol):
@@ -163,17 +164,24 @@ class Look(msgspec.Struct):
         begun: When, by the clock's `monotonic`.
         wakes: How often there had been something new by then.
         fronts: Classes with waiting jobs, in the order of service.
+        took: Seconds that the look took.
         spoiled: Something is known to be missing.
     """
 
     begun: float
     wakes: int
     fronts: list[Front]
+    took: float = 0.0
     spoiled: bool = False
 
-    def left(self, unfit: Container[int]) -> list[Front]:
-        """Return the fronts that may have jobs, without those of some classes."""
-        return [front for front in self.fronts if front.class_id not in unfit]
+    @property
+    def good_for(self) -> float:
+        """Seconds in which nothing new is a reason for another look: that takes 5 % of the time at most."""
+        return min(_YOUNG, _PACE * self.took)
+
+    def first(self, unfit: Container[int]) -> Front | None:
+        """Return the front that is to be served first; None if only these classes have waiting jobs."""
+        return next((front for front in self.fronts if front.class_id not in unfit), None)
 
     def served(self, front: Front, following: Front | None) -> None:
         """Note what is at the front of a class now; None if there is nothing any more."""
@@ -182,11 +190,6 @@ class Look(msgspec.Struct):
             if following is not None:
                 insort(self.fronts, following, key=order_of_service)
 
-    def missed(self, front: Front) -> None:
-        """Note that a front is not as it was seen, for reasons that are not known."""
-        self.served(front, None)
-        self.spoiled = True
-
 
 def order_of_service(front: Front) -> tuple[int, int]:
     """Sort key of fronts: the highest priority first, then the oldest job."""
@@ -194,12 +197,17 @@ def order_of_service(front: Front) -> tuple[int, int]:
 
 
 class WaitingJobs:
-    """The classes that have waiting jobs, looked up once for everybody who asks at the same time.
+    """The classes that have waiting jobs, as this process knows them.
+
+    A look at the database finds the front of every class, by a few steps into an index for each, and serves
+    everybody for a second; claims of this process move the fronts on. So nothing is read anew for a request,
+    and what other processes do is seen after a second at the latest. A front that is not as it was seen costs
+    a vain try: what is claimed is decided by the database.
 
     Args:
         units: Transactions of the workload system.
         classes: The classes in memory.
-        signals: Tells when a look is not worth keeping.
+        signals: Tells when there may be something new.
         clock: The time.
     """
 
@@ -212,14 +220,15 @@ class WaitingJobs:
         self._looking: dict[str, asyncio.Lock] = {}
 
     def recent(self, vo: str) -> Look | None:
-        """Return the last look if it is young, and there was nothing new in this process since.
+        """Return the last look if it is young enough to find jobs with.
 
         What it shows may be gone, which a claim finds out; what it does not show may be there.
         """
         last = self._last.get(vo)
-        if last is None or not self._is_whole(last):
+        if last is None:
             return None
-        return last if self._clock.monotonic() - last.begun < _YOUNG else None
+        age = self._clock.monotonic() - last.begun
+        return last if age < (_YOUNG if self._is_whole(last) else last.good_for) else None
 
     def _is_whole(self, look: Look) -> bool:
         return not look.spoiled and look.wakes == self._signals.wakes
@@ -232,11 +241,16 @@ class WaitingJobs:
         async with self._looking.setdefault(vo, asyncio.Lock()):
             # While we waited for the lock, somebody may have begun a look that is young enough for us too.
             last = self._last.get(vo)
-            if last is not None and last.begun > since and self._is_whole(last):
-                return last
+            if last is not None:
+                if last.begun > since and self._is_whole(last):
+                    return last
+                early = last.begun + last.good_for - self._clock.monotonic()
+                if early > 0:
+                    await asyncio.sleep(early)
             begun, wakes = self._clock.monotonic(), self._signals.wakes
             async with self._units.read() as unit:
                 await self._classes.refresh(unit)
                 found = await unit.runs.fronts(vo)
-            look = self._last[vo] = Look(begun, wakes, sorted(found, key=order_of_service))
+            took = self._clock.monotonic() - begun
+            look = self._last[vo] = Look(begun, wakes, sorted(found, key=order_of_service), took)
             return look

@@ -23,24 +23,23 @@ from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import JobStatus
 from dirac.systems.workload.policy import Visibility
 from dirac.systems.workload.ports.running import (
-    Ask,
     Beat,
     Change,
     Claimed,
     ClassRow,
     Front,
     JobRow,
+    Lot,
     Order,
     Won,
 )
-from dirac.systems.workload.store.claims import OF_JOB, claim, fronts
+from dirac.systems.workload.store.claims import OF_JOB, OF_RUN, claim, claimed, fronts
 from dirac.systems.workload.store.jobs import visible_jobs
 from dirac.systems.workload.store.pilots import free_pilots
-from dirac.systems.workload.store.tables import attempts, classes, commands, descriptions, jobs, parameters
+from dirac.systems.workload.store.tables import attempts, classes, commands, jobs, parameters
 
 _j = jobs.c
 _a = attempts.c
-_OF_RUN = ("pilot_stamp", "lease_until", "last_report")
 _PRESENT = and_(_a.job_id == _j.job_id, _a.attempt == _j.attempt)
 _WAITING = JobStatus.WAITING.value
 _MOST_COUNTED = 10_000
@@ -48,7 +47,7 @@ _FEW = 4
 
 
 def _rows() -> Select[Any]:
-    return select(*(_j[name] for name in OF_JOB), *(_a[name] for name in _OF_RUN)).select_from(
+    return select(*(_j[name] for name in OF_JOB), *(_a[name] for name in OF_RUN)).select_from(
         jobs.outerjoin(attempts, _PRESENT)
     )
 
@@ -78,36 +77,18 @@ class RunStore:
         """Return, for each class of a VO with waiting jobs, which of them would be next."""
         return await fronts(self._tx, vo)
 
-    async def claim(self, front: Front, ask: Ask) -> Won | None:
-        """Give one waiting job of this class and priority to a pilot; None if there is none any more.
+    async def claim(self, lots: Sequence[Lot]) -> Won:
+        """Give waiting jobs to pilots; no job is given twice, whoever else does this at the same time.
 
         Raises:
-            RequestAnsweredError: The same request has got a job already.
-            ConflictError: The pilot has ended.
+            RequestAnsweredError: One of the requests has got a job already.
+            ConflictError: One of the pilots has ended.
         """
-        return await claim(self._tx, front, ask)
+        return await claim(self._tx, lots)
 
-    async def claimed(self, stamp: str, request_id: str) -> Claimed | None:
-        """Return the job that this request of this pilot got, None if it got none."""
-        columns = [_j[name] for name in OF_JOB if name != "attempt"]
-        run = [_a[name] for name in _OF_RUN]
-        statement = (
-            select(*columns, *run, _a.attempt, _j.attempt.label("present"), descriptions.c.jdl)
-            .select_from(
-                attempts.join(jobs, _j.job_id == _a.job_id).join(
-                    descriptions, descriptions.c.job_id == _a.job_id
-                )
-            )
-            .where(_a.pilot_stamp == stamp, _a.request_id == request_id)
-        )
-        row = (await self._tx.execute(statement)).first()
-        if row is None:
-            return None
-        values = dict(row._mapping)
-        present, jdl = values.pop("present"), values.pop("jdl")
-        if present != values["attempt"]:
-            values["lease_until"] = None
-        return Claimed(job=JobRow(**values), jdl=jdl)
+    async def claimed(self, stamp: str, request_ids: Sequence[str]) -> list[Claimed]:
+        """Return the jobs that these requests of this pilot got, in no order."""
+        return await claimed(self._tx, stamp, request_ids)
 
     async def waiting_counts(self, vo: str) -> dict[int, int]:
         """Return the number of waiting jobs by class."""
