@@ -117,15 +117,14 @@ class Claiming:
 
     async def _work(self) -> None:
         while self._queue:
-            group = [self._queue.popleft() for _ in range(min(_MOST, len(self._queue)))]
-            group = [one for one in group if not one.answer.done()]  # nobody waits for it any more
+            group: list[_Waiting] = []
             try:
                 await self._serve(group)
             except ConflictError:
                 for one in group:
                     await self._serve_alone(one)
             except BaseException as error:
-                for one in group:
+                for one in group or self._next_group():
                     _fail(one, error)
                 if not isinstance(error, Exception):
                     raise
@@ -136,12 +135,21 @@ class Claiming:
         except Exception as error:
             _fail(one, error)
 
-    async def _serve(self, group: Sequence[_Waiting]) -> None:
-        """Carry out one transaction; who has not got all that they want, and may, gets another try."""
-        lots, looks = self._lots(group)
+    def _next_group(self) -> list[_Waiting]:
+        group = [self._queue.popleft() for _ in range(min(_MOST, len(self._queue)))]
+        return [one for one in group if not one.answer.done()]  # for the others nobody waits any more
+
+    async def _serve(self, group: list[_Waiting]) -> None:
+        """Carry out one transaction; who has not got all that they want, and may, gets another try.
+
+        Args:
+            group: For whom; if empty, it becomes those who wait when the transaction has begun.
+        """
         given: dict[tuple[str, str], Claimed] = {}
-        if lots:
-            async with self._units.write() as unit:
+        async with self._units.write() as unit:
+            group.extend([] if group else self._next_group())
+            lots, looks = self._lots(group)
+            if lots:
                 won = await unit.runs.claim(
                     [
                         Lot(front, tuple(_ask(one, request_id, unit) for one, request_id in asks))
@@ -150,8 +158,8 @@ class Claiming:
                 )
                 given = won.given
                 self._record(group, given, unit)
-            for class_id, (front, _) in lots.items():
-                looks[class_id].served(front, won.fronts[class_id])
+        for class_id, (front, _) in lots.items():
+            looks[class_id].served(front, won.fronts[class_id])
         for one in group:
             self._settle(one, given)
 

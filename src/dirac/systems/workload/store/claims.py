@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     Column,
     ColumnElement,
+    RowMapping,
     Select,
     Table,
     Update,
@@ -140,14 +141,14 @@ async def claim(tx: Transaction, lots: Sequence[Lot]) -> Won:
     return Won(given, after)
 
 
-def _claimed(row: Mapping[str, Any], ask: Ask) -> Claimed:
+def _claimed(row: RowMapping, ask: Ask) -> Claimed:
     """Return a job as it is after the claim."""
-    values = dict(row)
+    values: dict[str, Any] = dict(row)
     jdl = values.pop("jdl")
     values["attempt"] += 1
     values |= {"status": JobStatus.MATCHED.value, "minor_status": "Assigned", "site": ask.site}
-    run = {"pilot_stamp": ask.stamp, "lease_until": ask.lease_until}
-    return Claimed(job=JobRow(**values, **run), jdl=jdl)
+    values |= {"pilot_stamp": ask.stamp, "lease_until": ask.lease_until}
+    return Claimed(job=JobRow(**values), jdl=jdl)
 
 
 async def _write(tx: Transaction, taken: Sequence[tuple[Ask, Claimed]]) -> None:
