@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -19,10 +19,12 @@ from dirac.core.unit import Event, Units
 from dirac.systems.configuration.models import Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.fitting import Offer, less
+from dirac.systems.workload.logic.limits import Running
+from dirac.systems.workload.logic.looking import Look
 from dirac.systems.workload.logic.pilots import pilot_event
-from dirac.systems.workload.logic.waiting import Classes, Look
+from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import JobStatus, PilotStatus
-from dirac.systems.workload.ports.running import Ask, Claimed, Front, JobRow, Lot, PilotRow, RunUnit
+from dirac.systems.workload.ports.running import Ask, Claimed, Front, JobRow, Lot, PilotRow, RunUnit, Won
 from dirac.systems.workload.states import Line, line_event
 
 _MOST = 32
@@ -72,18 +74,29 @@ class _Waiting(msgspec.Struct, eq=False):
         return [claimed.job.class_id for claimed in self.got]
 
 
+_Lots = dict[int, tuple[Front, list[tuple[_Waiting, str]]]]
+
+
 class Claiming:
     """Carries out claims.
 
     Args:
         units: Transactions of the workload system.
         classes: The classes in memory.
+        running: What runs, for the limits of sites.
         started: Is told which pilots run now.
     """
 
-    def __init__(self, units: Units[RunUnit], classes: Classes, started: Callable[[PilotRow], None]) -> None:
+    def __init__(
+        self,
+        units: Units[RunUnit],
+        classes: Classes,
+        running: Running,
+        started: Callable[[PilotRow], None],
+    ) -> None:
         self._units = units
         self._classes = classes
+        self._running = running
         self._started = started
         self._queue: deque[_Waiting] = deque()
         self._busy: set[asyncio.Task[None]] = set()
@@ -113,7 +126,8 @@ class Claiming:
             offer = less(offer, has.needs) if offer is not None and has is not None else None
         if offer is None:
             return None
-        return look.first(self._classes.fit(asking.identity.vo, offer))
+        fit = self._classes.fit(asking.identity.vo, offer)
+        return look.first(fit, self._running.closed(asking.site))
 
     async def _work(self) -> None:
         while self._queue:
@@ -145,30 +159,31 @@ class Claiming:
         Args:
             group: For whom; if empty, it becomes those who wait when the transaction has begun.
         """
-        given: dict[tuple[str, str], Claimed] = {}
-        async with self._units.write() as unit:
-            group.extend([] if group else self._next_group())
-            lots, looks = self._lots(group)
-            if lots:
-                won = await unit.runs.claim(
-                    [
-                        Lot(front, tuple(_ask(one, request_id, unit) for one, request_id in asks))
-                        for front, asks in lots.values()
-                    ]
-                )
-                given = won.given
-                self._record(group, given, unit)
-        for class_id, (front, _) in lots.items():
-            looks[class_id].served(front, won.fronts[class_id])
+        won = Won({}, {})
+        lots: _Lots = {}
+        try:
+            async with self._units.write() as unit:
+                group.extend([] if group else self._next_group())
+                self._choose(group, lots)
+                if lots:
+                    won = await unit.runs.claim(
+                        [
+                            Lot(front, tuple(_ask(one, request_id, unit) for one, request_id in asks))
+                            for front, asks in lots.values()
+                        ]
+                    )
+                    self._record(group, won.given, unit)
+        except BaseException:
+            self._let_go(lots, {})
+            raise
+        self._let_go(lots, won.given)
+        for class_id, (front, asks) in lots.items():
+            asks[0][0].look.served(front, won.fronts[class_id])
         for one in group:
-            self._settle(one, given)
+            self._settle(one, won.given)
 
-    def _lots(
-        self, group: Sequence[_Waiting]
-    ) -> tuple[dict[int, tuple[Front, list[tuple[_Waiting, str]]]], dict[int, Look]]:
-        """Choose for everybody, by class; also return whose look showed it."""
-        lots: dict[int, tuple[Front, list[tuple[_Waiting, str]]]] = {}
-        looks: dict[int, Look] = {}
+    def _choose(self, group: Sequence[_Waiting], lots: _Lots) -> None:
+        """Choose for everybody; limits and shares count at once what was chosen."""
         for one in group:
             taken = one.taken
             for request_id in one.left:
@@ -176,9 +191,19 @@ class Claiming:
                 if front is None:
                     break
                 lots.setdefault(front.class_id, (front, []))[1].append((one, request_id))
-                looks[front.class_id] = one.look
                 taken.append(front.class_id)
-        return lots, looks
+                self._running.note(one.asking.site, front.class_id)
+                one.look.chosen(front)
+
+    def _let_go(self, lots: _Lots, given: Mapping[tuple[str, str], Claimed]) -> None:
+        """Tell the limits what was given and what was not."""
+        for class_id, (_, asks) in lots.items():
+            for one, request_id in asks:
+                site = one.asking.site
+                if (one.asking.identity.stamp, request_id) in given:
+                    self._running.given(site, class_id)
+                else:
+                    self._running.forget(site, class_id)
 
     def _record(
         self, group: Sequence[_Waiting], given: dict[tuple[str, str], Claimed], unit: RunUnit

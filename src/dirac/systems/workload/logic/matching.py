@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -13,9 +13,11 @@ from dirac.core.unit import Units
 from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.claiming import Asking, Claiming
-from dirac.systems.workload.logic.fitting import Dimension, offer_of
+from dirac.systems.workload.logic.fitting import Dimension, offer_of, rules_of
+from dirac.systems.workload.logic.limits import Barrier
+from dirac.systems.workload.logic.looking import WaitingJobs
 from dirac.systems.workload.logic.pilots import longest_life
-from dirac.systems.workload.logic.waiting import Classes, Signals, WaitingJobs
+from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.models import (
     JobStatus,
     MatchAnswer,
@@ -73,7 +75,8 @@ class Matching:
         self._clock = clock
         self._classes = classes
         self._waiting = WaitingJobs(units, classes, signals, clock)
-        self._claiming = Claiming(units, classes, self._remember)
+        running = self._waiting.running
+        self._claiming = Claiming(units, classes, running, self._remember)
         self._pilots: dict[str, tuple[float, PilotRow]] = {}
 
     async def match(self, identity: Identity, request: MatchRequest) -> MatchAnswer:
@@ -88,9 +91,10 @@ class Matching:
         """
         _check(request)
         tree = (await self._configuration.current()).tree
+        self._waiting.follow(tree)
         pilot = await self._pilot(identity)
-        resource = _registered(request.resource, pilot, tree)
-        offer = offer_of(resource, frozenset({identity.vo}))
+        resource, queue = _registered(request.resource, pilot, tree)
+        offer = offer_of(resource, frozenset({identity.vo}), rules_of(tree, identity.vo, queue))
         asking = Asking(identity, request.request_id, request.jobs, resource.site, offer, pilot, tree)
         deadline = self._clock.monotonic() + request.wait
         look = self._waiting.recent(identity.vo)
@@ -113,7 +117,8 @@ class Matching:
         while True:
             wake = self._signals.subscribe()
             look = await self._waiting.look(vo, since=since)
-            reasons = _counted(look.fronts, self._classes.fit(vo, asking.offer))
+            closed = self._waiting.running.closed(asking.site)
+            reasons = _counted(look.fronts(), self._classes.fit(vo, asking.offer), closed)
             if got := await self._claiming.claim(asking, look):
                 return await self._answer(got, asking)
             if first and (repeated := await self._repeated(asking)) is not None:
@@ -218,27 +223,36 @@ def find_queue(tree: Tree, site: str, ce: str, queue: str) -> Queue | None:
     return element.queues.get(queue) if element else None
 
 
-def _registered(resource: Resource, pilot: PilotRow | None, tree: Tree) -> Resource:
-    """Return what a pilot offers: what it measured, at the place where we started it.
+def _registered(resource: Resource, pilot: PilotRow | None, tree: Tree) -> tuple[Resource, Queue | None]:
+    """Return what a pilot offers, what it measured, at the place where we started it; and that place.
 
     The tags of that place are the configuration's word, not the pilot's.
     """
     if pilot is None or pilot.grid_site in _UNKNOWN_SITE:
-        return resource
+        return resource, None
     ce = "" if pilot.destination_site in _UNKNOWN_SITE else pilot.destination_site
     placed = msgspec.structs.replace(resource, site=pilot.grid_site, ce=ce, queue=pilot.queue)
     queue = find_queue(tree, pilot.grid_site, ce, pilot.queue)
     if queue is None:
-        return placed
-    return msgspec.structs.replace(
+        return placed, None
+    placed = msgspec.structs.replace(
         placed,
         tags=sorted({*placed.tags, *queue.tags}),
         required_tags=sorted({*placed.required_tags, *queue.required_tags}),
         platforms=sorted({*placed.platforms, *queue.platforms}),
         whole_node=placed.whole_node or "WholeNode" in queue.tags,
     )
+    return placed, queue
 
 
-def _counted(fronts: Sequence[Front], unfit: dict[int, tuple[Dimension, ...]]) -> dict[str, int]:
+def _counted(
+    fronts: Iterable[Front], unfit: Mapping[int, tuple[Dimension, ...]], closed: Mapping[int, Barrier]
+) -> dict[str, int]:
     """Count, over the classes that have waiting jobs, why they do not fit."""
-    return dict(Counter(str(dimension) for front in fronts for dimension in unfit.get(front.class_id, ())))
+    found: Counter[str] = Counter()
+    for front in fronts:
+        if front.class_id in unfit:
+            found.update(map(str, unfit[front.class_id]))
+        elif front.class_id in closed:
+            found[str(closed[front.class_id])] += 1
+    return dict(found)

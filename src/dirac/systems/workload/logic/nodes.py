@@ -19,6 +19,7 @@ from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.systems.configuration.models import ComputingElement, Tree
 from dirac.systems.identity.models import Identity
+from dirac.systems.workload.logic.looking import WaitingJobs
 from dirac.systems.workload.logic.matching import find_queue
 from dirac.systems.workload.logic.node_pilots import NodeId, NodePilots
 from dirac.systems.workload.logic.pilot_factory import ABORTED_WITHIN
@@ -34,7 +35,7 @@ from dirac.systems.workload.logic.planning import (
     share_out,
     state_of,
 )
-from dirac.systems.workload.logic.waiting import Classes, Signals, WaitingJobs
+from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.models import (
     NodeAnswer,
     NodePilot,

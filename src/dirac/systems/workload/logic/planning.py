@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from dirac.systems.configuration.models import Queue, Tree
-from dirac.systems.workload.logic.fitting import JobClass, Offer, fits, offer_of_queue
+from dirac.systems.workload.logic.fitting import JobClass, Offer, fits, offer_of_queue, rules_of
 from dirac.systems.workload.ports.running import QueueLoad
 
 # After so many pilots that never ran, a queue is left alone for a while.
@@ -60,7 +60,14 @@ def places(tree: Tree, vo: str) -> list[Place]:
             ce_type=ce.type,
             name=name,
             queue=queue,
-            offer=offer_of_queue(queue, site=site_name, ce=ce_name, name=name, vos=frozenset({vo})),
+            offer=offer_of_queue(
+                queue,
+                site=site_name,
+                ce=ce_name,
+                name=name,
+                vos=frozenset({vo}),
+                rules=rules_of(tree, vo, queue),
+            ),
         )
         for site_name, site in sorted(tree.sites.items())
         if vo in site.virtual_organisations

@@ -116,7 +116,21 @@ class ClassRow(msgspec.Struct, frozen=True):
     class_id: int
     vo: str
     owner_group: str
+    owner_sub: str
     requirements: dict[str, Any]
+
+
+class RunningRow(msgspec.Struct, frozen=True):
+    """Runs of one class at one site that are not over.
+
+    Attributes:
+        newest: When the newest of them was claimed.
+    """
+
+    class_id: int
+    site: str
+    number: int
+    newest: datetime
 
 
 class Front(msgspec.Struct, frozen=True):
@@ -275,6 +289,10 @@ class RunRepository(Protocol):
 
         `JobRow.attempt` is that of the request, and `lease_until` is None unless it is the present one.
         """
+        ...
+
+    async def running(self) -> list[RunningRow]:
+        """Return the runs that are not over, counted by class and site."""
         ...
 
     async def waiting_counts(self, vo: str) -> dict[int, int]:

@@ -31,6 +31,7 @@ from dirac.systems.workload.ports.running import (
     JobRow,
     Lot,
     Order,
+    RunningRow,
     Won,
 )
 from dirac.systems.workload.store.claims import OF_JOB, OF_RUN, claim, claimed, fronts
@@ -89,6 +90,16 @@ class RunStore:
     async def claimed(self, stamp: str, request_ids: Sequence[str]) -> list[Claimed]:
         """Return the jobs that these requests of this pilot got, in no order."""
         return await claimed(self._tx, stamp, request_ids)
+
+    async def running(self) -> list[RunningRow]:
+        """Return the runs that are not over, counted by class and site."""
+        rows = await self._tx.execute(
+            select(_j.class_id, _j.site, func.count().label("number"), func.max(_a.claimed).label("newest"))
+            .select_from(attempts.join(jobs, _PRESENT))
+            .where(_a.lease_until.is_not(None))
+            .group_by(_j.class_id, _j.site)
+        )
+        return [RunningRow(**row._mapping) for row in rows]
 
     async def waiting_counts(self, vo: str) -> dict[int, int]:
         """Return the number of waiting jobs by class."""
