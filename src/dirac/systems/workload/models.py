@@ -270,8 +270,39 @@ class Suggestion(msgspec.Struct, frozen=True):
     text: str
 
 
+class WhyWaiting(StrEnum):
+    """All reasons why a job that waits does so; why single queues do not fit is said by requirement."""
+
+    NO_SITE = "NoSite"
+    NO_QUEUE_FITS = "NoQueueFits"
+    RUNNING_LIMIT = "RunningLimit"
+    MATCHING_DELAY = "MatchingDelay"
+    OWN_JOBS = "OwnJobs"
+    SHARE = "Share"
+    BACKGROUND = "Background"
+    NO_PILOT = "NoPilot"
+
+
+class WaitReason(msgspec.Struct, frozen=True):
+    """One reason why a job waits.
+
+    Attributes:
+        number: Of what the text names: sites, jobs or users.
+    """
+
+    reason: WhyWaiting
+    number: int
+    text: str
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a job does or does not run."""
+    """Why a job does or does not run.
+
+    Attributes:
+        reasons: If it waits: why, what keeps it most first.
+        waiting_before: If it waits: jobs of its owner that come first, by priority and age.
+        users_before: If it waits: users whose turn comes first, by the shares of groups and users.
+    """
 
     job_id: int
     status: str
@@ -282,6 +313,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     requirements: list[RequirementEffect]
     suggestion: Suggestion | None = None
     waiting_before: int | None = None
+    users_before: int | None = None
+    reasons: list[WaitReason] = []
 
 
 class PilotRegistration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

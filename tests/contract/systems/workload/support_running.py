@@ -195,7 +195,7 @@ class Hall(Room):
             self.all_units, self.configuration, self.words, self.signals, self.clock, self.classes
         )
         self.life = JobLifeCycle(self.all_units, self.configuration, self.classes)
-        self.explain = Explain(self.all_units, self.configuration, self.classes)
+        self.explain = Explain(self.all_units, self.configuration, self.classes, self.matching.waiting)
         program = PilotProgram(url="http://server", program="/opt/dirac-pilot.py")
         self.factory = PilotFactory(
             self.all_units,

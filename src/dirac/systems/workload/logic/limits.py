@@ -11,24 +11,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from dirac.core.time import Clock
 from dirac.systems.configuration.models import JobLimit, Tree
 from dirac.systems.workload.logic.fitting import JobClass, processors_of
 from dirac.systems.workload.logic.waiting import Classes
+from dirac.systems.workload.models import WhyWaiting
 from dirac.systems.workload.ports.running import RunUnit
 
 # Without limits, the count is for the correction of shares only.
 _SELDOM = 60.0
 _PACE = 20
-
-
-class Barrier(StrEnum):
-    """Why a site takes no job of a class for a while."""
-
-    RUNNING_LIMIT = "RunningLimit"
-    MATCHING_DELAY = "MatchingDelay"
 
 
 class Running:
@@ -100,10 +93,10 @@ class Running:
                 del self._own[index]
                 return
 
-    def closed(self, site: str) -> dict[int, Barrier]:
+    def closed(self, site: str) -> dict[int, WhyWaiting]:
         """Return the classes of which a site takes no job at this moment, and why."""
         place = self._tree.sites.get(site) if self._tree is not None else None
-        found: dict[int, Barrier] = {}
+        found: dict[int, WhyWaiting] = {}
         if place is None or not place.limits:
             return found
         here = self._here(site)
@@ -111,9 +104,9 @@ class Running:
             members = self._of_limit(limit)
             number = sum(count for class_id, count in here.items() if class_id in members)
             if limit.max_running is not None and number >= limit.max_running:
-                found |= dict.fromkeys(members, Barrier.RUNNING_LIMIT)
+                found |= dict.fromkeys(members, WhyWaiting.RUNNING_LIMIT)
             elif limit.delay and self._is_early(site, members, limit.delay):
-                found |= dict.fromkeys(members, Barrier.MATCHING_DELAY)
+                found |= dict.fromkeys(members, WhyWaiting.MATCHING_DELAY)
         return found
 
     def _here(self, site: str) -> Counter[int]:

@@ -125,6 +125,10 @@ class WaitingJobs:
     def _is_whole(self, look: Look) -> bool:
         return not look.spoiled and look.wakes == self._signals.wakes
 
+    async def present(self, vo: str) -> Look:
+        """Return a look that is no older than a second."""
+        return await self.look(vo, since=self._clock.monotonic() - _YOUNG)
+
     async def look(self, vo: str, *, since: float) -> Look:
         """Return a look at a VO's waiting jobs that began after `since` (clock's `monotonic`).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -14,7 +14,6 @@ from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.claiming import Asking, Claiming
 from dirac.systems.workload.logic.fitting import Dimension, offer_of, rules_of
-from dirac.systems.workload.logic.limits import Barrier
 from dirac.systems.workload.logic.looking import WaitingJobs
 from dirac.systems.workload.logic.pilots import longest_life
 from dirac.systems.workload.logic.waiting import Classes, Signals
@@ -25,6 +24,7 @@ from dirac.systems.workload.models import (
     MatchRequest,
     PilotStatus,
     Resource,
+    WhyWaiting,
 )
 from dirac.systems.workload.policy import Visibility
 from dirac.systems.workload.ports.running import (
@@ -57,6 +57,10 @@ class Matching:
         signals: Tells when there may be new work.
         clock: The time.
         classes: The classes in memory, shared with whoever else needs them.
+
+    Attributes:
+        waiting: What waits, as this process knows it.
+        refused: Who is told the reasons of an answer without a job.
     """
 
     def __init__(
@@ -74,9 +78,9 @@ class Matching:
         self._signals = signals
         self._clock = clock
         self._classes = classes
-        self._waiting = WaitingJobs(units, classes, signals, clock)
-        running = self._waiting.running
-        self._claiming = Claiming(units, classes, running, self._remember)
+        self.waiting = WaitingJobs(units, classes, signals, clock)
+        self.refused: list[Callable[[Iterable[str]], None]] = []
+        self._claiming = Claiming(units, classes, self.waiting.running, self._remember)
         self._pilots: dict[str, tuple[float, PilotRow]] = {}
 
     async def match(self, identity: Identity, request: MatchRequest) -> MatchAnswer:
@@ -91,13 +95,13 @@ class Matching:
         """
         _check(request)
         tree = (await self._configuration.current()).tree
-        self._waiting.follow(tree)
+        self.waiting.follow(tree)
         pilot = await self._pilot(identity)
         resource, queue = _registered(request.resource, pilot, tree)
         offer = offer_of(resource, frozenset({identity.vo}), rules_of(tree, identity.vo, queue))
         asking = Asking(identity, request.request_id, request.jobs, resource.site, offer, pilot, tree)
         deadline = self._clock.monotonic() + request.wait
-        look = self._waiting.recent(identity.vo)
+        look = self.waiting.recent(identity.vo)
         try:
             if look is not None and (got := await self._claiming.claim(asking, look)):
                 return await self._answer(got, asking)
@@ -116,8 +120,8 @@ class Matching:
         first = True
         while True:
             wake = self._signals.subscribe()
-            look = await self._waiting.look(vo, since=since)
-            closed = self._waiting.running.closed(asking.site)
+            look = await self.waiting.look(vo, since=since)
+            closed = self.waiting.running.closed(asking.site)
             reasons = _counted(look.fronts(), self._classes.fit(vo, asking.offer), closed)
             if got := await self._claiming.claim(asking, look):
                 return await self._answer(got, asking)
@@ -126,6 +130,8 @@ class Matching:
             first = False
             left = deadline - self._clock.monotonic()
             if left <= 0 or self._signals.ending:
+                for listener in self.refused:
+                    listener(reasons)
                 return MatchAnswer(reasons=reasons)
             await self._signals.wait(wake, min(left, _LOOK_AGAIN))
             # Woken: what is new came after this. Not woken: a look that others have just had will do.
@@ -246,7 +252,7 @@ def _registered(resource: Resource, pilot: PilotRow | None, tree: Tree) -> tuple
 
 
 def _counted(
-    fronts: Iterable[Front], unfit: Mapping[int, tuple[Dimension, ...]], closed: Mapping[int, Barrier]
+    fronts: Iterable[Front], unfit: Mapping[int, tuple[Dimension, ...]], closed: Mapping[int, WhyWaiting]
 ) -> dict[str, int]:
     """Count, over the classes that have waiting jobs, why they do not fit."""
     found: Counter[str] = Counter()

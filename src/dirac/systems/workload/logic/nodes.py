@@ -34,6 +34,7 @@ from dirac.systems.workload.logic.planning import (
     plan,
     share_out,
     state_of,
+    useful,
 )
 from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.models import (
@@ -236,7 +237,7 @@ class Nodes:
         aborted = await unit.pilots.aborted(unit.now - ABORTED_WITHIN)
         wishes = []
         for vo in vos:
-            counts = await unit.runs.waiting_counts(vo)
+            counts = await unit.runs.waiting_counts(vo, useful(places(tree, vo)))
             found = [(self._classes.get(class_id), count) for class_id, count in sorted(counts.items())]
             demand = [(job_class, count) for job_class, count in found if job_class is not None]
             states = [_only(state_of(place, vo, loads, aborted), asking) for place in places(tree, vo)]
@@ -249,7 +250,8 @@ class Nodes:
         for (vo, site, ce, _queue), load in loads.items():
             if (site, ce) == (asking.node.site, asking.node.ce):
                 here[vo] += load.waiting + load.idle + load.busy
-        chosen = share_out(wishes, here, _room(asking.request))
+        shares = {name: vo.job_share for name, vo in tree.virtual_organisations.items()}
+        chosen = share_out(wishes, here, _room(asking.request), shares)
         new = [
             self._maker.row(place, vo, stamp, unit.now, node_reference(asking.node.name, stamp))
             for stamp, (vo, place) in zip(asking.stamps, chosen, strict=False)

@@ -295,12 +295,12 @@ class RunRepository(Protocol):
         """Return the runs that are not over, counted by class and site."""
         ...
 
-    async def waiting_counts(self, vo: str) -> dict[int, int]:
-        """Return the number of waiting jobs by class."""
+    async def waiting_counts(self, vo: str, most: int = 10_000) -> dict[int, int]:
+        """Return the number of waiting jobs by class, of each no more than so many."""
         ...
 
-    async def waiting_before(self, job: JobRow) -> int:
-        """Count the waiting jobs of the VO that have a higher priority, or the same and are older."""
+    async def waiting_before(self, job: JobRow, classes: Sequence[int]) -> int:
+        """Count the waiting jobs of these classes that have a higher priority, or the same and are older."""
         ...
 
     async def jobs(self, visible: Visibility, job_ids: Sequence[int], *, lock: bool) -> dict[int, JobRow]:
