@@ -51,7 +51,7 @@ SITES = [f"LCG.Site{number}.ch" for number in range(60)]
 PLATFORMS = [f"x86_64-el{number}" for number in range(67)]
 # So many classes have so many jobs.
 SIZES = ((32, 1, 1), (48, 2, 10), (47, 11, 100), (110, 101, 1000), (264, 1001, 5000))
-SLOTS = 100_000
+SLOTS = 20_000
 PILOTS = 200
 _TICK = os.sysconf("SC_CLK_TCK")
 
