@@ -1,191 +1,438 @@
-"""CPU of one match: 501 classes of jobs, a heavy head, a million decisions in memory and some claims in SQL.
+"""What one match costs: through HTTP, with tokens, among as many waiting jobs as you like.
 
-Run: PYTHONPATH=src:. python bench/matching.py [JOBS] [DATABASE-URL]
+    PYTHONPATH=src:. python bench/matching.py                        # 10 000 and 100 000 jobs on SQLite
+    PYTHONPATH=src:. python bench/matching.py --jobs 10000000 --engine postgresql
+
+Jobs are spread over 501 classes as they were in a production of 872 000 waiting jobs (sizes of task queues of
+LHCb, 28 March 2026, published by devlink42/poc-dirac-job-matchmaking). For both sizes a server is started;
+connections that are kept ask for jobs as pilots do. CPU is user and system time of the server's process and,
+beside it, of the database's; what a clock says depends on what else the machine does. Afterwards the database
+tells whether a job was given twice, or a pilot sent away for whom there was one.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
+import os
 import random
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from datetime import timedelta
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select, text
 
 from dirac.core.time import SystemClock
 from dirac.db.engine import Database, DatabaseUnits
 from dirac.db.schema import migrate
 from dirac.formats.description import CPU_SEGMENTS, Requirements
+from dirac.server.composition import build
+from dirac.server.control import make_master_key
 from dirac.server.schema import LOCATIONS
-from dirac.systems.configuration.models import Tree
-from dirac.systems.identity.models import Identity
+from dirac.server.settings import DatabaseSettings, Http, Settings
 from dirac.systems.workload.logic.fitting import JobClass, fits, offer_of
-from dirac.systems.workload.logic.matching import Matching
-from dirac.systems.workload.logic.waiting import Classes, Signals
-from dirac.systems.workload.models import MatchRequest, Resource
+from dirac.systems.workload.models import MatchAnswer, MatchRequest, Resource
 from dirac.systems.workload.ports.running import PilotRow
-from dirac.systems.workload.store.tables import classes, descriptions, jobs
+from dirac.systems.workload.store.tables import attempts, classes, descriptions, jobs
 from dirac.systems.workload.store.unit import WorkloadUnit
+from tests.acceptance.installation import eventually, free_port
+from tests.services import mariadb, postgresql
+from tests.services.packages import obtain
 
-CLASSES = 501
-MATCHES = 1000
-PILOTS = 50
 SITES = [f"LCG.Site{number}.ch" for number in range(60)]
 PLATFORMS = [f"x86_64-el{number}" for number in range(67)]
+# So many classes have so many jobs.
+SIZES = ((32, 1, 1), (48, 2, 10), (47, 11, 100), (110, 101, 1000), (264, 1001, 5000))
+SLOTS = 20_000
+PILOTS = 200
+_TICK = os.sysconf("SC_CLK_TCK")
 
 
-class _Fixed:
-    def __init__(self) -> None:
-        self.version = 1
-        self.tree = Tree()
+class Measured(msgspec.Struct):
+    """One run; CPU in seconds for all matches together, latencies in seconds."""
 
-    async def current(self) -> _Fixed:
-        return self
+    jobs: int
+    matches: int
+    empty: int
+    cpu: float
+    database_cpu: float
+    wall: float
+    latencies: list[float]
+    memory: int
+    doubled: int
+    missed: int
+
+    @property
+    def each(self) -> float:
+        """Milliseconds of the server's CPU for one match."""
+        return 1000 * self.cpu / max(1, self.matches)
+
+    @property
+    def each_in_database(self) -> float:
+        """Milliseconds of the database's CPU for one match."""
+        return 1000 * self.database_cpu / max(1, self.matches)
 
 
-class _Tokens:
-    async def job_token(self, **_: Any) -> str:
-        return "token"
-
-
-def make_classes() -> list[Requirements]:
+def make_classes() -> tuple[list[JobClass], list[int]]:
+    """Return the classes, and how many jobs each would have of 872 000."""
     rng = random.Random(1)
-    made = []
-    for _ in range(CLASSES):
-        banned = tuple(sorted(rng.sample(SITES, rng.randint(1, 9)))) if rng.random() < 0.4 else ()
-        sites = (
-            tuple(sorted(rng.sample(SITES, rng.randint(1, 20)))) if not banned and rng.random() < 0.5 else ()
-        )
-        platforms = tuple(sorted(rng.sample(PLATFORMS, 8))) if rng.random() < 0.8 else ()
-        made.append(
-            Requirements(
+    made, sizes = [], []
+    for number, least, most in SIZES:
+        for _ in range(number):
+            banned = tuple(sorted(rng.sample(SITES, rng.randint(1, 9)))) if rng.random() < 0.4 else ()
+            some = not banned and rng.random() < 0.3
+            sites = tuple(sorted(rng.sample(SITES, rng.randint(1, 20)))) if some else ()
+            platforms = tuple(sorted(rng.sample(PLATFORMS, 8))) if rng.random() < 0.8 else ()
+            needs = Requirements(
                 cpu_time=rng.choice(CPU_SEGMENTS),
                 sites=sites,
                 banned_sites=banned,
                 platforms=platforms,
                 tags=("4Processors", "MultiProcessor") if rng.random() < 0.05 else (),
             )
+            made.append(JobClass(len(made) + 1, "astro", "production", needs))
+            sizes.append(rng.randint(least, most))
+    return made, sizes
+
+
+def offers() -> list[Resource]:
+    """Return what the pilots have: as if from sixty sites."""
+    rng = random.Random(2)
+    return [
+        Resource(
+            site=SITES[number % len(SITES)],
+            cpu_time=rng.choice(CPU_SEGMENTS[4:]),
+            platforms=sorted(rng.sample(PLATFORMS, 20)),
         )
-    return made
+        for number in range(PILOTS)
+    ]
 
 
-def resource(rng: random.Random) -> Resource:
-    return Resource(
-        site=rng.choice(SITES), cpu_time=rng.choice(CPU_SEGMENTS), platforms=rng.sample(PLATFORMS, 20)
-    )
-
-
-def decide(made: list[Requirements]) -> float:
-    known = [JobClass(number, "vo", "users", needs) for number, needs in enumerate(made)]
-    rng, rounds = random.Random(2), 500
-    offers = [offer_of(resource(rng), frozenset({"vo"})) for _ in range(rounds)]
+def decide(made: Sequence[JobClass]) -> float:
+    """Return the CPU seconds of comparing an offer that is new with all classes."""
+    known = [offer_of(resource, frozenset({"astro"})) for resource in offers()]
     begun = time.process_time()
-    for offer in offers:
-        for job_class in known:
+    for offer in known:
+        for job_class in made:
             fits(job_class, offer)
-    return (time.process_time() - begun) / rounds
+    return (time.process_time() - begun) / len(known)
 
 
-async def fill(database: Database, made: list[Requirements], count: int) -> None:
-    rng = random.Random(3)
-    weights = [1 / (number + 1) for number in range(CLASSES)]
-    now = database.clock.now()
+async def fill(database: Database, count: int) -> None:
+    """Let so many jobs wait, and register pilots."""
+    made, sizes = make_classes()
+    total = sum(sizes)
+    slots = [number for number, size in enumerate(sizes) for _ in range(max(1, SLOTS * size // total))]
+    random.Random(3).shuffle(slots)
     async with database.write() as tx:
         rows = [
             {
-                "class_id": number + 1,
-                "digest": str(number),
-                "vo": "vo",
-                "owner_group": "users",
-                "requirements": msgspec.to_builtins(needs),
+                "class_id": each.class_id,
+                "digest": str(each.class_id),
+                "vo": each.vo,
+                "owner_group": each.owner_group,
+                "requirements": msgspec.to_builtins(each.needs),
             }
-            for number, needs in enumerate(made)
+            for each in made
         ]
         await tx.execute(insert(classes), rows)
-    words = dict.fromkeys(("minor_status", "application_status", "job_name", "job_group"), "")
-    common: dict[str, Any] = words | {"vo": "vo", "owner_sub": "s", "owner": "o", "owner_group": "users"}
-    common |= {"status": "Waiting", "site": "ANY", "job_type": "User", "user_priority": 1, "attempt": 0}
-    common |= {"reschedule_counter": 0, "submission_time": now, "last_update_time": now}
-    common |= {"verified_flag": True, "accounted_flag": False}
-    for start in range(0, count, 10_000):
-        picked = rng.choices(range(1, CLASSES + 1), weights, k=min(10_000, count - start))
-        batch = [
-            common | {"job_id": start + number + 1, "class_id": class_id}
-            for number, class_id in enumerate(picked)
-        ]
-        async with database.write() as tx:
-            await tx.execute(insert(jobs), batch)
-            texts = [{"job_id": row["job_id"], "jdl": "Executable = x;"} for row in batch]
-            await tx.execute(insert(descriptions), texts)
-
-
-async def claims(database: Database) -> dict[str, float]:
-    units = DatabaseUnits(database, WorkloadUnit)
-    clock = SystemClock()
-    matching = Matching(units, _Fixed(), _Tokens(), Signals(), clock, Classes(clock))
-    rng = random.Random(4)
-    pilots = [resource(rng) for _ in range(PILOTS)]
-    async with units.write() as unit:
-        now = unit.now
-        rows = [
-            PilotRow(
-                **dict.fromkeys(("status_reason", "grid_type", "grid_site", "destination_site", "queue"), ""),
-                pilot_stamp=f"p{number}",
-                vo="vo",
-                status="Running",
-                pilot_reference=f"p{number}",
-                submission_time=now,
-                last_update_time=now,
+    async with database.engine.begin() as connection:
+        for index in jobs.indexes:
+            await connection.run_sync(index.drop)
+        await connection.execute(text("CREATE TABLE bench_slot (slot INTEGER PRIMARY KEY, class_id INTEGER)"))
+        slot_rows = [{"slot": slot, "class_id": made[number].class_id} for slot, number in enumerate(slots)]
+        await connection.execute(text("INSERT INTO bench_slot VALUES (:slot, :class_id)"), slot_rows)
+    series = {
+        "sqlite": "(WITH RECURSIVE s(i) AS (SELECT {0} UNION ALL SELECT i + 1 FROM s WHERE i < {1})"
+        " SELECT i FROM s)",
+        "postgresql": "(SELECT generate_series({0}, {1}) AS i)",
+        "mariadb": "(SELECT {0} + seq - 1 AS i FROM seq_1_to_{2})",
+    }[database.dialect]
+    now = database.clock.now().replace(tzinfo=None).isoformat(sep=" ")
+    values = {
+        **dict.fromkeys(("minor_status", "application_status", "job_name", "job_group"), "''"),
+        "vo": "'astro'",
+        "owner_sub": "'s'",
+        "owner": "'o'",
+        "owner_group": "'production'",
+        "status": "'Waiting'",
+        "site": "'ANY'",
+        "job_type": "'User'",
+        "user_priority": "1",
+        "attempt": "0",
+        "reschedule_counter": "0",
+        "verified_flag": "true",
+        "accounted_flag": "false",
+        **dict.fromkeys(("submission_time", "last_update_time"), f"'{now}'"),
+        "job_id": "i",
+        "class_id": "class_id",
+    }
+    for start in range(1, count + 1, 500_000):
+        end = min(count, start + 499_999)
+        of = series.format(start, end, end - start + 1)
+        async with database.engine.begin() as connection:
+            await connection.execute(
+                text(
+                    f"INSERT INTO {jobs.name} ({', '.join(values)}) SELECT {', '.join(values.values())}"
+                    f" FROM {of} AS s JOIN bench_slot ON slot = i % {len(slots)}"
+                )
             )
-            for number in range(PILOTS)
-        ]
-        await unit.pilots.add(rows)
-
-    async def ask(number: int, offered: Resource) -> bool:
-        identity = Identity(
-            vo="vo",
-            sub=f"pilot:{number}",
-            username="",
-            group="",
-            kind="pilot",
-            properties=frozenset(),
-            token_id="",
-            stamp=f"p{number % PILOTS}",
-            expires=clock.now() + timedelta(days=1),
+            await connection.execute(
+                text(f"INSERT INTO {descriptions.name} (job_id, jdl) SELECT i, 'x' FROM {of} AS s")
+            )
+    async with database.engine.begin() as connection:
+        for index in jobs.indexes:
+            await connection.run_sync(index.create)
+        await connection.execute(text("DROP TABLE bench_slot"))
+        if database.dialect != "mariadb":
+            await connection.execute(text("ANALYZE"))
+    async with DatabaseUnits(database, WorkloadUnit).write() as unit:
+        empty = dict.fromkeys(("status_reason", "grid_type", "grid_site", "destination_site", "queue"), "")
+        await unit.pilots.add(
+            [
+                PilotRow(
+                    **empty,
+                    pilot_stamp=f"p{number}",
+                    vo="astro",
+                    status="Running",
+                    pilot_reference=f"p{number}",
+                    submission_time=unit.now,
+                    last_update_time=unit.now,
+                )
+                for number in range(PILOTS)
+            ]
         )
-        request = MatchRequest(resource=offered, request_id=f"r{number}")
-        return (await matching.match(identity, request)).job is not None
-
-    for number in range(PILOTS):
-        await ask(-number - 1, pilots[number])
-    results = {}
-    for name, offers in (("a job", pilots), ("nothing", [Resource(site="x", cpu_time=1)])):
-        cpu, wall, got = time.process_time(), time.perf_counter(), 0
-        for number in range(MATCHES):
-            got += await ask(number if name == "a job" else MATCHES + number, offers[number % len(offers)])
-        results[f"{name} ({got} jobs), CPU"] = (time.process_time() - cpu) / MATCHES
-        results[f"{name}, wall"] = (time.perf_counter() - wall) / MATCHES
-    return results
 
 
-async def main() -> None:
-    made = make_classes()
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    print(f"decide {CLASSES} classes, new offer: {1000 * decide(made):.3f} ms CPU")
-    with tempfile.TemporaryDirectory() as directory:
-        url = sys.argv[2] if len(sys.argv) > 2 else f"sqlite:///{Path(directory) / 'bench.db'}"
-        database = Database(url)
-        await migrate(database, LOCATIONS)
-        await fill(database, made, count)
-        for name, seconds in (await claims(database)).items():
-            print(f"{count} waiting, match with {name}: {1000 * seconds:.3f} ms")
+class Connection:
+    """A connection that is kept, and knows just enough of HTTP."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def post(self, token: str, content: bytes) -> bytes:
+        """Ask for a job, return the answer's body."""
+        head = (
+            f"POST /api/jobs/match HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        self._writer.write(head.encode() + content)
+        answer = await self._reader.readuntil(b"\r\n\r\n")
+        fields = answer.lower()
+        length = int(fields.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        found = await self._reader.readexactly(length)
+        if b" 200 " not in answer[:20]:
+            sys.exit(f"{answer.decode()}{found.decode()}")
+        return found
+
+
+async def ask(port: int, tokens: Sequence[str], matches: int, at_a_time: int, first: int) -> Any:
+    """Ask so often; return latencies, the jobs given, and the offers that got none."""
+    has, numbers = offers(), iter(range(first, first + matches))
+    latencies: list[float] = []
+    given: list[int] = []
+    empty: list[int] = []
+
+    async def pilot() -> None:
+        connection = Connection(*await asyncio.open_connection("127.0.0.1", port))
+        for number in numbers:
+            who = number % PILOTS
+            request = msgspec.json.encode(MatchRequest(resource=has[who], request_id=f"r{number}"))
+            begun = time.perf_counter()
+            answer = msgspec.json.decode(await connection.post(tokens[who], request), type=MatchAnswer)
+            latencies.append(time.perf_counter() - begun)
+            if answer.job is None:
+                empty.append(who)
+            else:
+                given.append(answer.job.job_id)
+
+    await asyncio.gather(*(pilot() for _ in range(at_a_time)))
+    return latencies, given, empty
+
+
+async def check(database: Database, given: Sequence[int], empty: Sequence[int]) -> tuple[int, int]:
+    """Return how many jobs were given twice, and how many pilots were sent away though one fitted."""
+    async with database.read() as tx:
+        runs = (await tx.execute(select(func.count()).select_from(attempts))).scalar_one()
+        first = (await tx.execute(select(func.count()).where(attempts.c.attempt == 1))).scalar_one()
+        left = {front.class_id for front in await WorkloadUnit(tx).runs.fronts("astro")}
+    doubled = len(given) - len(set(given)) + abs(runs - len(given)) + runs - first
+    has = offers()
+    still = [each for each in make_classes()[0] if each.class_id in left]
+    known = {who: offer_of(has[who], frozenset({"astro"})) for who in set(empty)}
+    missed = sum(any(not fits(each, known[who]) for each in still) for who in empty)
+    return doubled, missed
+
+
+def _cpu(pids: Sequence[int]) -> float:
+    total = 0.0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += sum(int(field) for field in fields[11:15]) / _TICK  # with children that have ended
+    return total
+
+
+def _tree(pid: int) -> list[int]:
+    """Return a process and all that descend from it."""
+    found = [pid]
+    for parent in found:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+@contextlib.contextmanager
+def database_server(engine: str, directory: Path) -> Iterator[tuple[str, int | None]]:
+    """Yield the URL of an empty database and the process that serves it, if that is not ours."""
+    if engine == "sqlite":
+        yield f"sqlite:///{directory / 'bench.db'}", None
+        return
+    module, kind = {
+        "postgresql": (postgresql, postgresql.PostgreSQL),
+        "mariadb": (mariadb, mariadb.MariaDB),
+    }[engine]
+    with kind(obtain(module.PACKAGES)) as server:
+        yield server.create_database(), server.pids[0]
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, directory: Path) -> Iterator[int]:
+    """Run a server; yield its process."""
+    url = settings.database_url().replace("%", "%%")
+    file = directory / "dirac.toml"
+    file.write_text(
+        f'state = "{directory}"\n[http]\nurl = "{settings.http.url}"\nport = {settings.http.port}\n'
+        f'[database]\nurl = "{url}"\n'
+    )
+    command = [sys.executable, "-m", "dirac.server.main", "run", "--settings", str(file)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: _answers(settings.http.url), "the server answers")
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/api/health/live").status_code < 500
+    return False
+
+
+async def _tokens(settings: Settings) -> list[str]:
+    installation = build(settings)
+    try:
+        await installation.begin()
+        tokens = installation.identity.tokens
+        return [await tokens.pilot_token(stamp=f"p{n}", vo="astro", seconds=7200) for n in range(PILOTS)]
+    finally:
+        await installation.close()
+
+
+@contextlib.asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[Database]:
+    database = Database(url, clock=SystemClock())
+    try:
+        yield database
+    finally:
         await database.close()
 
 
+def measure(engine: str, count: int, matches: int, at_a_time: int) -> Measured:
+    """Measure with so many waiting jobs."""
+    with (
+        tempfile.TemporaryDirectory(prefix="dirac-bench-") as place,
+        database_server(engine, Path(place)) as (url, served_by),
+    ):
+        return _measure(url, served_by, Path(place), count, matches, at_a_time)
+
+
+def _measure(
+    url: str, served_by: int | None, place: Path, count: int, matches: int, at_a_time: int
+) -> Measured:
+    port = free_port()
+    settings = Settings(
+        state=str(place),
+        http=Http(url=f"http://127.0.0.1:{port}", port=port),
+        database=DatabaseSettings(url=url),
+    )
+    make_master_key(settings)
+
+    async def prepare() -> None:
+        async with _opened(url) as database:
+            await migrate(database, LOCATIONS)
+            await fill(database, count)
+
+    async def verify(given: Sequence[int], empty: Sequence[int]) -> tuple[int, int]:
+        async with _opened(url) as database:
+            return await check(database, given, empty)
+
+    begun = time.perf_counter()
+    asyncio.run(prepare())
+    print(f"  {count} jobs loaded in {time.perf_counter() - begun:.0f} s", flush=True)
+    tokens = asyncio.run(_tokens(settings))
+    with serving(settings, place) as pid:
+        warm = asyncio.run(ask(port, tokens, PILOTS, at_a_time, 0))
+        pids = _tree(served_by) if served_by else []
+        cpu, database_cpu, wall = _cpu([pid]), _cpu(pids), time.perf_counter()
+        latencies, given, empty = asyncio.run(ask(port, tokens, matches, at_a_time, PILOTS))
+        wall = time.perf_counter() - wall
+        cpu, database_cpu = _cpu([pid]) - cpu, _cpu(pids) - database_cpu
+        status = Path(f"/proc/{pid}/status").read_text()
+        memory = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    doubled, missed = asyncio.run(verify([*warm[1], *given], [*warm[2], *empty]))
+    return Measured(
+        count, len(given), len(empty), cpu, database_cpu, wall, latencies, memory, doubled, missed
+    )
+
+
+def show(found: Measured) -> None:
+    """Print what was measured."""
+    cuts = statistics.quantiles(found.latencies, n=100)
+    print(
+        f"  {found.jobs} waiting: {found.matches} matches ({found.empty} without a job)\n"
+        f"    CPU per match: server {found.each:.2f} ms, database {found.each_in_database:.2f} ms"
+        f" -> {1000 / found.each:.0f}/s for one core of the server\n"
+        f"    by the clock: {found.matches / found.wall:.0f}/s,"
+        f" p50 {1000 * cuts[49]:.0f} ms, p99 {1000 * cuts[98]:.0f} ms\n"
+        f"    memory of the server: {found.memory / 2**20:.0f} MB;"
+        f" given twice: {found.doubled}, missed: {found.missed}",
+        flush=True,
+    )
+
+
+def main() -> int:
+    """Measure, print, and fail if a job was given twice or missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--jobs", type=int, default=100_000, help="jobs that wait (default 100000)")
+    parser.add_argument("--engine", choices=("sqlite", "postgresql", "mariadb"), default="sqlite")
+    parser.add_argument("--matches", type=int, default=3000, help="matches to measure (default 3000)")
+    parser.add_argument("--at-a-time", type=int, default=32, help="connections (default 32)")
+    chosen = parser.parse_args()
+    print(f"comparing 501 classes with a new offer: {1000 * decide(make_classes()[0]):.2f} ms CPU")
+    print(f"{chosen.engine}, {chosen.at_a_time} connections:")
+    sizes = sorted({10_000, chosen.jobs})
+    found = [measure(chosen.engine, size, min(chosen.matches, size // 2), chosen.at_a_time) for size in sizes]
+    for one in found:
+        show(one)
+    if len(found) > 1:
+        server = found[1].each / found[0].each
+        both = (found[1].each + found[1].each_in_database) / (found[0].each + found[0].each_in_database)
+        print(f"  growth: server {server:.2f}, with the database {both:.2f}")
+    return 1 if any(one.doubled or one.missed for one in found) else 0
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(main())

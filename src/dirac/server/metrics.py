@@ -83,6 +83,14 @@ METRICS = (
         "When the certificate of a listener of this process (`http`, `metrics`) expires, as Unix time",
         ("listener",),
     ),
+    Metric(
+        "dirac_match_refusals_total",
+        Counter,
+        "Answers to pilots without a job, by what kept some class of the jobs that wait away: a requirement "
+        "of theirs, or a limit of the site; an answer counts once for each",
+        ("reason",),
+        ("server",),
+    ),
     Metric("dirac_database_connections_in_use", Gauge, "Connections of the pool that are in use"),
     Metric("dirac_database_connections_limit", Gauge, "Connections that the pool opens at most"),
     Metric(
@@ -173,6 +181,11 @@ class Metrics:
         code = str(status) if status else _ABORTED
         self._child("dirac_http_requests_total", method, route, code).inc()
         self._child("dirac_http_request_duration_seconds", method, route).observe(seconds)
+
+    def refused(self, reasons: Iterable[str]) -> None:
+        """Count an answer to a pilot without a job."""
+        for reason in reasons:
+            self._child("dirac_match_refusals_total", reason).inc()
 
     def task(self, name: str, outcome: str, seconds: float) -> None:
         """Count an execution; see `dirac.server.worker.OnEnd`."""

@@ -20,6 +20,7 @@ from dirac.server.listener import listening, tell_expiry
 from dirac.server.metrics import Metrics
 from dirac.server.processes import ask_database, follow_database, relaying
 from dirac.server.settings import Settings
+from dirac.systems.workload.logic.matching import Matching
 from dirac.transport.drain import Drain
 from dirac.transport.server import create_app
 
@@ -33,6 +34,7 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
     told = metrics or Metrics("server", installation.version)
     drain = installation.drain
     follow_database(installation, told)
+    installation.provide(Matching).refused.append(told.refused)
     told.follow("dirac_http_draining", lambda: float(drain.begun))
     tell_expiry(installation.settings, told, "http")
 

@@ -15,10 +15,10 @@ from dirac.cli.live import Scene, all_ended, picture
 from dirac.cli.main import exit_code
 from dirac.cli.output import moment, print_table, text
 from dirac.cli.parameters import Reader
-from dirac.cli.report import print_log
+from dirac.cli.report import print_explanation, print_log
 from dirac.core import errors
 from dirac.systems.configuration.models import Change
-from dirac.systems.workload.models import JobStatus, LogEntry
+from dirac.systems.workload.models import Explanation, JobStatus, LogEntry, WaitReason, WhyWaiting
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -52,6 +52,28 @@ def test_a_log_leaves_out_what_it_never_says(capsys: pytest.CaptureFixture[str])
     print_log([LogEntry("Waiting", "x", "Unknown", NOW, "JobManager")])
     head = capsys.readouterr().out.splitlines()[0].split()
     assert head == ["TIME", "STATUS", "DETAIL", "SOURCE"]
+
+
+def test_why_a_job_waits_is_said_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    print_explanation(
+        Explanation(
+            job_id=1,
+            status="Waiting",
+            minor_status="",
+            text="The job waits for a pilot.",
+            queues=1,
+            fitting=1,
+            requirements=[],
+            reasons=[
+                WaitReason(WhyWaiting.SHARE, 2, "By their shares, it is the turn of 2 other users first."),
+                WaitReason(WhyWaiting.OWN_JOBS, 3, "3 jobs of the same owner are older."),
+            ],
+        )
+    )
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "Share: By their shares, it is the turn of 2 other users first.",
+        "OwnJobs: 3 jobs of the same owner are older.",
+    ]
 
 
 def test_changes_as_lines() -> None:

@@ -57,6 +57,8 @@ _VOName = Annotated[Name, Meta(title="vo")]
 _GroupName = Annotated[Name, Meta(title="group")]
 _UserName = Annotated[Name, Meta(title="user")]
 _ElementName = Annotated[Name, Meta(title="element")]
+_PlatformName = Annotated[Name, Meta(title="platform")]
+_LimitName = Annotated[Name, Meta(title="limit")]
 _QueueName = Annotated[Name, Meta(title="queue")]
 
 
@@ -79,6 +81,9 @@ class Group(_Section, frozen=True):
         default_factory=lambda: [Property.NORMAL_USER]
     )
     job_share: Annotated[Positive, Meta(description="Share of the VO's resources, in parts")] = 1000
+    background: Annotated[bool, Meta(description="Its jobs run only where nobody else's of the VO fit")] = (
+        False
+    )
 
 
 class User(_Section, frozen=True):
@@ -89,6 +94,7 @@ class User(_Section, frozen=True):
         Subject | None, Meta(description="Subject at the identity provider; the user name if not given")
     ] = None
     email: Annotated[_Text | None, Meta(description="Mail address of the user")] = None
+    job_share: Annotated[Positive, Meta(description="Share of the group's resources, in parts")] = 1000
     suspended: Annotated[bool, Meta(description="A suspended user cannot log in or refresh a token")] = False
 
 
@@ -98,6 +104,7 @@ class VirtualOrganisation(_Section, frozen=True):
     default_group: Annotated[Name, Meta(description="Group of a login that names none")]
     groups: Annotated[dict[_GroupName, Group], Meta(description="The groups of the VO")]
     users: Annotated[dict[_UserName, User], Meta(description="The members of the VO, by user name")] = {}
+    job_share: Annotated[Positive, Meta(description="Share of the installation's pilots, in parts")] = 1000
     support: Annotated[Support, Meta(description="Whom members may ask")] = Support()
     identity_provider: Annotated[
         str, Meta(description="`password` for the built-in one, or a plugin of kind dirac.identity")
@@ -121,6 +128,10 @@ class Queue(_Section, frozen=True):
     tags: Annotated[list[Name], Meta(description="What the queue has that a job may ask for")] = []
     required_tags: Annotated[list[Name], Meta(description="Only jobs that ask for all of these")] = []
     platforms: Annotated[list[Name], Meta(description="Platforms of its machines; none for any")] = []
+    groups: Annotated[list[Name], Meta(description="Only jobs of these groups; none for all")] = []
+    users: Annotated[
+        list[Name], Meta(description="Only jobs of these users, by user name; none for all")
+    ] = []
 
 
 class ComputingElement(_Section, frozen=True):
@@ -135,6 +146,19 @@ class ComputingElement(_Section, frozen=True):
     )
 
 
+class JobLimit(_Section, frozen=True):
+    """A limit for some jobs at a site: those that fit all that is given here."""
+
+    vo: Annotated[Name | None, Meta(description="Jobs of this VO; if not given, of all")] = None
+    group: Annotated[Name | None, Meta(description="Jobs of this group; if not given, of all")] = None
+    user: Annotated[Name | None, Meta(description="Jobs of this user; if not given, of all")] = None
+    job_type: Annotated[_Text | None, Meta(description="Jobs of this type; if not given, of all")] = None
+    max_running: Annotated[
+        NotNegative | None, Meta(description="Such jobs that may be matched or run at a time")
+    ] = None
+    delay: Annotated[NotNegative, Meta(description="Seconds between two matches of such jobs")] = 0
+
+
 class Site(_Section, frozen=True):
     """A place with resources, and the communities that may use it."""
 
@@ -142,6 +166,7 @@ class Site(_Section, frozen=True):
     computing_elements: Annotated[
         dict[_ElementName, ComputingElement], Meta(description="The site's computing elements")
     ] = {}
+    limits: Annotated[dict[_LimitName, JobLimit], Meta(description="Limits for jobs at the site")] = {}
 
 
 class Pilot(_Section, frozen=True):
@@ -181,6 +206,10 @@ class Workload(_Section, frozen=True):
         100 * 1024 * 1024
     )
     max_processors: Annotated[Processors, Meta(description="Processors a job may ask for")] = 1024
+    compatible_platforms: Annotated[
+        dict[_PlatformName, list[Name]],
+        Meta(description="By platform of a machine, the other platforms whose programs it runs"),
+    ] = {}
 
 
 class Tree(_Section, frozen=True):

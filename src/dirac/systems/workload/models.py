@@ -200,12 +200,14 @@ class MatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     Attributes:
         resource: What it offers.
         wait: Seconds the server may hold the request when there is nothing at once.
-        request_id: The same for repetitions of one request: they get the same job again.
+        request_id: The same for repetitions of one request: they get the same jobs again.
+        jobs: How many jobs the pilot would take at once; together they need no more than it offers.
     """
 
     resource: Resource
     request_id: Annotated[str, Meta(pattern=r"^[!-~]{1,64}$(?!\n)")]
     wait: Annotated[float, Meta(ge=0, le=30)] = 0
+    jobs: Annotated[int, Meta(ge=1, le=100)] = 1
 
 
 class MatchedJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,9 +232,15 @@ class MatchedJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MatchAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A job, or why there is none."""
+    """A job, or why there is none.
+
+    Attributes:
+        more: Further jobs, if the request was for several.
+        reasons: Without a job: by reason, how many of the classes of jobs that wait it keeps away.
+    """
 
     job: MatchedJob | None = None
+    more: list[MatchedJob] = []
     reasons: dict[str, int] = {}
 
 
@@ -262,8 +270,39 @@ class Suggestion(msgspec.Struct, frozen=True):
     text: str
 
 
+class WhyWaiting(StrEnum):
+    """All reasons why a job that waits does so; why single queues do not fit is said by requirement."""
+
+    NO_SITE = "NoSite"
+    NO_QUEUE_FITS = "NoQueueFits"
+    RUNNING_LIMIT = "RunningLimit"
+    MATCHING_DELAY = "MatchingDelay"
+    OWN_JOBS = "OwnJobs"
+    SHARE = "Share"
+    BACKGROUND = "Background"
+    NO_PILOT = "NoPilot"
+
+
+class WaitReason(msgspec.Struct, frozen=True):
+    """One reason why a job waits.
+
+    Attributes:
+        number: Of what the text names: sites, jobs or users.
+    """
+
+    reason: WhyWaiting
+    number: int
+    text: str
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a job does or does not run."""
+    """Why a job does or does not run.
+
+    Attributes:
+        reasons: If it waits: why, what keeps it most first.
+        waiting_before: If it waits: jobs of its owner that come first, by priority and age.
+        users_before: If it waits: users whose turn comes first, by the shares of groups and users.
+    """
 
     job_id: int
     status: str
@@ -274,6 +313,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     requirements: list[RequirementEffect]
     suggestion: Suggestion | None = None
     waiting_before: int | None = None
+    users_before: int | None = None
+    reasons: list[WaitReason] = []
 
 
 class PilotRegistration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -195,7 +195,7 @@ class Hall(Room):
             self.all_units, self.configuration, self.words, self.signals, self.clock, self.classes
         )
         self.life = JobLifeCycle(self.all_units, self.configuration, self.classes)
-        self.explain = Explain(self.all_units, self.configuration, self.classes)
+        self.explain = Explain(self.all_units, self.configuration, self.classes, self.matching.waiting)
         program = PilotProgram(url="http://server", program="/opt/dirac-pilot.py")
         self.factory = PilotFactory(
             self.all_units,
@@ -238,13 +238,14 @@ class Hall(Room):
         *,
         vo: str = "astro",
         wait: float = 0,
+        jobs: int = 1,
         **has: Any,
     ) -> MatchAnswer:
         """Ask for a job as a pilot does."""
         self._requests += 1
         resource = Resource(**({"site": SITE} | has))
         request = MatchRequest(
-            resource=resource, request_id=request_id or f"{stamp}-{self._requests}", wait=wait
+            resource=resource, request_id=request_id or f"{stamp}-{self._requests}", wait=wait, jobs=jobs
         )
         return await self.matching.match(pilot(stamp, vo), request)
 

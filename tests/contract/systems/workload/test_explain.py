@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
+import msgspec
 import pytest
 
-from dirac.systems.identity.models import Property
-from dirac.systems.workload.models import JobStatus, JobStatusUpdate
+from dirac.systems.configuration.models import Tree
+from dirac.systems.identity.models import Identity, Property
+from dirac.systems.workload.models import Explanation, JobStatus, JobStatusUpdate, WhyWaiting
 
 from .support import person
-from .support_running import Hall
+from .support_running import SITE, TREE, Hall
 
 ALICE = person()
 
@@ -31,13 +35,51 @@ async def test_a_job_that_waits_its_turn(hall: Hall) -> None:
     await hall.submitted(person(vo="bio"), 'Executable = "x"; Priority = 9;')
     found = await hall.explain.explain(ALICE, ids[2])
     assert (found.fitting, found.waiting_before, found.suggestion) == (1, 2, None)
-    assert "1 of 1 queues fit, and 2 waiting jobs of astro come before it" in found.text
+    assert "1 of 1 queues fit, and 2 waiting jobs of the same owner come before it" in found.text
+
+
+def reasons(found: Explanation) -> list[tuple[WhyWaiting, int]]:
+    return [(each.reason, each.number) for each in found.reasons]
+
+
+async def test_why_a_job_waits(hall: Hall) -> None:
+    tree = copy.deepcopy(TREE)
+    tree["sites"][SITE]["limits"] = {"sim": {"job_type": "Simulation", "max_running": 0}}
+    tree["virtual_organisations"]["astro"]["groups"]["idle"] = {"background": True}
+    hall.configuration.tree = msgspec.convert(tree, Tree)
+    bob, lazy = person("bob"), msgspec.structs.replace(person("carol"), group="idle")
+    (first, second) = await hall.submitted(ALICE, *['Executable = "x";'] * 2)
+    (limited,) = await hall.submitted(bob, 'Executable = "x"; JobType = "Simulation";')
+    (background,) = await hall.submitted(lazy)
+    (impossible,) = await hall.submitted(bob, 'Executable = "x"; Tags = "GPU";')
+
+    async def told(who: Identity, job_id: int) -> list[tuple[WhyWaiting, int]]:
+        return reasons(await hall.explain.explain(who, job_id))
+
+    assert await told(ALICE, first) == [(WhyWaiting.NO_PILOT, 1)]
+    assert await told(ALICE, second) == [(WhyWaiting.OWN_JOBS, 1)]
+    assert await told(bob, limited) == [(WhyWaiting.RUNNING_LIMIT, 1), (WhyWaiting.SHARE, 1)]
+    assert await told(lazy, background) == [(WhyWaiting.BACKGROUND, 1), (WhyWaiting.SHARE, 2)]
+    assert await told(bob, impossible) == [(WhyWaiting.NO_QUEUE_FITS, 1)]
+    await hall.matched("p1")
+    assert (await told(ALICE, second))[0] == (WhyWaiting.SHARE, 1), "it is bob's turn"
+
+
+async def test_an_explanation_takes_a_constant_number_of_statements(hall: Hall) -> None:
+    (job_id,) = await hall.submitted(ALICE)
+    with hall.counted() as few:
+        await hall.explain.explain(ALICE, job_id)
+    await hall.submitted(ALICE, *[f'Executable = "x"; CPUTime = {cpu};' for cpu in (360, 1800)] * 20)
+    with hall.counted() as many:
+        await hall.explain.explain(ALICE, job_id)
+    assert len(many) <= len(few) + 1 <= 11, "but for the new classes"
 
 
 async def test_a_vo_without_sites(hall: Hall) -> None:
     (job_id,) = await hall.submitted(person(vo="lost"))
     found = await hall.explain.explain(person(vo="lost"), job_id)
     assert "No site serves lost" in found.text
+    assert reasons(found) == [(WhyWaiting.NO_SITE, 0)]
 
 
 async def test_a_failed_job_shows_what_was_recorded(hall: Hall) -> None:

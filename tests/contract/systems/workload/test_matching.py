@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import itertools
 from collections import Counter
 from datetime import timedelta
 
+import msgspec
 import pytest
 
-from dirac.core.errors import ConflictError, DiracError, NotAllowedError, UnavailableError
+from dirac.core.errors import (
+    ConflictError,
+    DiracError,
+    InvalidInputError,
+    NotAllowedError,
+    UnavailableError,
+)
 from dirac.core.time import SystemClock
+from dirac.systems.configuration.models import Tree
 from dirac.systems.identity.models import Property
-from dirac.systems.workload.models import JobStatus, PilotMetadata, PilotRegistration, PilotStatus
-from dirac.systems.workload.store.tables import classes, jobs
+from dirac.systems.workload.logic.matching import Matching
+from dirac.systems.workload.logic.waiting import Classes, Signals
+from dirac.systems.workload.models import (
+    JobStatus,
+    MatchAnswer,
+    MatchRequest,
+    PilotMetadata,
+    PilotRegistration,
+    PilotStatus,
+    Resource,
+)
+from dirac.systems.workload.store.tables import classes, jobs, pilots
 from dirac.testing.faults import FailNth
 from dirac.testing.time import FakeClock
 
 from .support import person, pilot, run
-from .support_running import SITE, Hall
+from .support_running import SITE, TREE, Hall
 
 ALICE = person()
 OPERATOR = person("root", "astro", Property.GENERIC_PILOT)
@@ -236,8 +255,65 @@ async def test_a_match_takes_a_constant_number_of_statements(hall: Hall) -> None
     assert len(many) == len(few) <= 10
     with hall.counted() as nothing:
         await hall.ask(cpu_time=1)
-    assert len(nothing) == 4
+    assert len(nothing) == 2, "the pilot and the request, nothing of what waits"
     assert not any(statement.startswith(("UPDATE", "INSERT")) for statement in nothing)
+
+
+async def test_pilots_that_ask_together_share_a_transaction(hall: Hall) -> None:
+    await hall.submitted(ALICE, *[jdl()] * 20)
+    with hall.counted() as one:
+        await hall.matched("p0")
+    with hall.counted() as many:
+        answers = await asyncio.gather(*(hall.ask(f"p{number}") for number in range(1, 17)))
+    assert len({answer.job.job_id for answer in answers if answer.job}) == 16
+    looks = sum(" workload_pilot" in statement for statement in many if statement.startswith("SELECT"))
+    assert looks == 16, "each pilot's record, before"
+    assert len(many) - looks <= 3 * len(one)
+
+
+async def test_who_is_refused_does_not_keep_others_from_their_jobs(hall: Hall) -> None:
+    ids = await hall.submitted(ALICE, *[jdl()] * 9)
+    for stamp in ("p1", "p2"):
+        await hall.pilots.register(OPERATOR, PilotRegistration(pilot_stamp=stamp, vo="astro"))
+    known = [(await hall.matched(stamp)).job_id for stamp in ("p1", "p2")]
+    async with hall.database.write() as tx:  # as another process does it
+        await tx.execute(pilots.update().where(pilots.c.pilot_stamp == "p1").values(status="Done"))
+    ended, *others = await asyncio.gather(
+        *(hall.ask(stamp) for stamp in ("p1", "p2", "p3")), return_exceptions=True
+    )
+    assert isinstance(ended, ConflictError)
+    got = [answer.job.job_id for answer in others if isinstance(answer, MatchAnswer) and answer.job]
+    assert len({*known, *got}) == 4
+    runs = {job_id: len(await hall.runs(job_id)) for job_id in ids}
+    assert {job_id for job_id, number in runs.items() if number} == {*known, *got}
+    assert max(runs.values()) == 1
+
+
+async def test_several_jobs_in_one_answer(hall: Hall) -> None:
+    ids = await hall.submitted(
+        ALICE, jdl("NumberOfProcessors = 4;"), jdl("NumberOfProcessors = 3;"), *[jdl()] * 5
+    )
+    answer = await hall.ask("p1", "r1", jobs=4, processors=8)
+    assert answer.job is not None
+    got = [answer.job.job_id, *(job.job_id for job in answer.more)]
+    assert got == [ids[0], ids[1], ids[2]], "four, three, and the last processor"
+    hall.restart()
+    assert await hall.ask("p1", "r1", jobs=4, processors=8) == answer
+    rest = await hall.ask("p2", jobs=9, processors=99)
+    assert [rest.job and rest.job.job_id, *(job.job_id for job in rest.more)] == ids[3:]
+    assert [len(await hall.runs(job_id)) for job_id in ids] == [1] * 7
+    with pytest.raises(InvalidInputError):
+        await hall.ask("p1", "r" * 61, jobs=2)
+
+
+async def test_what_another_process_claims_is_not_missed(hall: Hall) -> None:
+    """What this process believes to be next is gone; there is more behind it."""
+    ids = await hall.submitted(ALICE, *[jdl()] * 9, jdl("Priority = 0;"))
+    assert (await hall.matched("p1")).job_id == ids[0]
+    async with hall.database.write() as tx:
+        await tx.execute(jobs.update().where(jobs.c.job_id.in_(ids[1:9])).values(status="Killed"))
+    assert (await hall.matched("p2")).job_id == ids[9]
+    assert (await hall.ask("p3")).job is None
 
 
 async def test_a_claim_that_fails_anywhere_loses_and_doubles_nothing(hall: Hall) -> None:
@@ -270,3 +346,78 @@ async def test_who_waits_is_let_go_when_the_process_ends(hall: Hall) -> None:
     assert hall.clock.monotonic() - began < 1, "nobody waits any more"
     await hall.submitted(ALICE)
     assert (await hall.ask("p3", wait=30)).job is not None, "what is there is given"
+
+
+def limited(**limits: dict[str, object]) -> Tree:
+    tree = copy.deepcopy(TREE)
+    tree["sites"][SITE]["limits"] = limits
+    return msgspec.convert(tree, Tree)
+
+
+async def test_a_site_runs_no_more_jobs_of_a_kind_than_its_limit(hall: Hall, clock: FakeClock) -> None:
+    hall.configuration.tree = limited(sim={"job_type": "Simulation", "max_running": 2})
+    ids = await hall.submitted(ALICE, *[jdl('JobType = "Simulation";')] * 5, jdl())
+    answers = await asyncio.gather(*(hall.ask(f"p{number}") for number in range(5)))
+    got = sorted(answer.job.job_id for answer in answers if answer.job)
+    assert got == [ids[0], ids[1], ids[5]], "two of the kind, and the other one"
+    assert (await hall.ask("p9")).reasons == {"RunningLimit": 1}
+    assert (await hall.ask("p8", site="LCG.There.fr")).job is not None, "another site has no such limit"
+    who = run(ids[0], 1, stamp=(await hall.runs(ids[0]))[0].pilot_stamp)
+    await hall.report(who, ids[0], JobStatus.RUNNING)
+    await hall.report(who, ids[0], JobStatus.DONE)
+    clock.advance(2)
+    assert (await hall.matched("p9")).job_id in ids[2:5]
+
+
+async def test_what_another_process_gave_out_counts_for_a_limit(hall: Hall, clock: FakeClock) -> None:
+    hall.configuration.tree = limited(all={"max_running": 2})
+    await hall.submitted(ALICE, *[jdl()] * 5)
+    await hall.matched("p1")
+    other = Matching(hall.all_units, hall.configuration, hall.words, Signals(), clock, Classes(clock))
+    request = MatchRequest(resource=Resource(site=SITE), request_id="r")
+    assert (await other.match(pilot("p2"), request)).job is not None
+    clock.advance(2)
+    assert (await hall.ask("p3")).reasons == {"RunningLimit": 1}
+
+
+async def test_a_delay_lies_between_two_matches(hall: Hall, clock: FakeClock) -> None:
+    hall.configuration.tree = limited(slow={"group": "users", "delay": 10})
+    await hall.submitted(ALICE, *[jdl()] * 5)
+    answers = await asyncio.gather(*(hall.ask(f"p{number}") for number in range(4)))
+    assert sum(answer.job is not None for answer in answers) == 1
+    clock.advance(9)
+    assert (await hall.ask("p5")).reasons == {"MatchingDelay": 1}
+    clock.advance(2)
+    assert (await hall.ask("p6")).job is not None
+
+
+async def test_a_queue_is_for_whom_it_is_for(hall: Hall) -> None:
+    tree = copy.deepcopy(TREE)
+    tree["sites"][SITE]["computing_elements"]["ce"]["queues"]["q"]["users"] = ["bob"]
+    hall.configuration.tree = msgspec.convert(tree, Tree)
+    await hall.submitted(ALICE)
+    await hall.pilots.register(
+        OPERATOR,
+        PilotRegistration(pilot_stamp="p1", vo="astro", grid_site=SITE, destination_site="ce"),
+    )
+    await hall.pilots.set_metadata(OPERATOR, {"p1": PilotMetadata(Queue="q")})
+    assert (await hall.ask("p1")).reasons == {"Owner": 1}
+    (job_id,) = await hall.submitted(person("bob"))
+    assert (await hall.matched("p1")).job_id == job_id
+
+
+async def test_users_and_groups_get_their_shares(hall: Hall) -> None:
+    tree = copy.deepcopy(TREE)
+    tree["virtual_organisations"]["astro"] |= {
+        "groups": {"users": {"job_share": 3000}, "prod": {"job_share": 1000}, "idle": {"background": True}},
+        "users": {"alice": {"groups": ["users"], "job_share": 2000}, "bob": {"groups": ["users"]}},
+    }
+    hall.configuration.tree = msgspec.convert(tree, Tree)
+    for who, group in (("alice", "users"), ("bob", "users"), ("carol", "prod"), ("dan", "idle")):
+        identity = msgspec.structs.replace(person(who), group=group)
+        await hall.submitted(identity, *[jdl()] * 24)
+    owners = Counter([(await hall.matched(f"p{number}")).owner for number in range(24)])
+    assert owners["dan"] == 0, "others have work"
+    assert 5 <= owners["carol"] <= 7
+    assert 11 <= owners["alice"] <= 13
+    assert 5 <= owners["bob"] <= 7

@@ -228,10 +228,11 @@ async def test_a_waiting_node_is_woken_by_a_submission(farm: Hall) -> None:
 
 
 async def test_a_launcher_that_starts_anew_ends_its_old_request(farm: Hall) -> None:
+    assert (await ask(farm, "first")).pilots == []  # so that nothing has to be opened or loaded below
     old = asyncio.create_task(ask(farm, "old", wait=30))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)
     new = asyncio.create_task(ask(farm, "new", wait=30))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)
     await farm.submitted(ALICE, JOB, JOB)
     assert (await asyncio.wait_for(old, 5)).pilots == []
     assert len((await asyncio.wait_for(new, 5)).pilots) == 2

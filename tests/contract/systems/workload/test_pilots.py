@@ -323,3 +323,13 @@ async def test_a_start_that_fails_anywhere_neither_loses_nor_doubles_pilots(hall
             break
     assert n > 8
     assert len(hall.element.jobs) == n
+
+
+async def test_no_more_is_counted_than_is_of_use(hall: Hall) -> None:
+    await hall.submitted(ALICE, *['Executable = "x";'] * 9, *['Executable = "x"; CPUTime = 1000;'] * 2)
+    async with hall.all_units.read() as unit:
+        assert sorted((await unit.runs.waiting_counts("astro", 5)).values()) == [2, 5]
+        assert sorted((await unit.runs.waiting_counts("astro", 9)).values()) == [2, 9]
+        with hall.counted() as statements:
+            assert await unit.runs.waiting_counts("bio", 5) == {}
+    assert len(statements) == 1

@@ -101,9 +101,10 @@ async def test_jobs_with_the_same_needs_are_of_one_class(room: Room) -> None:
         rows = (await tx.execute(select(classes.c.vo, classes.c.requirements))).all()
     assert sorted((row.vo, row.requirements.get("tags", [])) for row in rows) == [
         ("astro", []),
+        ("astro", []),
         ("astro", ["GPU"]),
         ("bio", []),
-    ]
+    ], "alice and bob have classes of their own: shares are per user"
 
 
 async def test_jobs_with_input_data_do_not_wait_for_pilots_yet(room: Room) -> None:

@@ -10,14 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dirac.formats.description import JobDescription, Requirements, requirements
-from dirac.systems.configuration.models import Queue
+from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.workload.logic.fitting import (
     Dimension,
     JobClass,
     Offer,
+    PlaceRules,
     fits,
+    less,
     offer_of,
     offer_of_queue,
+    rules_of,
     shown,
 )
 from dirac.systems.workload.models import Resource
@@ -29,9 +32,9 @@ def job_class(vo: str = "astro", **needs: Any) -> JobClass:
     return JobClass(1, vo, "users", Requirements(**({"cpu_time": 3600} | needs)))
 
 
-def offer(**resource: Any) -> Offer:
+def offer(rules: PlaceRules | None = None, **resource: Any) -> Offer:
     values = {"site": "LCG.Here.fr", "ce": "ce1", "queue": "long", "cpu_time": 86400} | resource
-    return offer_of(Resource(**values), frozenset({"astro"}))
+    return offer_of(Resource(**values), frozenset({"astro"}), rules)
 
 
 def test_a_modest_job_fits() -> None:
@@ -51,6 +54,8 @@ CASES: list[tuple[Dimension, dict[str, Any], dict[str, Any]]] = [
     (D.WHOLE_NODE, {"tags": ("WholeNode",)}, {}),
     (D.TAGS, {"tags": ("GPU",)}, {"tags": ["SSD"]}),
     (D.REQUIRED_TAGS, {}, {"required_tags": ["GPU"], "tags": ["GPU"]}),
+    (D.OWNER_GROUP, {}, {"rules": PlaceRules(groups=frozenset({"production"}))}),
+    (D.OWNER, {}, {"rules": PlaceRules(owners=frozenset({"alice"}))}),
 ]
 
 
@@ -64,6 +69,45 @@ def test_each_dimension_alone(dimension: Dimension, wanted: dict[str, Any], offe
 
 def test_no_dimension_is_forgotten() -> None:
     assert {dimension for dimension, _, _ in CASES} == set(Dimension)
+
+
+def test_a_queue_for_some_groups_and_users_takes_their_jobs() -> None:
+    tree = msgspec.convert(
+        {
+            "virtual_organisations": {
+                "astro": {
+                    "default_group": "users",
+                    "groups": {"users": {}},
+                    "users": {"alice": {"groups": ["users"], "sub": "s-1"}, "bob": {"groups": ["users"]}},
+                }
+            }
+        },
+        Tree,
+    )
+    queue = Queue(groups=["users"], users=["alice", "nobody"])
+    found = offer(rules_of(tree, "astro", queue))
+    assert found.owners == {"s-1", "nobody"}
+    alice = msgspec.structs.replace(job_class(), owner_sub="s-1")
+    assert fits(alice, found) == []
+    assert [reason.dimension for reason in fits(job_class(), found)] == [D.OWNER]
+
+
+def test_a_machine_runs_what_its_platform_is_compatible_with() -> None:
+    rules = PlaceRules(compatible={"x86_64-el9": ["x86_64-el8", "x86_64-el7"]})
+    wanted = job_class(platforms=("x86_64-el7",))
+    assert fits(wanted, offer(rules, platforms=["x86_64-el9"])) == []
+    assert fits(wanted, offer(rules, platforms=["x86_64-el8"])), "not the other way round"
+
+
+def test_what_is_left_beside_a_job() -> None:
+    whole = offer(processors=8, max_ram=8000, tags=["SSD"])
+    left = less(whole, Requirements(cpu_time=1, tags=("4Processors", "MultiProcessor"), min_ram=3000))
+    assert left is not None
+    assert (left.processors, left.max_ram) == (4, 5000)
+    assert fits(job_class(tags=("4Processors", "SSD")), left) == []
+    assert [r.dimension for r in fits(job_class(tags=("5Processors",)), left)] == [D.PROCESSORS]
+    assert less(left, Requirements(cpu_time=1, tags=("4Processors",))) is None
+    assert less(offer(processors=8, whole_node=True), Requirements(cpu_time=1, tags=("WholeNode",))) is None
 
 
 def test_reasons_are_complete() -> None:

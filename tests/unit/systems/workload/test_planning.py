@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from dirac.systems.workload.logic.planning import (
     places,
     plan,
     share_out,
+    useful,
 )
 
 
@@ -164,3 +166,12 @@ def test_a_node_is_shared_and_never_overfilled() -> None:
     tight = [wish("a", 9, max_running=3), wish("b", 9, max_running=3)]
     assert shared(tight, {}, slots=9, processors=9) == ["a", "b", "a"], "VOs share the room of a queue"
     assert shared(both, {}, slots=0, processors=9) == []
+    room = NodeRoom(slots=8, processors=8)
+    parts = Counter(vo for vo, _ in share_out(both, {}, room, {"a": 300, "b": 100}))
+    assert parts == {"a": 6, "b": 2}, "by shares"
+
+
+def test_no_more_demand_is_looked_at_than_there_is_room() -> None:
+    assert useful(places(tree(A=SMALL, B=SMALL), "astro")) == 8
+    assert useful([]) == 1
+    assert useful(places(tree(A={"max_waiting": 10**6}), "astro")) == 2000

@@ -74,7 +74,7 @@ class WorkloadSystem:
         self.queries = Queries(work)
         self.matching = Matching(runs, configuration, tokens, self.signals, clock, classes)
         self.life_cycle = JobLifeCycle(runs, configuration, classes)
-        self.explain = Explain(runs, configuration, classes)
+        self.explain = Explain(runs, configuration, classes, self.matching.waiting)
         self.pilots = Pilots(runs, configuration)
         self.pilot_factory = PilotFactory(runs, configuration, elements, secrets, classes, entropy, program)
         maker = PilotMaker(secrets, program)

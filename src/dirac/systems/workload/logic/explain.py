@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from dirac.core.unit import Units
+from dirac.systems.configuration.models import Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import no_such_job
 from dirac.systems.workload.logic.fitting import (
@@ -18,12 +19,22 @@ from dirac.systems.workload.logic.fitting import (
     is_derived,
     shown,
 )
+from dirac.systems.workload.logic.looking import WaitingJobs
 from dirac.systems.workload.logic.planning import places
 from dirac.systems.workload.logic.waiting import Classes
-from dirac.systems.workload.models import Explanation, JobStatus, RequirementEffect, Suggestion
+from dirac.systems.workload.models import (
+    Explanation,
+    JobStatus,
+    RequirementEffect,
+    Suggestion,
+    WaitReason,
+    WhyWaiting,
+)
 from dirac.systems.workload.policy import readable
 from dirac.systems.workload.ports.running import Configured, JobRow, RunUnit
 
+# No change of a description helps.
+_NOT_THE_JOBS = frozenset({Dimension.VO, Dimension.OWNER, Dimension.OWNER_GROUP})
 _EXAMPLES = 3
 _TAIL = 2000
 _COUNTED = 10_000
@@ -39,6 +50,10 @@ _ON_THE_WAY = {
     JobStatus.COMPLETING: "The job's program has ended at {site}; its outputs are being stored",
     JobStatus.STALLED: "There is no sign of life from the pilot at {site} that had the job",
 }
+_BARRIERS = {
+    WhyWaiting.RUNNING_LIMIT: "run as many such jobs as they may",
+    WhyWaiting.MATCHING_DELAY: "pause before the next such job",
+}
 # What a failed run leaves behind, in the order in which it helps.
 _RECORDED = ("ApplicationError", "Error Message", "StandardErrorTail")
 
@@ -50,6 +65,20 @@ class Comparison(msgspec.Struct, frozen=True):
     reasons: list[Reason]
 
 
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose turn it is before that of a job.
+
+    Attributes:
+        users_before: How many users.
+        in_background: Its group is in the background, and others have work.
+        closed: Sites that fit and take no such jobs now.
+    """
+
+    users_before: int
+    in_background: bool = False
+    closed: Mapping[str, WhyWaiting] = {}
+
+
 class Explain:
     """Explains jobs.
 
@@ -57,12 +86,16 @@ class Explain:
         units: Transactions of the workload system.
         configuration: Tells which queues there are.
         classes: The classes in memory.
+        waiting: What waits, as this process knows it.
     """
 
-    def __init__(self, units: Units[RunUnit], configuration: Configured, classes: Classes) -> None:
+    def __init__(
+        self, units: Units[RunUnit], configuration: Configured, classes: Classes, waiting: WaitingJobs
+    ) -> None:
         self._units = units
         self._configuration = configuration
         self._classes = classes
+        self._waiting = waiting
 
     async def explain(self, identity: Identity, job_id: int) -> Explanation:
         """Explain one job.
@@ -77,10 +110,10 @@ class Explain:
                 raise no_such_job(job_id)
             await self._classes.refresh(unit)
             waits = row.status == JobStatus.WAITING
-            before = await unit.runs.waiting_before(row) if waits else None
+            job_class = self._classes.get(row.class_id)
+            before = await unit.runs.waiting_before(row, self._of_owner(job_class)) if waits else None
             failed = row.status == JobStatus.FAILED
             parameters = (await unit.jobs.parameters([job_id])).get(job_id, {}) if failed else {}
-        job_class = self._classes.get(row.class_id)
         compared = [
             Comparison(place.offer, fits(job_class, place.offer))
             if job_class
@@ -88,6 +121,7 @@ class Explain:
             for place in places(tree, row.vo)
         ]
         fitting = sum(not each.reasons for each in compared)
+        turn = await self._turn(row, job_class, compared, tree) if waits and job_class is not None else None
         suggestion = suggest(job_class, compared) if waits and job_class is not None else None
         return Explanation(
             job_id=job_id,
@@ -99,7 +133,63 @@ class Explain:
             requirements=effects(compared),
             suggestion=suggestion,
             waiting_before=before,
+            users_before=turn.users_before if turn is not None else None,
+            reasons=why(row.vo, compared, before or 0, turn) if turn is not None else [],
         )
+
+    def _of_owner(self, job_class: JobClass | None) -> list[int]:
+        """Return the classes of the same owner."""
+        if job_class is None:
+            return []
+        return [each.class_id for each in self._classes.everything if _owner(each) == _owner(job_class)]
+
+    async def _turn(
+        self, row: JobRow, job_class: JobClass, compared: Sequence[Comparison], tree: Tree
+    ) -> Turn:
+        """Find out who comes first, and which sites take no such jobs now."""
+        self._waiting.follow(tree)
+        look = await self._waiting.present(row.vo)
+        owner = job_class.owner_group, job_class.owner_sub
+        order = list(look.shares.order(look.by_owner))
+        background = look.shares.background
+        return Turn(
+            users_before=order.index(owner) if owner in order else 0,
+            in_background=owner[0] in background and any(group not in background for group, _ in order),
+            closed={
+                site: barrier
+                for site in {each.offer.site for each in compared if not each.reasons}
+                if (barrier := self._waiting.running.closed(site).get(row.class_id)) is not None
+            },
+        )
+
+
+def _owner(job_class: JobClass) -> tuple[str, str, str]:
+    return job_class.vo, job_class.owner_group, job_class.owner_sub
+
+
+def why(vo: str, compared: Sequence[Comparison], before: int, turn: Turn) -> list[WaitReason]:
+    """Return why a job waits: what keeps it at all first, then who comes before it."""
+    sites = {each.offer.site for each in compared if not each.reasons}
+    if not compared:
+        return [WaitReason(WhyWaiting.NO_SITE, 0, f"No site serves {vo}.")]
+    if not sites:
+        text = f"None of {len(compared)} queues fits its requirements."
+        return [WaitReason(WhyWaiting.NO_QUEUE_FITS, len(compared), text)]
+    found = []
+    for barrier in (WhyWaiting.RUNNING_LIMIT, WhyWaiting.MATCHING_DELAY):
+        if number := sum(reason == barrier for reason in turn.closed.values()):
+            text = f"{number} of {len(sites)} sites that fit {_BARRIERS[barrier]}."
+            found.append(WaitReason(barrier, number, text))
+    if turn.in_background:
+        text = "Its group is served in the background: with what fits no other group."
+        found.append(WaitReason(WhyWaiting.BACKGROUND, 1, text))
+    if turn.users_before:
+        text = f"By their shares, it is the turn of {turn.users_before} other users first."
+        found.append(WaitReason(WhyWaiting.SHARE, turn.users_before, text))
+    if before:
+        text = f"{before} jobs of the same owner have a higher priority, or are older."
+        found.append(WaitReason(WhyWaiting.OWN_JOBS, before, text))
+    return found or [WaitReason(WhyWaiting.NO_PILOT, 1, "The next pilot that fits gets it.")]
 
 
 def effects(compared: Sequence[Comparison]) -> list[RequirementEffect]:
@@ -142,7 +232,7 @@ def suggest(job_class: JobClass, compared: Sequence[Comparison]) -> Suggestion |
     """
     if not compared or any(not each.reasons for each in compared):
         return None
-    relaxable = [each for each in compared if all(r.dimension != Dimension.VO for r in each.reasons)]
+    relaxable = [each for each in compared if not any(r.dimension in _NOT_THE_JOBS for r in each.reasons)]
     if not relaxable:
         return None
     fewest = min(len(each.reasons) for each in relaxable)
@@ -241,7 +331,7 @@ def _text(
     ahead = f"more than {_COUNTED - 1}" if (before or 0) >= _COUNTED else str(before)
     return (
         f"The job waits for a pilot: {fitting} of {len(compared)} queues fit, "
-        f"and {ahead} waiting jobs of {row.vo} come before it."
+        f"and {ahead} waiting jobs of the same owner come before it."
     )
 
 

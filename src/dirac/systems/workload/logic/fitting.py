@@ -6,13 +6,14 @@ Matching, explanations and the pilot factory all ask here, so that none of them 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, TypeAlias
 
 import msgspec
 
 from dirac.formats.description import Requirements
-from dirac.systems.configuration.models import Queue
+from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.workload.models import Resource
 
 Value: TypeAlias = int | str | tuple[str, ...]
@@ -36,15 +37,17 @@ class Dimension(StrEnum):
     WHOLE_NODE = "WholeNode"
     TAGS = "Tags"
     REQUIRED_TAGS = "RequiredTags"
+    OWNER_GROUP = "OwnerGroup"
+    OWNER = "Owner"
 
 
 class Reason(msgspec.Struct, frozen=True):
     """One way in which a class does not fit.
 
     Attributes:
-        wanted: What the class asks for. For `Dimension.REQUIRED_TAGS` it is the resource that asks: these are
-            the tags it insists on and the class does not have.
-        offered: What the resource has instead.
+        wanted: What the class asks for, or whose it is. For `Dimension.REQUIRED_TAGS` it is the resource that
+            asks: these are the tags it insists on and the class does not have.
+        offered: What the resource has instead, or whom it takes.
     """
 
     dimension: Dimension
@@ -59,6 +62,32 @@ class JobClass(msgspec.Struct, frozen=True):
     vo: str
     owner_group: str
     needs: Requirements
+    owner_sub: str = ""
+
+
+class PlaceRules(msgspec.Struct, frozen=True):
+    """What the configuration says of a queue, beside what a pilot in it has.
+
+    Attributes:
+        groups: Only jobs of these groups; none for all.
+        owners: Only jobs of these subjects; none for all.
+        compatible: By platform of a machine, the other platforms whose programs it runs.
+    """
+
+    groups: frozenset[str] = frozenset()
+    owners: frozenset[str] = frozenset()
+    compatible: Mapping[str, Sequence[str]] = {}
+
+
+def rules_of(tree: Tree, vo: str, queue: Queue | None) -> PlaceRules:
+    """Return the rules for a VO's pilots in a queue."""
+    compatible = tree.workload.compatible_platforms
+    if queue is None:
+        return PlaceRules(compatible=compatible)
+    users = tree.virtual_organisations[vo].users if vo in tree.virtual_organisations else {}
+    # A user who is not of this VO stays: nobody, instead of everybody.
+    owners = frozenset((users[name].sub if name in users else None) or name for name in queue.users)
+    return PlaceRules(frozenset(queue.groups), owners, compatible)
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -66,6 +95,9 @@ class Offer(msgspec.Struct, frozen=True):
 
     Attributes:
         vos: The virtual organisations it serves.
+        groups: Only jobs of these groups; none for all.
+        owners: Only jobs of these subjects; none for all.
+        platforms: With all that its machines are compatible with.
         tags: All tags, with those that follow from the processors.
         max_ram: Memory in MB, 0 for no limit.
         cpu_time: Normalised seconds.
@@ -82,6 +114,8 @@ class Offer(msgspec.Struct, frozen=True):
     max_ram: int
     processors: int
     whole_node: bool
+    groups: frozenset[str] = frozenset()
+    owners: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -89,24 +123,55 @@ class Offer(msgspec.Struct, frozen=True):
         return f"{self.site}/{self.ce}/{self.queue}"
 
 
-def offer_of(resource: Resource, vos: frozenset[str]) -> Offer:
-    """Return what a pilot offers to these virtual organisations."""
+def offer_of(resource: Resource, vos: frozenset[str], rules: PlaceRules | None = None) -> Offer:
+    """Return what a pilot offers to these virtual organisations.
+
+    Args:
+        resource: What it has.
+        vos: Whom it serves.
+        rules: What the configuration says of the place.
+    """
+    rules = rules or PlaceRules()
+    platforms = set(resource.platforms)
+    for platform in resource.platforms:
+        platforms.update(rules.compatible.get(platform, ()))
     return Offer(
         vos=vos,
         site=resource.site,
         ce=resource.ce,
         queue=resource.queue,
-        platforms=frozenset(resource.platforms),
+        platforms=frozenset(platforms),
         tags=_all_tags(resource.tags, resource.processors, whole_node=resource.whole_node),
         required_tags=frozenset(resource.required_tags),
         cpu_time=resource.cpu_time,
         max_ram=resource.max_ram,
         processors=resource.processors,
         whole_node=resource.whole_node,
+        groups=rules.groups,
+        owners=rules.owners,
     )
 
 
-def offer_of_queue(queue: Queue, *, site: str, ce: str, name: str, vos: frozenset[str]) -> Offer:
+def less(offer: Offer, needs: Requirements) -> Offer | None:
+    """Return what is left of an offer beside one job; None if nothing is."""
+    taken = processors_of(needs)
+    if "WholeNode" in needs.tags or taken >= offer.processors:
+        return None
+    processors = offer.processors - taken
+    memory = max(1, offer.max_ram - needs.min_ram) if offer.max_ram else 0  # 0 would mean "no limit"
+    tags = _all_tags(list(_plain(offer.tags)), processors, whole_node=False)
+    return msgspec.structs.replace(offer, processors=processors, max_ram=memory, tags=tags, whole_node=False)
+
+
+def offer_of_queue(
+    queue: Queue,
+    *,
+    site: str,
+    ce: str,
+    name: str,
+    vos: frozenset[str],
+    rules: PlaceRules | None = None,
+) -> Offer:
     """Return what a pilot that is started in this queue will offer."""
     resource = Resource(
         site=site,
@@ -120,7 +185,7 @@ def offer_of_queue(queue: Queue, *, site: str, ce: str, name: str, vos: frozense
         required_tags=queue.required_tags,
         whole_node="WholeNode" in queue.tags,
     )
-    return offer_of(resource, vos)
+    return offer_of(resource, vos, rules)
 
 
 def _all_tags(tags: list[str], processors: int, *, whole_node: bool) -> frozenset[str]:
@@ -138,6 +203,11 @@ def fits(wanted: JobClass, offer: Offer) -> list[Reason]:
     reasons: list[Reason] = []
     if wanted.vo not in offer.vos:
         reasons.append(Reason(Dimension.VO, wanted.vo, _sorted(offer.vos)))
+    if offer.groups and wanted.owner_group not in offer.groups:
+        reasons.append(Reason(Dimension.OWNER_GROUP, wanted.owner_group, _sorted(offer.groups)))
+    if offer.owners and wanted.owner_sub not in offer.owners:
+        whose = wanted.owner_sub or wanted.owner_group
+        reasons.append(Reason(Dimension.OWNER, whose, _sorted(offer.owners)))
     if needs.sites and offer.site not in needs.sites:
         reasons.append(Reason(Dimension.SITE, needs.sites, offer.site))
     if needs.banned_sites and offer.site in needs.banned_sites:
@@ -170,6 +240,11 @@ def _missing_tags(tags: tuple[str, ...], offer: Offer) -> list[Reason]:
     if plain := tuple(tag for tag in missing if not is_derived(tag)):
         reasons.append(Reason(Dimension.TAGS, plain, _plain(offer.tags)))
     return reasons
+
+
+def processors_of(needs: Requirements) -> int:
+    """Return the least number of processors that a job of a class needs."""
+    return max((int(match[1]) for tag in needs.tags if (match := _PROCESSORS(tag))), default=1)
 
 
 def is_derived(tag: str) -> bool:

@@ -19,6 +19,7 @@ from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.systems.configuration.models import ComputingElement, Tree
 from dirac.systems.identity.models import Identity
+from dirac.systems.workload.logic.looking import WaitingJobs
 from dirac.systems.workload.logic.matching import find_queue
 from dirac.systems.workload.logic.node_pilots import NodeId, NodePilots
 from dirac.systems.workload.logic.pilot_factory import ABORTED_WITHIN
@@ -33,8 +34,9 @@ from dirac.systems.workload.logic.planning import (
     plan,
     share_out,
     state_of,
+    useful,
 )
-from dirac.systems.workload.logic.waiting import Classes, Signals, WaitingJobs
+from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.models import (
     NodeAnswer,
     NodePilot,
@@ -220,7 +222,7 @@ class Nodes:
     async def _wants(self, vo: str, queues: Sequence[Place]) -> bool:
         """Tell whether a VO has waiting jobs that fit in one of these queues; a shared look is enough."""
         look = await self._waiting.look(vo, since=self._clock.monotonic() - _LOOK_AGAIN / 2)
-        return any(look.left(self._classes.fit(vo, place.offer)) for place in queues)
+        return any(look.first(self._classes.fit(vo, place.offer)) is not None for place in queues)
 
     def _is_vain(self, key: tuple[str, str, frozenset[str]]) -> bool:
         wakes, begun = self._vain.get(key, (-1, 0.0))
@@ -235,7 +237,7 @@ class Nodes:
         aborted = await unit.pilots.aborted(unit.now - ABORTED_WITHIN)
         wishes = []
         for vo in vos:
-            counts = await unit.runs.waiting_counts(vo)
+            counts = await unit.runs.waiting_counts(vo, useful(places(tree, vo)))
             found = [(self._classes.get(class_id), count) for class_id, count in sorted(counts.items())]
             demand = [(job_class, count) for job_class, count in found if job_class is not None]
             states = [_only(state_of(place, vo, loads, aborted), asking) for place in places(tree, vo)]
@@ -248,7 +250,8 @@ class Nodes:
         for (vo, site, ce, _queue), load in loads.items():
             if (site, ce) == (asking.node.site, asking.node.ce):
                 here[vo] += load.waiting + load.idle + load.busy
-        chosen = share_out(wishes, here, _room(asking.request))
+        shares = {name: vo.job_share for name, vo in tree.virtual_organisations.items()}
+        chosen = share_out(wishes, here, _room(asking.request), shares)
         new = [
             self._maker.row(place, vo, stamp, unit.now, node_reference(asking.node.name, stamp))
             for stamp, (vo, place) in zip(asking.stamps, chosen, strict=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -16,7 +17,7 @@ from dirac.systems.configuration.models import Tree
 from dirac.systems.workload.logic.life_cycle import SYSTEM
 from dirac.systems.workload.logic.pilot_making import PilotMaker
 from dirac.systems.workload.logic.pilots import change_pilots, node_of, pilot_event
-from dirac.systems.workload.logic.planning import QueueState, places, plan, state_of
+from dirac.systems.workload.logic.planning import QueueState, places, plan, state_of, useful
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import PilotMetadata, PilotStatus
 from dirac.systems.workload.policy import Visibility
@@ -83,15 +84,15 @@ class PilotFactory:
             entry: The background task's outbox entry.
         """
         tree = (await self._configuration.current()).tree
+        queues = places(tree, vo)
         async with self._units.read() as unit:
-            counts = await unit.runs.waiting_counts(vo)
+            counts = await unit.runs.waiting_counts(vo, useful(queues))
             await self._classes.refresh(unit)
         demand = [
             (job_class, count)
             for class_id, count in sorted(counts.items())
             if (job_class := self._classes.get(class_id)) is not None
         ]
-        queues = places(tree, vo)
         pulling = await self._pulling({(place.site, place.ce) for place in queues})
         async with self._units.write() as unit:
             new: list[PilotRow] = []
@@ -114,9 +115,18 @@ class PilotFactory:
         return len(new)
 
     async def start_all(self) -> int:
-        """Start the pilots that any VO's waiting jobs need; return how many there were."""
+        """Start the pilots that any VO's waiting jobs need; return how many there were.
+
+        The VO that has fewest pilots for its share comes first.
+        """
         tree = (await self._configuration.current()).tree
-        return sum([await self.start(vo) for vo in sorted(tree.virtual_organisations)])
+        async with self._units.read() as unit:
+            loads = await unit.pilots.loads()
+        has = Counter[str]()
+        for (vo, *_), load in loads.items():
+            has[vo] += load.waiting + load.idle + load.busy
+        shares = {name: vo.job_share for name, vo in tree.virtual_organisations.items()}
+        return sum([await self.start(vo) for vo in sorted(shares, key=lambda vo: (has[vo] / shares[vo], vo))])
 
     async def check(self) -> None:
         """Ask the computing elements about all pilots that have not ended, and act on what they say."""

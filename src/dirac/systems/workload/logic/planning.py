@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from dirac.systems.configuration.models import Queue, Tree
-from dirac.systems.workload.logic.fitting import JobClass, Offer, fits, offer_of_queue
+from dirac.systems.workload.logic.fitting import JobClass, Offer, fits, offer_of_queue, rules_of
 from dirac.systems.workload.ports.running import QueueLoad
 
 # After so many pilots that never ran, a queue is left alone for a while.
 _ABORTED = 3
+_MOST_DEMAND = 2000
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,13 +61,25 @@ def places(tree: Tree, vo: str) -> list[Place]:
             ce_type=ce.type,
             name=name,
             queue=queue,
-            offer=offer_of_queue(queue, site=site_name, ce=ce_name, name=name, vos=frozenset({vo})),
+            offer=offer_of_queue(
+                queue,
+                site=site_name,
+                ce=ce_name,
+                name=name,
+                vos=frozenset({vo}),
+                rules=rules_of(tree, vo, queue),
+            ),
         )
         for site_name, site in sorted(tree.sites.items())
         if vo in site.virtual_organisations
         for ce_name, ce in sorted(site.computing_elements.items())
         for name, queue in sorted(ce.queues.items())
     ]
+
+
+def useful(queues: Sequence[Place]) -> int:
+    """Return how many waiting jobs of one class a plan looks at: for more there would be no room now."""
+    return min(_MOST_DEMAND, max(1, 2 * sum(place.queue.max_waiting for place in queues)))
 
 
 def plan(demand: Sequence[tuple[JobClass, int]], queues: Sequence[QueueState]) -> list[int]:
@@ -163,17 +176,23 @@ class Wish(msgspec.Struct, frozen=True):
     number: int
 
 
-def share_out(wishes: Sequence[Wish], present: Mapping[str, int], room: NodeRoom) -> list[tuple[str, Place]]:
-    """Return the pilots to start on a node: always one of the VO that has the fewest, and needs one.
+def share_out(
+    wishes: Sequence[Wish],
+    present: Mapping[str, int],
+    room: NodeRoom,
+    shares: Mapping[str, int] | None = None,
+) -> list[tuple[str, Place]]:
+    """Return the pilots to start on a node: each for the VO that has fewest for its share and needs one.
 
     Args:
         wishes: What each VO could use.
         present: Pilots by VO that are there already.
         room: What is free on the node.
+        shares: Shares of the VOs; equal ones if not given.
     """
     left = [wish.number for wish in wishes]
     rooms = {wish.state.place.name: wish.state.room for wish in wishes}  # shared by all VOs
-    has = dict(present)
+    has, parts = dict(present), shares or {}
     chosen: list[tuple[str, Place]] = []
     while True:
         possible = [
@@ -183,8 +202,9 @@ def share_out(wishes: Sequence[Wish], present: Mapping[str, int], room: NodeRoom
         ]
         if not possible:
             return chosen
-        index = min(possible, key=lambda i: (has.get(wishes[i].vo, 0), wishes[i].vo))
-        vo, place = wishes[index].vo, wishes[index].state.place
+        vo = min({wishes[i].vo for i in possible}, key=lambda vo: (has.get(vo, 0) / parts.get(vo, 1), vo))
+        index = next(i for i in possible if wishes[i].vo == vo)
+        place = wishes[index].state.place
         chosen.append((vo, place))
         left[index] -= 1
         rooms[place.name] -= 1

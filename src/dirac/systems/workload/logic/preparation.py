@@ -118,7 +118,7 @@ class _Maker:
 
     def _class_of(self, described: JobDescription) -> str:
         needs = descriptions.requirements(described)
-        digest = descriptions.digest(needs, self._owner.vo, self._owner.group)
+        digest = descriptions.digest(needs, self._owner.vo, self._owner.group, self._owner.sub)
         if digest not in self.classes:
             self.classes[digest] = NewClass(digest=digest, requirements=msgspec.to_builtins(needs))
         return digest

@@ -1,30 +1,26 @@
-"""What waits at this moment, as one process sees it: the classes of jobs, and which of them have work.
+"""The classes of jobs in memory, and who is woken when there may be work.
 
-Hundreds of pilots may wait for work on one server. They share one look at the database, and are woken
-together when there may be something new.
+Hundreds of pilots may wait on one server: they are woken together when there may be something new.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from bisect import insort
-from collections.abc import Container
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from dirac.core.time import Clock
-from dirac.core.unit import Units
 from dirac.formats.description import Requirements
 from dirac.systems.workload.logic.fitting import Dimension, JobClass, Offer, fits
-from dirac.systems.workload.ports.running import Front, RunUnit
+from dirac.systems.workload.ports.running import RunUnit
 
 # Identifiers are given out before the commit: a class may appear after one with a greater identifier, but
 # not later than the longest transaction.
 _SETTLED_AFTER = 60.0
 _MOST_OFFERS = 4096
-_YOUNG = 1.0
 
 
 class Enqueued(Protocol):
@@ -98,6 +94,7 @@ class Classes:
         self._clock = clock
         self._by_vo: dict[str, list[JobClass]] = {}
         self._known: dict[int, JobClass] = {}
+        self._all: list[JobClass] = []
         self._newest = 0
         # Up to here nothing is missing; beyond, so many classes are known.
         self._settled = 0
@@ -115,8 +112,9 @@ class Classes:
         for row in sorted(rows, key=lambda row: row.class_id):
             if row.class_id not in self._known:
                 needs = msgspec.convert(row.requirements, Requirements)
-                new = JobClass(row.class_id, row.vo, row.owner_group, needs)
+                new = JobClass(row.class_id, row.vo, row.owner_group, needs, row.owner_sub)
                 self._known[row.class_id] = new
+                self._all.append(new)
                 self._by_vo.setdefault(row.vo, []).append(new)
                 self._newest = max(self._newest, row.class_id)
         self._unsettled = len(rows)
@@ -133,6 +131,11 @@ class Classes:
         if now - moment >= _SETTLED_AFTER and settled > self._settled:
             self._settled = settled
             self._unsettled = sum(class_id > settled for class_id in self._known)
+
+    @property
+    def everything(self) -> Sequence[JobClass]:
+        """All classes; new ones come at the end."""
+        return self._all
 
     def get(self, class_id: int) -> JobClass | None:
         """Return a class."""
@@ -154,89 +157,3 @@ class Classes:
                 fit.reasons[job_class.class_id] = tuple(reason.dimension for reason in reasons)
         fit.known = len(classes)
         return fit.reasons
-
-
-class Look(msgspec.Struct):
-    """What one look at the database showed, and what was done since.
-
-    Attributes:
-        begun: When, by the clock's `monotonic`.
-        wakes: How often there had been something new by then.
-        fronts: Classes with waiting jobs, in the order of service.
-        spoiled: Something is known to be missing.
-    """
-
-    begun: float
-    wakes: int
-    fronts: list[Front]
-    spoiled: bool = False
-
-    def left(self, unfit: Container[int]) -> list[Front]:
-        """Return the fronts that may have jobs, without those of some classes."""
-        return [front for front in self.fronts if front.class_id not in unfit]
-
-    def served(self, front: Front, following: Front | None) -> None:
-        """Note what is at the front of a class now; None if there is nothing any more."""
-        with contextlib.suppress(ValueError):  # somebody else has seen more
-            self.fronts.remove(front)
-            if following is not None:
-                insort(self.fronts, following, key=order_of_service)
-
-    def missed(self, front: Front) -> None:
-        """Note that a front is not as it was seen, for reasons that are not known."""
-        self.served(front, None)
-        self.spoiled = True
-
-
-def order_of_service(front: Front) -> tuple[int, int]:
-    """Sort key of fronts: the highest priority first, then the oldest job."""
-    return -front.priority, front.job_id
-
-
-class WaitingJobs:
-    """The classes that have waiting jobs, looked up once for everybody who asks at the same time.
-
-    Args:
-        units: Transactions of the workload system.
-        classes: The classes in memory.
-        signals: Tells when a look is not worth keeping.
-        clock: The time.
-    """
-
-    def __init__(self, units: Units[RunUnit], classes: Classes, signals: Signals, clock: Clock) -> None:
-        self._units = units
-        self._classes = classes
-        self._signals = signals
-        self._clock = clock
-        self._last: dict[str, Look] = {}
-        self._looking: dict[str, asyncio.Lock] = {}
-
-    def recent(self, vo: str) -> Look | None:
-        """Return the last look if it is young, and there was nothing new in this process since.
-
-        What it shows may be gone, which a claim finds out; what it does not show may be there.
-        """
-        last = self._last.get(vo)
-        if last is None or not self._is_whole(last):
-            return None
-        return last if self._clock.monotonic() - last.begun < _YOUNG else None
-
-    def _is_whole(self, look: Look) -> bool:
-        return not look.spoiled and look.wakes == self._signals.wakes
-
-    async def look(self, vo: str, *, since: float) -> Look:
-        """Return a look at a VO's waiting jobs that began after `since` (clock's `monotonic`).
-
-        It is no look from before something new came up in this process.
-        """
-        async with self._looking.setdefault(vo, asyncio.Lock()):
-            # While we waited for the lock, somebody may have begun a look that is young enough for us too.
-            last = self._last.get(vo)
-            if last is not None and last.begun > since and self._is_whole(last):
-                return last
-            begun, wakes = self._clock.monotonic(), self._signals.wakes
-            async with self._units.read() as unit:
-                await self._classes.refresh(unit)
-                found = await unit.runs.fronts(vo)
-            look = self._last[vo] = Look(begun, wakes, sorted(found, key=order_of_service))
-            return look

@@ -116,7 +116,21 @@ class ClassRow(msgspec.Struct, frozen=True):
     class_id: int
     vo: str
     owner_group: str
+    owner_sub: str
     requirements: dict[str, Any]
+
+
+class RunningRow(msgspec.Struct, frozen=True):
+    """Runs of one class at one site that are not over.
+
+    Attributes:
+        newest: When the newest of them was claimed.
+    """
+
+    class_id: int
+    site: str
+    number: int
+    newest: datetime
 
 
 class Front(msgspec.Struct, frozen=True):
@@ -182,15 +196,24 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     lease_until: datetime
 
 
+class Lot(msgspec.Struct, frozen=True):
+    """Requests that are to get jobs of one class and priority, those at its front."""
+
+    front: Front
+    asks: tuple[Ask, ...]
+
+
 class Won(msgspec.Struct, frozen=True):
-    """A successful claim.
+    """What a claim got.
 
     Attributes:
-        following: The class's new front, None if nothing of it waits any more.
+        given: Jobs by the stamp and identifier of the request that got them; who got none is absent.
+        fronts: By class what is at its front now; None if nothing of it waits any more. The job of a front
+            may be one that does not wait: then it is smaller than the first one that does.
     """
 
-    claimed: Claimed
-    following: Front | None
+    given: dict[tuple[str, str], Claimed]
+    fronts: dict[int, Front | None]
 
 
 class RequestAnsweredError(ConflictError):
@@ -250,28 +273,34 @@ class RunRepository(Protocol):
         """Return, for each class of a VO with waiting jobs, which of them would be next."""
         ...
 
-    async def claim(self, front: Front, ask: Ask) -> Won | None:
-        """Give one waiting job of this class and priority to a pilot; None if there is none any more.
+    async def claim(self, lots: Sequence[Lot]) -> Won:
+        """Give waiting jobs to pilots; no job is given twice, whoever else does this at the same time.
+
+        Each class is in one lot only.
 
         Raises:
-            RequestAnsweredError: The same request has got a job already.
-            ConflictError: The pilot has ended.
+            RequestAnsweredError: One of the requests has got a job already.
+            ConflictError: One of the pilots has ended.
         """
         ...
 
-    async def claimed(self, stamp: str, request_id: str) -> Claimed | None:
-        """Return the job that this request of this pilot got, None if it got none.
+    async def claimed(self, stamp: str, request_ids: Sequence[str]) -> list[Claimed]:
+        """Return the jobs that these requests of this pilot got, in no order.
 
         `JobRow.attempt` is that of the request, and `lease_until` is None unless it is the present one.
         """
         ...
 
-    async def waiting_counts(self, vo: str) -> dict[int, int]:
-        """Return the number of waiting jobs by class."""
+    async def running(self) -> list[RunningRow]:
+        """Return the runs that are not over, counted by class and site."""
         ...
 
-    async def waiting_before(self, job: JobRow) -> int:
-        """Count the waiting jobs of the VO that have a higher priority, or the same and are older."""
+    async def waiting_counts(self, vo: str, most: int = 10_000) -> dict[int, int]:
+        """Return the number of waiting jobs by class, of each no more than so many."""
+        ...
+
+    async def waiting_before(self, job: JobRow, classes: Sequence[int]) -> int:
+        """Count the waiting jobs of these classes that have a higher priority, or the same and are older."""
         ...
 
     async def jobs(self, visible: Visibility, job_ids: Sequence[int], *, lock: bool) -> dict[int, JobRow]:

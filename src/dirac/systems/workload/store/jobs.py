@@ -99,6 +99,7 @@ class JobStore:
                 "digest": one.digest,
                 "vo": owner.vo,
                 "owner_group": owner.group,
+                "owner_sub": owner.sub,
                 "requirements": one.requirements,
             }
             for one in missing

@@ -20,9 +20,8 @@ from dirac.systems.workload.states import PILOT_LIFE
 from dirac.systems.workload.store.tables import attempts, classes, pilots
 
 _c = pilots.c
-_ALIVE = sorted(state.value for state in PILOT_LIFE.states if PILOT_LIFE.successors(state))
+ALIVE = sorted(state.value for state in PILOT_LIFE.states if PILOT_LIFE.successors(state))
 _RUNNING = PilotStatus.RUNNING.value
-_OCCUPY = update(pilots).where(_c.pilot_stamp == bindparam("b_stamp"), _c.status.in_(_ALIVE))
 _COLUMNS = {
     "Status": "status",
     "StatusReason": "status_reason",
@@ -70,13 +69,6 @@ def _visible(visible: Visibility) -> ColumnElement[bool]:
     return true() if visible.vo is None else _c.vo == visible.vo
 
 
-async def occupy_pilot(tx: Transaction, stamp: str, job_id: int) -> bool:
-    """Note that a pilot has a job now, and therefore runs; False if it is not known, or has ended."""
-    values = {"b_stamp": stamp, "current_job_id": job_id, "status": _RUNNING, "last_update_time": tx.now}
-    changed = await tx.execute(_OCCUPY, values)
-    return changed.rowcount == 1
-
-
 async def free_pilots(tx: Transaction, stamps: Sequence[str], job_ids: Sequence[int]) -> None:
     """Note that pilots do not have these jobs any more."""
     await tx.execute(
@@ -115,7 +107,7 @@ class PilotStore:
         """Return all pilots that have not ended."""
         rows = await self._tx.execute(
             select(*(_c[name] for name in PilotRow.__struct_fields__))
-            .where(_c.status.in_(_ALIVE))
+            .where(_c.status.in_(ALIVE))
             .order_by(_c.pilot_id)
         )
         return [PilotRow(**row._mapping) for row in rows]
@@ -124,7 +116,7 @@ class PilotStore:
         """Return the pilots of a computing element that have not ended."""
         rows = await self._tx.execute(
             select(*(_c[name] for name in PilotRow.__struct_fields__))
-            .where(_c.status.in_(_ALIVE), _c.grid_site == site, _c.destination_site == ce)
+            .where(_c.status.in_(ALIVE), _c.grid_site == site, _c.destination_site == ce)
             .order_by(_c.pilot_id)
         )
         return [PilotRow(**row._mapping) for row in rows]
@@ -137,7 +129,7 @@ class PilotStore:
         run = and_(attempts.c.pilot_stamp == _c.pilot_stamp, attempts.c.lease_until.is_not(None))
         busy = select(attempts.c.job_id).where(run).exists()
         place = (_c.vo, _c.grid_site, _c.destination_site, _c.queue)
-        each = select(*place, _c.status, busy.label("busy")).where(_c.status.in_(_ALIVE)).subquery()
+        each = select(*place, _c.status, busy.label("busy")).where(_c.status.in_(ALIVE)).subquery()
         groups = [each.c[name] for name in ("vo", "grid_site", "destination_site", "queue", "status", "busy")]
         loads: dict[tuple[str, str, str, str], QueueLoad] = {}
         for row in await self._tx.execute(select(*groups, func.count().label("number")).group_by(*groups)):
@@ -163,7 +155,7 @@ class PilotStore:
         """Return the pilots that changed last between these moments, and have ended."""
         rows = await self._tx.execute(
             select(*(_c[name] for name in PilotRow.__struct_fields__))
-            .where(_c.status.not_in(_ALIVE), _c.last_update_time >= since, _c.last_update_time < until)
+            .where(_c.status.not_in(ALIVE), _c.last_update_time >= since, _c.last_update_time < until)
             .order_by(_c.pilot_id)
         )
         return [PilotRow(**row._mapping) for row in rows]

@@ -12,7 +12,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    or_,
     select,
     tuple_,
     update,
@@ -23,24 +22,24 @@ from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import JobStatus
 from dirac.systems.workload.policy import Visibility
 from dirac.systems.workload.ports.running import (
-    Ask,
     Beat,
     Change,
     Claimed,
     ClassRow,
     Front,
     JobRow,
+    Lot,
     Order,
+    RunningRow,
     Won,
 )
-from dirac.systems.workload.store.claims import OF_JOB, claim, fronts
+from dirac.systems.workload.store.claims import OF_JOB, OF_RUN, claim, claimed, fronts
 from dirac.systems.workload.store.jobs import visible_jobs
 from dirac.systems.workload.store.pilots import free_pilots
-from dirac.systems.workload.store.tables import attempts, classes, commands, descriptions, jobs, parameters
+from dirac.systems.workload.store.tables import attempts, classes, commands, jobs, parameters
 
 _j = jobs.c
 _a = attempts.c
-_OF_RUN = ("pilot_stamp", "lease_until", "last_report")
 _PRESENT = and_(_a.job_id == _j.job_id, _a.attempt == _j.attempt)
 _WAITING = JobStatus.WAITING.value
 _MOST_COUNTED = 10_000
@@ -48,7 +47,7 @@ _FEW = 4
 
 
 def _rows() -> Select[Any]:
-    return select(*(_j[name] for name in OF_JOB), *(_a[name] for name in _OF_RUN)).select_from(
+    return select(*(_j[name] for name in OF_JOB), *(_a[name] for name in OF_RUN)).select_from(
         jobs.outerjoin(attempts, _PRESENT)
     )
 
@@ -78,57 +77,64 @@ class RunStore:
         """Return, for each class of a VO with waiting jobs, which of them would be next."""
         return await fronts(self._tx, vo)
 
-    async def claim(self, front: Front, ask: Ask) -> Won | None:
-        """Give one waiting job of this class and priority to a pilot; None if there is none any more.
+    async def claim(self, lots: Sequence[Lot]) -> Won:
+        """Give waiting jobs to pilots; no job is given twice, whoever else does this at the same time.
 
         Raises:
-            RequestAnsweredError: The same request has got a job already.
-            ConflictError: The pilot has ended.
+            RequestAnsweredError: One of the requests has got a job already.
+            ConflictError: One of the pilots has ended.
         """
-        return await claim(self._tx, front, ask)
+        return await claim(self._tx, lots)
 
-    async def claimed(self, stamp: str, request_id: str) -> Claimed | None:
-        """Return the job that this request of this pilot got, None if it got none."""
-        columns = [_j[name] for name in OF_JOB if name != "attempt"]
-        run = [_a[name] for name in _OF_RUN]
-        statement = (
-            select(*columns, *run, _a.attempt, _j.attempt.label("present"), descriptions.c.jdl)
-            .select_from(
-                attempts.join(jobs, _j.job_id == _a.job_id).join(
-                    descriptions, descriptions.c.job_id == _a.job_id
-                )
-            )
-            .where(_a.pilot_stamp == stamp, _a.request_id == request_id)
-        )
-        row = (await self._tx.execute(statement)).first()
-        if row is None:
-            return None
-        values = dict(row._mapping)
-        present, jdl = values.pop("present"), values.pop("jdl")
-        if present != values["attempt"]:
-            values["lease_until"] = None
-        return Claimed(job=JobRow(**values), jdl=jdl)
+    async def claimed(self, stamp: str, request_ids: Sequence[str]) -> list[Claimed]:
+        """Return the jobs that these requests of this pilot got, in no order."""
+        return await claimed(self._tx, stamp, request_ids)
 
-    async def waiting_counts(self, vo: str) -> dict[int, int]:
-        """Return the number of waiting jobs by class."""
+    async def running(self) -> list[RunningRow]:
+        """Return the runs that are not over, counted by class and site."""
         rows = await self._tx.execute(
-            select(_j.class_id, func.count().label("number"))
-            .select_from(classes.join(jobs, _j.class_id == classes.c.class_id))
-            .where(classes.c.vo == vo, _j.status == _WAITING)
-            .group_by(_j.class_id)
+            select(_j.class_id, _j.site, func.count().label("number"), func.max(_a.claimed).label("newest"))
+            .select_from(attempts.join(jobs, _PRESENT))
+            .where(_a.lease_until.is_not(None))
+            .group_by(_j.class_id, _j.site)
         )
-        return {row.class_id: row.number for row in rows}
+        return [RunningRow(**row._mapping) for row in rows]
 
-    async def waiting_before(self, job: JobRow) -> int:
-        """Count the waiting jobs of the VO that come first; counts no further than 10 000."""
-        before = or_(
-            _j.user_priority > job.user_priority,
-            and_(_j.user_priority == job.user_priority, _j.job_id < job.job_id),
+    async def waiting_counts(self, vo: str, most: int = _MOST_COUNTED) -> dict[int, int]:
+        """Return the number of waiting jobs by class, of each no more than so many.
+
+        Two statements: which classes have more than that, by one step into the index each; and the others,
+        counted. So it takes no longer when millions wait.
+        """
+        of_class = select(_j.job_id).where(_j.class_id == classes.c.class_id, _j.status == _WAITING)
+        first = of_class.limit(1).scalar_subquery()
+        last = of_class.limit(1).offset(most - 1).scalar_subquery()
+        statement = select(classes.c.class_id, last.label("last")).where(
+            classes.c.vo == vo, first.is_not(None)
         )
-        some = (
-            select(_j.job_id).where(_j.vo == job.vo, _j.status == _WAITING, before).limit(_MOST_COUNTED)
-        ).subquery()
-        return int((await self._tx.execute(select(func.count()).select_from(some))).scalar_one())
+        rows = (await self._tx.execute(statement)).all()
+        counts = {row.class_id: most for row in rows}
+        few = [row.class_id for row in rows if row.last is None]
+        if few:
+            number = func.count().label("number")
+            found = await self._tx.execute(
+                select(_j.class_id, number)
+                .where(_j.class_id.in_(few), _j.status == _WAITING)
+                .group_by(_j.class_id)
+            )
+            counts = dict.fromkeys(counts.keys() - set(few), most)
+            counts |= {row.class_id: row.number for row in found}
+        return counts
+
+    async def waiting_before(self, job: JobRow, classes: Sequence[int]) -> int:
+        """Count the waiting jobs of these classes that come first; counts no further than 20 000."""
+        same = and_(_j.user_priority == job.user_priority, _j.job_id < job.job_id)
+        number = 0
+        for before in (_j.user_priority > job.user_priority, same):  # each is a range of the index
+            wanted = and_(_j.class_id.in_(classes), _j.status == _WAITING, before)
+            some = select(_j.job_id).where(wanted).limit(_MOST_COUNTED).subquery()
+            number += (await self._tx.execute(select(func.count()).select_from(some))).scalar_one()
+        return number
 
     async def jobs(self, visible: Visibility, job_ids: Sequence[int], *, lock: bool) -> dict[int, JobRow]:
         """Return those jobs that are visible; locked ones are not changed by others meanwhile."""

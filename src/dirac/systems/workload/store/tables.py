@@ -58,6 +58,8 @@ classes = Table(
     Column("digest", String(64), nullable=False, unique=True),
     Column("vo", String(64), nullable=False),
     Column("owner_group", String(64), nullable=False),
+    # Empty for classes from before there were shares for users: those of a whole group.
+    Column("owner_sub", String(255), nullable=False, server_default=""),
     Column("requirements", Json, nullable=False),
     sqlite_autoincrement=True,
 )
