@@ -167,6 +167,16 @@ class Workload(_Section, frozen=True):
     ] = 300
     heartbeat_seconds: Annotated[Positive, Meta(description="Time between two signs of life of a job")] = 60
     max_reschedules: Annotated[NotNegative, Meta(description="Runs a lost job gets after its first")] = 3
+    reschedule_delays: Annotated[
+        list[NotNegative],
+        Meta(description="Seconds before a lost job waits again: after its first loss, its second and so on"),
+    ] = msgspec.field(default_factory=lambda: [0, 60, 300])
+    keep_ended_days: Annotated[
+        NotNegative, Meta(description="Days after which an ended job is removed for good; 0: never")
+    ] = 90
+    keep_deleted_days: Annotated[
+        NotNegative, Meta(description="Days after which a deleted job is removed for good")
+    ] = 7
     max_jobs_per_submission: Annotated[Positive, Meta(description="Jobs one submission may make")] = 10_000
     max_cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds a job may ask for")] = 500_000
     min_cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds a job gets at least")] = 100

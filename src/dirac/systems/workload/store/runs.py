@@ -40,7 +40,7 @@ from dirac.systems.workload.store.tables import attempts, classes, commands, des
 
 _j = jobs.c
 _a = attempts.c
-_OF_RUN = ("pilot_stamp", "lease_until", "last_report")
+_OF_RUN = ("pilot_stamp", "lease_until", "last_report", "claimed")
 _PRESENT = and_(_a.job_id == _j.job_id, _a.attempt == _j.attempt)
 _WAITING = JobStatus.WAITING.value
 _MOST_COUNTED = 10_000
@@ -231,7 +231,7 @@ class RunStore:
                     "b_attempt": beat.attempt,
                     "lease_until": beat.lease_until,
                     "dynamic": beat.dynamic,
-                    **({"peek": beat.peek} if with_peek else {}),
+                    **({"peek": beat.peek, "peek_offset": beat.peek_offset} if with_peek else {}),
                 }
                 for beat in beats
                 if (beat.peek is not None) == with_peek
@@ -250,6 +250,7 @@ class RunStore:
                     "command": order.command,
                     "arguments": order.arguments,
                     "created": self._tx.now,
+                    "answer_until": order.answer_until,
                 }
                 for order in orders
             ]
