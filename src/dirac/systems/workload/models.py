@@ -18,6 +18,12 @@ Place: TypeAlias = Annotated[str, Meta(max_length=128)]
 SandboxType: TypeAlias = Literal["input", "output"]
 
 
+FOLLOW = "Follow"
+"""The order for a run to send its output every few seconds, for as many seconds as its argument says."""
+KILL_CONFIRMED = "Ended as ordered"
+"""Minor status with which a run confirms that it has ended because it was told to."""
+
+
 class JobStatus(StrEnum):
     """The states of a job."""
 

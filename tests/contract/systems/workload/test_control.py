@@ -16,6 +16,7 @@ from dirac.db.history import history
 from dirac.systems.configuration.models import Tree
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.workload.models import (
+    KILL_CONFIRMED,
     BulkFilter,
     BulkOutcome,
     BulkStep,
@@ -25,7 +26,7 @@ from dirac.systems.workload.models import (
     JobStatusUpdate,
     JobVerb,
 )
-from dirac.systems.workload.states import KILL_CONFIRMED, KILL_UNCONFIRMED, ON_HOLD
+from dirac.systems.workload.states import KILL_UNCONFIRMED, ON_HOLD
 from dirac.systems.workload.store.tables import metadata
 from dirac.testing.faults import FailNth
 from dirac.testing.time import FakeClock

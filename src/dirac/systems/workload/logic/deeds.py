@@ -13,12 +13,11 @@ from dirac.systems.configuration.models import Workload
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import no_such_job, require_present
 from dirac.systems.workload.logic.waiting import Classes
-from dirac.systems.workload.models import JobStatus, Outcome, StatusChange
+from dirac.systems.workload.models import KILL_CONFIRMED, JobStatus, Outcome, StatusChange
 from dirac.systems.workload.policy import Visibility, changeable
 from dirac.systems.workload.ports.running import Change, JobRow, Order, RunUnit
 from dirac.systems.workload.states import (
     HELD,
-    KILL_CONFIRMED,
     OF_A_RUN,
     Judgement,
     Standing,

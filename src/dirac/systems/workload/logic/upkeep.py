@@ -104,7 +104,10 @@ class Upkeep:
         async with self._units.read() as unit:
             now = unit.now
             communities = await unit.control.communities()
-            below = {days: await unit.control.first_since(now - timedelta(days=days)) for _, days in states}
+            below = {
+                days: await unit.control.first_since(now - timedelta(days=days))
+                for days in {days for _, days in states}
+            }
         count = 0
         for vo in communities:
             for status, days in states:

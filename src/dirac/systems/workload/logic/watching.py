@@ -10,13 +10,11 @@ from dirac.core.unit import Event, Units
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import no_such_job
 from dirac.systems.workload.logic.submission import STATUS_EVENT
-from dirac.systems.workload.models import Following, JobAt, VitalSign
+from dirac.systems.workload.models import FOLLOW, Following, JobAt, VitalSign
 from dirac.systems.workload.policy import readable
 from dirac.systems.workload.ports.running import Configured, Order, RunUnit
 from dirac.systems.workload.states import HELD, LATE_NOTE
 
-FOLLOW = "Follow"
-"""The order for a run to send its output every few seconds for a while."""
 FOLLOW_SECONDS = 120
 _NOT_AGAIN = timedelta(seconds=FOLLOW_SECONDS / 2)
 
