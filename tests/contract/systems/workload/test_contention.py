@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -27,17 +26,17 @@ from dirac.systems.workload.models import (
     JobStatusUpdate,
     JobVerb,
 )
-from dirac.systems.workload.states import JOB_LIFE
+from dirac.systems.workload.states import JOB_LIFE, LATE_NOTE
 from dirac.systems.workload.store.tables import jobs
 
 from .support import person, pilot, run
 from .support_running import TREE, FixedConfiguration, Hall
 
-SECONDS = 8.0
+ROUNDS = 10
 PROCESSES = 4
-JOBS = 240
+JOBS = 120
 ALICE = person()
-_DEADLOCKS = ("1213", "40P01", "DeadlockDetected", "Deadlock found", "database is locked")
+_DEADLOCKS = ("1213", "40P01", "DeadlockDetected", "Deadlock found", "1205", "database is locked")
 _OVER = {"Done", "Killed", "Deleted", "Failed"}
 _RULES = {"lease_seconds": 2, "max_reschedules": 10_000, "reschedule_delays": [0, 1]}
 
@@ -54,7 +53,6 @@ class Crowd:
         self.job_ids = job_ids
         self.done: Counter[str] = Counter()
         self.errors: list[str] = []
-        self._end = time.monotonic() + SECONDS
         for hall in halls:
             event.listen(hall.database.engine.sync_engine, "handle_error", self._notice)
 
@@ -64,7 +62,7 @@ class Crowd:
             self.errors.append(f"{text[:200]}: {context.statement}")
 
     async def work(self) -> None:
-        """Let everybody work until the time is over."""
+        """Let everybody do so many things, all at once."""
         workers: list[Callable[[Hall, random.Random, int], Awaitable[None]]] = []
         workers += [self._pilot] * 16 + [self._person] * 10 + [self._bulk] * 4 + [self._upkeep] * 2
         halls, some = self.halls, random.Random(1)
@@ -82,7 +80,7 @@ class Crowd:
         chance: random.Random,
         number: int,
     ) -> None:
-        while time.monotonic() < self._end:
+        for _ in range(ROUNDS):
             # A run that was taken away is refused, and a person may act on what is gone: that is no fault.
             with contextlib.suppress(ConflictError, NotFoundError):
                 await worker(hall, chance, number)
@@ -156,7 +154,7 @@ async def test_many_at_once(halls: list[Hall]) -> None:
     crowd = Crowd(halls, ids)
     await crowd.work()
     assert crowd.errors == []
-    assert all(crowd.done[what] > 20 for what in ("claim", "end", "deed", "bulk")), crowd.done
+    assert all(crowd.done[what] for what in ("claim", "end", "deed", "bulk")), crowd.done
     await _finish(halls[0])
     async with halls[0].database.read() as tx:
         found = dict((await tx.execute(select(jobs.c.job_id, jobs.c.status))).all())
@@ -180,9 +178,8 @@ def _check_life(events: list[Any], status: str) -> None:
     last = JobStatus(events[0].data["Status"])
     for each in events[1:]:
         new = JobStatus(each.data["Status"])
-        if not each.data["Source"].endswith("(SM)") and each.data.get("Note") is None:
-            revived = (last, new) == (JobStatus.MATCHED, JobStatus.COMPLETING)
-            assert revived or JOB_LIFE.refusal(last, new) is None, [e.data["Status"] for e in events]
+        if not each.data["Source"].endswith("(SM)") and each.data.get("Note") != LATE_NOTE:
+            assert JOB_LIFE.refusal(last, new) is None, [(e.data["Status"], e.data["Source"]) for e in events]
             last = new
     assert last == status
 
