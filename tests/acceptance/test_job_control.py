@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -91,23 +90,22 @@ def test_reading_along_with_a_job(installation: Installation, tmp_path: Path) ->
     (tmp_path / "talk.sh").write_text(f"#!/bin/sh\n{script}\n")
     (job_id,) = submit(installation, tmp_path, 'Executable = "talk.sh"; InputSandbox = "talk.sh";')
     said: list[str] = []
-    reader = subprocess.Popen(
+    with subprocess.Popen(
         [BIN / "dirac", "job", "log", str(job_id), "-f"],
         env=installation.environment("alice"),
         stdout=subprocess.PIPE,
         text=True,
-    )
-    assert reader.stdout is not None
-    thread = threading.Thread(target=lambda: said.extend(reader.stdout or ()))
-    thread.start()
-    try:
-        eventually(lambda: any("line 50" in line for line in said), "the output is read along")
-        assert "line 50" in installation.run("job", "peek", str(job_id))
-        go.touch()
-        assert reader.wait(60) == 0
-        thread.join()
-    finally:
-        reader.send_signal(signal.SIGKILL) if reader.poll() is None else None
+    ) as reader:
+        thread = threading.Thread(target=lambda: said.extend(reader.stdout or ()))
+        thread.start()
+        try:
+            eventually(lambda: any("line 50" in line for line in said), "the output is read along")
+            assert "line 50" in installation.run("job", "peek", str(job_id))
+            go.touch()
+            assert reader.wait(60) == 0
+        finally:
+            reader.kill()
+            thread.join()
     text = "".join(said)
     assert [f"  | line {number}\n" in text for number in (31, 50)] == [True, True]
     assert "  | the end\n" in text
@@ -138,7 +136,7 @@ def test_a_capsule_runs_again_here_with_and_without_dirac(installation: Installa
         installation,
         tmp_path,
         'Executable = "sum.sh"; Arguments = "2"; InputSandbox = {"sum.sh", "number"};'
-        'Environment = {"NAME=a b"}; OutputSandbox = {"std.out", "out"};',
+        'ExecutionEnvironment = {"NAME=a b"}; OutputSandbox = {"std.out", "out"};',
     )
     installation.run("job", "wait", str(job_id), "--timeout", "60")
     expected = f"sum 42 a b {job_id}\n"
@@ -153,7 +151,8 @@ def test_a_capsule_runs_again_here_with_and_without_dirac(installation: Installa
     assert (tmp_path / "again/out").read_text() == expected
     (tmp_path / "open").mkdir()
     subprocess.run(["tar", "xzf", f"../job-{job_id}.tar.gz"], cwd=tmp_path / "open", check=True)
-    subprocess.run(["./run.sh", tmp_path / "plain"], cwd=tmp_path / "open", check=True, env={"PATH": "/usr/bin:/bin"})  # fmt: skip
+    bare = {"PATH": "/usr/bin:/bin"}
+    subprocess.run(["./run.sh", tmp_path / "plain"], cwd=tmp_path / "open", check=True, env=bare)
     assert (tmp_path / "plain/out").read_text() == expected
     assert (tmp_path / "open/output/std.out").read_text() == expected
     assert json.loads((tmp_path / "open/log.json").read_text())[-1]["Status"] == "Done"

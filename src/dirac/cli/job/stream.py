@@ -68,13 +68,13 @@ def read_along(
             if row["Status"] in _HELD and time.monotonic() - asked >= _ASK_AGAIN:
                 asked = time.monotonic()
                 _ask(dirac, job_id)
+            if text := stream.news(dirac.jobs.peek(job_id)):
+                on_output(text)
             if on_entry is not None:
                 entries = dirac.jobs.logging(job_id)
                 for entry in entries[shown:]:
                     on_entry(entry)
                 shown = len(entries)
-            if text := stream.news(dirac.jobs.peek(job_id)):
-                on_output(text)
             if row["Status"] in _ENDED:
                 return row
             heard = time.monotonic()
