@@ -116,10 +116,14 @@ class Payload:
         self._signal_group(signal.SIGKILL)
         await process.wait()
 
+    def output(self, *, followed: bool = False) -> tuple[int, str]:
+        """Return the end of its standard output, and how many bytes come before it."""
+        most = (_FOLLOWED_BYTES, None) if followed else (_TAIL_BYTES, _TAIL_LINES)
+        return end_of(self.stdout, *most)
+
     def vital_signs(self, *, followed: bool = False) -> HeartbeatData:
         """Measure the group, and read the end of its standard output; more of it if somebody follows that."""
-        most = (_FOLLOWED_BYTES, None) if followed else (_TAIL_BYTES, _TAIL_LINES)
-        offset, text = end_of(self.stdout, *most)
+        offset, text = self.output(followed=followed)
         ticks, resident, virtual = 0, 0, 0
         for stat in self._group():
             # Fields of proc(5) /proc/pid/stat, counted from the state: 11 utime, 12 stime, 20 vsize, 21 rss.

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from dirac.agent.payload import Payload, tail
 from dirac.agent.ports import JobServer
 from dirac.core.errors import ConflictError, DiracError, NotFoundError
@@ -84,6 +86,7 @@ class JobWrapper:
         self._clock = clock
         self._killed = False
         self._payload: Payload | None = None
+        self._signs = HeartbeatData()
         self._started = asyncio.Event()
         self._followed_until = 0.0
 
@@ -186,10 +189,14 @@ class JobWrapper:
         try:
             code = await payload.wait()
         finally:
+            self._payload = None  # what it used is not measured any more
             await payload.stop()
-        if self._is_followed():  # whoever reads along gets the end as well
+        followed = self._is_followed()
+        offset, text = payload.output(followed=followed)
+        self._signs = msgspec.structs.replace(self._signs, StandardOutput=text, StandardOutputOffset=offset)
+        if followed:  # whoever reads along gets the end at once
             with contextlib.suppress(DiracError):
-                await self._server.heartbeat(payload.vital_signs(followed=True))
+                await self._server.heartbeat(self._signs)
         return code
 
     async def _beat(self, work: asyncio.Task[bool]) -> None:
@@ -197,7 +204,9 @@ class JobWrapper:
         await self._pause(self._job.heartbeat_seconds)
         while True:
             try:
-                self._obey(await self._server.heartbeat(self._signs()))
+                if self._payload is not None and self._started.is_set():
+                    self._signs = self._payload.vital_signs(followed=self._is_followed())
+                self._obey(await self._server.heartbeat(self._signs))
             except (ConflictError, NotFoundError):
                 self._killed = True  # the run was taken away from us
             except DiracError as error:
@@ -206,11 +215,6 @@ class JobWrapper:
                 work.cancel()
                 return
             await self._pause(_FOLLOWED_PERIOD if self._is_followed() else self._job.heartbeat_seconds)
-
-    def _signs(self) -> HeartbeatData:
-        if self._payload is None or not self._started.is_set():
-            return HeartbeatData()
-        return self._payload.vital_signs(followed=self._is_followed())
 
     def _obey(self, orders: Sequence[JobCommand]) -> None:
         for order in orders:

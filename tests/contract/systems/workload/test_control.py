@@ -304,6 +304,35 @@ async def test_people_can_act_before_a_delay_is_over(hall: Hall, clock: FakeCloc
         hall.configuration.tree.workload.reschedule_delays.clear()
 
 
+@pytest.mark.parametrize("work", ["end_delays", "settle_kills"])
+async def test_upkeep_that_fails_anywhere_is_done_once(hall: Hall, clock: FakeClock, work: str) -> None:
+    hall.configuration.tree = _with(hall, max_reschedules=1000)
+    hall.configuration.tree.workload.reschedule_delays[:] = [60]
+    faults = FailNth(hall.database)
+    try:
+        for n in itertools.count(1):
+            await hall.submitted(ALICE)
+            job_id = (await hall.running(f"p{n}")).job_id or 0
+            if work == "settle_kills":
+                await hall.life.kill(ALICE, [job_id])
+            clock.advance(100)
+            await hall.life.expire_leases()
+            clock.advance(100)
+            with faults.failing(n), contextlib.suppress(DiracError):
+                await getattr(hall.upkeep, work)()
+            fired = faults.fired
+            assert await getattr(hall.upkeep, work)() == (1 if fired else 0)
+            status = "Waiting" if work == "end_delays" else "Killed"
+            assert (await hall.log(job_id)).count(status) == 2
+            assert await hall.status(job_id) == status
+            await hall.life.kill(ALICE, [job_id])
+            if not fired:
+                break
+        assert n > 5
+    finally:
+        hall.configuration.tree.workload.reschedule_delays.clear()
+
+
 # Removal
 
 
