@@ -128,7 +128,7 @@ def fits(standing: Standing, conditions: list[Condition]) -> bool:
 def test_what_a_filter_chooses_can_be_done_and_is_then_done(standing: Standing, verb: JobVerb) -> None:
     """So a preview counts what will change, and a repetition comes to an end."""
     judgement = VERBS[verb](standing, now=NOW, source="Test")
-    waits = standing.status in (S.WAITING, S.CHECKING)
+    waits = standing.status in (S.WAITING, S.CHECKING, S.RESCHEDULED)
     if fits(standing, still_to_do(verb)):
         assert judgement.counted
         assert not fits(judgement.standing, still_to_do(verb))
