@@ -111,6 +111,16 @@ def attempts(astro: Astro) -> list[Attempt]:
         Attempt("POST", "/api/jobs/reschedule", (404,), {"job_ids": ids}, {"reset_jobs": True}),
         Attempt("POST", "/api/jobs/kill", (404,), {"job_ids": ids}),
         Attempt("POST", "/api/jobs/delete", (404,), {"job_ids": ids}),
+        Attempt("POST", "/api/jobs/hold", (404,), {"job_ids": ids}),
+        Attempt("POST", "/api/jobs/release", (404,), {"job_ids": ids}),
+        Attempt("POST", "/api/jobs/at", (200,), {"job_ids": ids, "time": NOW}),
+        Attempt("POST", "/api/jobs/bulk/{verb}", (422,), {"until": max(ids)}),
+        Attempt("POST", "/api/jobs/bulk/{verb}/preview", (422,), everything),
+        *(
+            Attempt("POST", f"/api/jobs/bulk/{verb}{path}", (200,), {**everything, **more})
+            for verb in ("kill", "hold", "release", "reschedule", "reset", "delete")
+            for path, more in (("", {"until": max(ids)}), ("/preview", {}))
+        ),
         Attempt("POST", "/api/jobs/sandbox", (200,), {"checksum": "ab" * 32, "size": 9, "format": "tar.gz", "checksum_algorithm": "sha256"}),
         Attempt("GET", "/api/jobs/sandbox", (403, 404), params={"pfn": astro.input.partition("|")[2]}),
         Attempt("GET", "/api/jobs/sandbox", (403, 404), params={"pfn": astro.output}),
@@ -130,9 +140,10 @@ def attempts(astro: Astro) -> list[Attempt]:
         one = f"/api/jobs/{job_id}"
         found += [
             Attempt("GET", f"{one}/{what}", (404,))
-            for what in ("logging", "jdl", "parameters", "peek", "explain")
+            for what in ("logging", "jdl", "parameters", "peek", "explain", "heartbeats")
         ]
         found += [
+            Attempt("POST", f"{one}/follow", (404,)),
             Attempt("GET", f"{one}/sandbox", (404,)),
             Attempt("GET", f"{one}/sandbox/input", (404,)),
             Attempt("GET", f"{one}/sandbox/output", (404,)),

@@ -18,6 +18,7 @@ from dirac.systems.workload.models import HeartbeatData
 _PR_SET_PDEATHSIG = 1
 _TAIL_BYTES = 8192
 _TAIL_LINES = 20
+_FOLLOWED_BYTES = 32 * 1024
 _KILL_GRACE = 5.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -32,14 +33,28 @@ def die_with_parent() -> None:
 
 def tail(path: Path, lines: int = _TAIL_LINES) -> str:
     """Return the last lines of a file, empty if there is none."""
+    return end_of(path, _TAIL_BYTES, lines)[1].rstrip("\n")
+
+
+def end_of(path: Path, most_bytes: int, most_lines: int | None = None) -> tuple[int, str]:
+    """Return the end of a file, and how many bytes come before it.
+
+    The text is as long in UTF-8 as it is in the file: what is no UTF-8 becomes a question mark per byte.
+    """
     try:
         with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - _TAIL_BYTES))
-            text = file.read().decode("utf-8", "replace").replace("\x00", "\ufffd")
+            size = file.seek(0, os.SEEK_END)
+            start = file.seek(max(0, size - most_bytes))
+            content = file.read(size - start)
     except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-lines:])
+        return 0, ""
+    if start:  # not in the middle of a character
+        rest = content.lstrip(bytes(range(0x80, 0xC0)))
+        content = rest if len(content) - len(rest) < 4 else content
+    if most_lines is not None:
+        content = b"".join(content.splitlines(keepends=True)[-most_lines:])
+    text = content.decode("utf-8", "surrogateescape").replace("\x00", "?")
+    return size - len(content), "".join("?" if "\udc80" <= one <= "\udcff" else one for one in text)
 
 
 @dataclass
@@ -101,8 +116,14 @@ class Payload:
         self._signal_group(signal.SIGKILL)
         await process.wait()
 
-    def vital_signs(self) -> HeartbeatData:
-        """Measure the group, and read the end of its standard output."""
+    def output(self, *, followed: bool = False) -> tuple[int, str]:
+        """Return the end of its standard output, and how many bytes come before it."""
+        most = (_FOLLOWED_BYTES, None) if followed else (_TAIL_BYTES, _TAIL_LINES)
+        return end_of(self.stdout, *most)
+
+    def vital_signs(self, *, followed: bool = False) -> HeartbeatData:
+        """Measure the group, and read the end of its standard output; more of it if somebody follows that."""
+        offset, text = self.output(followed=followed)
         ticks, resident, virtual = 0, 0, 0
         for stat in self._group():
             # Fields of proc(5) /proc/pid/stat, counted from the state: 11 utime, 12 stime, 20 vsize, 21 rss.
@@ -116,7 +137,8 @@ class Payload:
             AvailableDiskSpace=shutil.disk_usage(self.directory).free / 1024**2,
             CPUConsumed=ticks / _TICKS,
             WallClockTime=time.monotonic() - self._started,
-            StandardOutput=tail(self.stdout),
+            StandardOutput=text,
+            StandardOutputOffset=offset,
         )
 
     def _the_process(self) -> asyncio.subprocess.Process:

@@ -8,8 +8,11 @@ import logging
 import os
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dirac.agent.payload import Payload, tail
 from dirac.agent.ports import JobServer
@@ -18,13 +21,23 @@ from dirac.core.time import Clock
 from dirac.core.trust import TRUST_VARIABLES
 from dirac.formats.archive import pack
 from dirac.formats.description import JobDescription
-from dirac.systems.workload.models import JobStatus, JobStatusUpdate, MatchedJob
+from dirac.systems.workload.models import (
+    FOLLOW,
+    KILL_CONFIRMED,
+    HeartbeatData,
+    JobCommand,
+    JobStatus,
+    JobStatusUpdate,
+    MatchedJob,
+)
 
 log = logging.getLogger(__name__)
 
 _SOURCE = "JobWrapper"
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DIRACOS", *TRUST_VARIABLES)
 _ERROR_TAIL = "StandardErrorTail"
+# Seconds between two signs of life while somebody follows the output.
+_FOLLOWED_PERIOD = 2.0
 
 
 class _PayloadError(Exception):
@@ -72,30 +85,52 @@ class JobWrapper:
         self._place = place
         self._clock = clock
         self._killed = False
+        self._payload: Payload | None = None
+        self._signs = HeartbeatData()
+        self._started = asyncio.Event()
+        self._followed_until = 0.0
 
     async def run(self) -> bool:
         """Run the job; returns whether its payload succeeded.
 
-        A run that is not the job's present one any more is given up without a trace.
+        A run that is not the job's present one any more is given up without a trace; one of a job that was
+        killed says that it has ended.
         """
         self._directory.mkdir(parents=True)
         try:
-            return await self._run()
+            good = await self._alive()
         except (ConflictError, NotFoundError) as error:
             log.warning("run given up: %s", error, extra={"job": self._job.job_id})
-            return False
+            self._killed, good = True, False
         finally:
             shutil.rmtree(self._directory, ignore_errors=True)
+        if self._killed:
+            with contextlib.suppress(DiracError):  # of no use if the job has another run
+                await self._report(None, KILL_CONFIRMED)
+        return good
 
-    async def _run(self) -> bool:
+    async def _alive(self) -> bool:
+        """Do all the work, giving signs of life from its first second to its last."""
         await self._report(JobStatus.RUNNING, "Job Initialization")
+        work = asyncio.create_task(self._work())
+        heart = asyncio.create_task(self._beat(work))
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not self._killed:
+                raise
+            return False
+        finally:
+            heart.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await heart
+
+    async def _work(self) -> bool:
         try:
             await self._fetch_inputs()
             code = await self._run_payload()
         except _PayloadError as error:
             await self._report(JobStatus.FAILED, error.minor, str(error))
-            return False
-        if self._killed:
             return False
         good = code == 0
         minor = "Application Finished Successfully" if good else "Application Finished With Errors"
@@ -137,7 +172,7 @@ class JobWrapper:
                 raise _PayloadError("Failed Downloading InputSandbox", str(error)[:255]) from error
 
     async def _run_payload(self) -> int:
-        payload = Payload(
+        payload = self._payload = Payload(
             command=[self._executable(), *self._arguments()],
             directory=self._directory,
             environment=self._environment(),
@@ -150,29 +185,62 @@ class JobWrapper:
         except OSError as error:
             text = f"{payload.command[0]}: {error.strerror or error}"
             raise _PayloadError("Application not found", text[:255]) from error
-        heart = asyncio.create_task(self._beat(payload))
+        self._started.set()
         try:
-            return await payload.wait()
+            code = await payload.wait()
         finally:
-            heart.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await heart
+            self._payload = None  # what it used is not measured any more
             await payload.stop()
+        followed = self._is_followed()
+        offset, text = payload.output(followed=followed)
+        self._signs = msgspec.structs.replace(self._signs, StandardOutput=text, StandardOutputOffset=offset)
+        if followed:  # whoever reads along gets the end at once
+            with contextlib.suppress(DiracError):
+                await self._server.heartbeat(self._signs)
+        return code
 
-    async def _beat(self, payload: Payload) -> None:
-        """Give signs of life, and obey orders, until cancelled."""
+    async def _beat(self, work: asyncio.Task[bool]) -> None:
+        """Give signs of life, and obey orders, until cancelled: the first with the payload's first second."""
+        await self._pause(self._job.heartbeat_seconds)
         while True:
             try:
-                orders = await self._server.heartbeat(payload.vital_signs())
-                self._killed = any(order.command == "Kill" for order in orders)
+                if self._payload is not None and self._started.is_set():
+                    self._signs = self._payload.vital_signs(followed=self._is_followed())
+                self._obey(await self._server.heartbeat(self._signs))
             except (ConflictError, NotFoundError):
                 self._killed = True  # the run was taken away from us
             except DiracError as error:
                 log.warning("no heartbeat: %s", error, extra={"job": self._job.job_id})
             if self._killed:
-                await payload.stop()
+                work.cancel()
                 return
-            await self._clock.sleep(self._job.heartbeat_seconds)
+            await self._pause(_FOLLOWED_PERIOD if self._is_followed() else self._job.heartbeat_seconds)
+
+    def _obey(self, orders: Sequence[JobCommand]) -> None:
+        for order in orders:
+            if order.command == "Kill":
+                self._killed = True
+            elif order.command == FOLLOW:
+                with contextlib.suppress(ValueError):
+                    self._followed_until = self._clock.monotonic() + float(order.arguments or 0)
+
+    def _is_followed(self) -> bool:
+        return self._clock.monotonic() < self._followed_until
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long, or until the payload starts."""
+        if self._started.is_set():
+            await self._clock.sleep(min(seconds, self._job.heartbeat_seconds))
+            return
+        waits = {
+            asyncio.create_task(self._clock.sleep(seconds)),
+            asyncio.create_task(self._started.wait()),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
 
     async def _store_outputs(self) -> None:
         found = sorted(

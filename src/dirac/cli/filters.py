@@ -94,6 +94,11 @@ def parse_ids(words: Iterable[str]) -> list[int]:
 
 
 def parse_since(text: str, now: datetime) -> datetime:
+    """Return the moment since which jobs were submitted; see `parse_moment`."""
+    return parse_moment(text, now, "--since")
+
+
+def parse_moment(text: str, now: datetime, where: str) -> datetime:
     """Return the moment that an age or a date stands for; dates and times are local.
 
     Raises:
@@ -105,7 +110,7 @@ def parse_since(text: str, now: datetime) -> datetime:
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidInputError(
-            f"{text!r} is no age and no date", where="--since", hint="Type 30m, 12h, 2d, 1w or 2026-01-31"
+            f"{text!r} is no age and no date", where=where, hint="Type 30m, 12h, 2d, 1w or 2026-01-31"
         ) from None
 
 

@@ -21,6 +21,7 @@ EXIT_CODES = (
     ("4", "not logged in, or not allowed"),
     ("5", "the server does not answer"),
     ("6", "a job failed"),
+    ("7", "the time that was given is over"),
 )
 ENVIRONMENT = (
     ("DIRAC_URL", "the server, for instance https://dirac.example.org"),

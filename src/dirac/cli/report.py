@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ _EFFECT = {
 }
 _CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "bold": 1, "dim": 2}
 _WIDEST = 100
+_LONG = 60
 
 
 def paint(line: str, colour: str) -> str:
@@ -52,6 +53,27 @@ def print_log(entries: Sequence[LogEntry]) -> None:
     rows = [{name: getattr(entry, name) for name in _LOG} for entry in entries]
     shown = {name: title for name, title in _LOG.items() if any(text(row[name]) for row in rows)}
     print_table(rows, shown, nothing="Nothing has happened to it yet.")
+
+
+def log_line(entry: LogEntry) -> str:
+    """Return one entry of a job's life as a line."""
+    parts = (entry.MinorStatus, text(entry.ApplicationStatus), entry.Note)
+    return f"{text(entry.StatusTime)}  {styled(entry.Status, entry.Status)}  {', '.join(filter(None, parts))}"
+
+
+def print_parameters(known: Mapping[str, Any]) -> None:
+    """Print the parameters of a job; long ones below their names."""
+    if not known:
+        print("It has no parameters.")
+        return
+    width = max(map(len, known)) + 2
+    for name, value in known.items():
+        lines = text(value).splitlines() or [""]
+        if len(lines) == 1 and len(lines[0]) <= _LONG:
+            print(f"  {name:<{width}}{lines[0]}")
+        else:
+            print(f"  {name}")
+            print("\n".join(f"    {line}" for line in lines))
 
 
 def print_explanation(explanation: Explanation) -> None:

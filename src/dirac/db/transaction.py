@@ -115,9 +115,13 @@ class Transaction:
         In one statement: a row that is inserted if missing, and changed or locked then, has two callers on
         MariaDB hold it against each other.
         """
+        await self.put_all(table, [row], changing)
+
+    async def put_all(self, table: Table, rows: Sequence[Mapping[str, Any]], changing: Sequence[str]) -> None:
+        """Do as `put` with several rows, which are in the same order for all callers."""
         key = list(table.primary_key)
         await self.execute(
-            _upsert(self.dialect, table, key, lambda new: {name: new[name] for name in changing}), [row]
+            _upsert(self.dialect, table, key, lambda new: {name: new[name] for name in changing}), rows
         )
 
     def record(self, event: Event) -> None:

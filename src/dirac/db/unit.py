@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from dirac.core.unit import Event
-from dirac.db.history import history
+from dirac.db.history import forget, history
 from dirac.db.transaction import Transaction
 
 
@@ -56,3 +56,7 @@ class SystemUnit:
     async def history(self, subject_kind: str, subject_ids: Sequence[str]) -> list[Event]:
         """Return all events of these subjects, in the order in which they were recorded."""
         return await history(self._tx, subject_kind, subject_ids)
+
+    async def forget(self, subject_kind: str, subject_ids: Sequence[str]) -> None:
+        """Remove all events of these subjects that are there; what this unit records stays."""
+        await forget(self._tx, subject_kind, subject_ids)

@@ -67,6 +67,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     arguments_max: int = 65_536
 
 
+UNBOUNDED: Final = Limits(
+    cpu_time_min=0, cpu_time_max=2**31, processors_max=2**16, input_data_max=10**6, items_max=10**6
+)
+"""For descriptions that a server has accepted by its own rules: they only have to be understood."""
+
+
 class JobDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one job is and needs; an empty list of places means any.
 

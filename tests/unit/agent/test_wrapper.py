@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from dirac.agent.payload import end_of
 from dirac.agent.wrapper import JobWrapper, Place
 from dirac.core.errors import ConflictError, DiracError, InvalidInputError, NotFoundError, UnavailableError
 from dirac.core.time import SystemClock
 from dirac.core.trust import TRUST_VARIABLES
 from dirac.formats.description import JobDescription
-from dirac.systems.workload.models import JobCommand
+from dirac.systems.workload.models import JobCommand, JobStatus, JobStatusUpdate
 from tests.unit.agent.fakes import FakeJobServer, eventually, is_alive, left_in, matched, shell, words_of
 
 INPUT = "SB:SandboxSE|/S3/in"
 KILL = JobCommand(job_id=42, command="Kill")
+CONFIRMED = "= / Ended as ordered"
 SUCCESS = [
     "Running / Job Initialization",
     "= / Application",
@@ -155,8 +158,78 @@ async def test_the_order_to_stop_reaches_the_whole_group(tmp_path: Path) -> None
     async with asyncio.timeout(20):
         assert not await run
     await eventually(lambda: not any(map(is_alive, words_of(pids))))
-    assert server.story == SUCCESS[:2]
+    assert server.story == [*SUCCESS[:2], CONFIRMED]
     assert left_in(tmp_path) == ["pids"]
+
+
+async def test_a_job_that_is_killed_while_its_inputs_come_is_not_started(tmp_path: Path) -> None:
+    server, never = FakeJobServer(), asyncio.Event()
+
+    async def fetch(_reference: str, _directory: Path) -> None:
+        await never.wait()
+
+    server.fetch_sandbox = fetch  # type: ignore[method-assign]
+    server.orders = [KILL]
+    description = JobDescription(executable="/bin/true", input_sandbox=(INPUT,))
+    async with asyncio.timeout(20):
+        assert not await wrapper(tmp_path, description, server, heartbeat_seconds=0).run()
+    assert server.story == [SUCCESS[0], "= / Downloading InputSandbox", CONFIRMED]
+    assert len(server.beats) == 1, "it gave a sign of life meanwhile"
+    assert left_in(tmp_path) == []
+
+
+async def test_a_run_whose_end_is_refused_says_that_it_has_ended(tmp_path: Path) -> None:
+    """The order to stop was lost, and the payload came to its end."""
+    server = FakeJobServer()
+    report = server.report
+
+    async def refusing(updates: list[tuple[datetime, JobStatusUpdate]]) -> None:
+        if updates[0][1].Status == JobStatus.COMPLETING:
+            raise ConflictError("a job that is Killed cannot become Completing")
+        await report(updates)
+
+    server.report = refusing  # type: ignore[method-assign]
+    assert not await wrapper(tmp_path, shell("true"), server).run()
+    assert server.story == [*SUCCESS[:2], CONFIRMED]
+
+
+async def test_whoever_follows_a_run_gets_all_that_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dirac.agent.wrapper._FOLLOWED_PERIOD", 0.01)
+    server, go = FakeJobServer(), tmp_path / "go"
+    server.orders = [JobCommand(job_id=42, command="Follow", arguments="600")]
+    lines = "".join(f"line {number}\n" for number in range(100))
+    script = f"seq -f 'line %g' 0 99; while [ ! -e {go} ]; do sleep 0.02; done; echo the end"
+    run = asyncio.create_task(wrapper(tmp_path, shell(script), server, heartbeat_seconds=600).run())
+    await eventually(lambda: server.beats and server.beats[-1].StandardOutput == lines)
+    assert server.beats[-1].StandardOutputOffset == 0
+    go.touch()
+    async with asyncio.timeout(20):
+        assert await run
+    assert server.beats[-1].StandardOutput == lines + "the end\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "most", "lines", "expected"),
+    [
+        (b"one\ntwo\nthree\n", 100, 2, (4, "two\nthree\n")),
+        (b"one\ntwo", 100, None, (0, "one\ntwo")),
+        ("aä€".encode(), 4, None, (3, "€")),
+        ("ä".encode(), 1, None, (2, "")),
+        (b"\xff\x00ok", 100, None, (0, "??ok")),
+        (b"", 100, None, (0, "")),
+    ],
+)
+def test_the_end_of_a_file(
+    tmp_path: Path, content: bytes, most: int, lines: int | None, expected: tuple[int, str]
+) -> None:
+    file = tmp_path / "out"
+    file.write_bytes(content)
+    offset, text = end_of(file, most, lines)
+    assert (offset, text) == expected
+    assert offset + len(text.encode()) == len(content)
+    assert end_of(tmp_path / "none", most, lines) == (0, "")
 
 
 async def test_a_payload_that_ignores_the_order_is_killed(
@@ -221,7 +294,7 @@ async def test_signs_of_life_measure_the_payload(tmp_path: Path) -> None:
     server.orders = [KILL]
     async with asyncio.timeout(20):
         await run
-    assert beat.StandardOutput == "working"
+    assert (beat.StandardOutput, beat.StandardOutputOffset) == ("working\n", 0)
     assert (beat.MemoryUsed or 0) > 0
     assert (beat.WallClockTime or 0) > 0
 

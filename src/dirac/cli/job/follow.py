@@ -1,20 +1,20 @@
-"""Following jobs to their end, and getting what they made."""
+"""Following jobs to their end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dirac.cli.command import command
 from dirac.cli.filters import Ids, parse_ids
-from dirac.cli.output import Json, client, print_json, progress
-from dirac.core.errors import DiracError, UnavailableError
+from dirac.cli.output import Json, client, complain, print_json, progress
+from dirac.core.errors import UnavailableError
 
 JOB_FAILED = 6
+TIME_OVER = 7
 _GOOD = frozenset({"Done", "Completed"})
 
 Patience = Annotated[
@@ -25,10 +25,15 @@ Patience = Annotated[
 @command(
     "dirac job wait 42",
     "dirac job wait 42-61 --timeout 3600 && dirac job output 42-61",
+    "dirac job wait 42 --timeout 60 || echo $?  # 6: it failed, 7: it goes on",
     "dirac job wait 42 --json  # {JobID: {Status, MinorStatus, ApplicationStatus}}",
 )
 def wait(ctx: typer.Context, ids: Ids, timeout: Patience = None, as_json: Json = False) -> None:
-    """Wait until jobs have ended. The exit code is 6 if one of them did not end well."""
+    """Wait until jobs have ended.
+
+    The exit code is 0 if all ended well, 6 if one of them did not, and 7 if the time was over before all had
+    ended.
+    """
     wanted = parse_ids(ids)
     began = time.monotonic()
     with client(ctx) as dirac, progress("Waiting", quiet=as_json) as report:
@@ -36,7 +41,8 @@ def wait(ctx: typer.Context, ids: Ids, timeout: Patience = None, as_json: Json =
             rows = dirac.jobs.wait(wanted, timeout=timeout, progress=report)
         except UnavailableError as error:
             if timeout is not None and time.monotonic() - began >= timeout:
-                raise DiracError(error.message, hint="They go on; ask again later") from None
+                complain(error.message, "They go on; ask again later")
+                raise typer.Exit(TIME_OVER) from None
             raise
     if as_json:
         print_json(rows)
@@ -63,34 +69,6 @@ def watch_jobs(ctx: typer.Context, ids: Ids, as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
     end_with(rows)
-
-
-@command(
-    "dirac job output 42  # into ./42",
-    "dirac job output 42-61 --dir results  # into results/42, results/43, ...",
-    "dirac job output 42 --json  # {JobID: [file, ...]}",
-)
-def output(
-    ctx: typer.Context,
-    ids: Ids,
-    directory: Annotated[
-        Path,
-        typer.Option(
-            "--dir", "-d", metavar="DIR", help="Where to; each job gets a directory of its own there."
-        ),
-    ] = Path(),
-    as_json: Json = False,
-) -> None:
-    """Download the output sandboxes of jobs."""
-    wanted = parse_ids(ids)
-    with client(ctx) as dirac, progress("Downloading", quiet=as_json) as report:
-        found = dirac.jobs.output(wanted, directory, progress=report)
-    if as_json:
-        print_json({job_id: [str(file) for file in files] for job_id, files in found.items()})
-        return
-    for job_id, files in found.items():
-        names = ", ".join(sorted(file.relative_to(directory / str(job_id)).as_posix() for file in files))
-        print(f"{directory / str(job_id)}: {names}" if files else f"job {job_id} has no output")
 
 
 def end_with(rows: Mapping[int, Mapping[str, Any]]) -> None:

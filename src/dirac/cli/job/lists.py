@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ from dirac.cli.filters import (
     conditions,
     parse_columns,
     parse_ids,
+    parse_moment,
 )
 from dirac.cli.output import Json, client, complain, print_json, print_table
 from dirac.core.search import Condition, Sort
@@ -34,9 +36,23 @@ _COLUMNS = {
     "JobName": "NAME",
     "SubmissionTime": "SUBMITTED",
 }
+_COLUMNS_AT = {
+    "JobID": "ID",
+    "Status": "STATUS",
+    "MinorStatus": "DETAIL",
+    "ApplicationStatus": "APPLICATION",
+    "Attempt": "RUN",
+    "StatusTime": "SINCE",
+}
 _MOST_VALUES = 10_000
 _NOT_FOUND = 3
 
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at", metavar="TIME", help="At that time: 30m, 12h or 2d ago, or a time such as 2026-01-31T12:00."
+    ),
+]
 OwnerGroups = Annotated[
     list[str] | None,
     typer.Option("--owner-group", metavar="NAME", help="Of this group of users (repeatable)."),
@@ -46,11 +62,17 @@ OwnerGroups = Annotated[
 @command(
     "dirac job status 42",
     "dirac job status 42-61 70  # several, by number and range",
+    "dirac job status 42 --at 2h  # what it was doing two hours ago",
     "dirac job status 42 --json  # a list of objects: JobID, Status, MinorStatus, ...",
 )
-def status(ctx: typer.Context, ids: Ids, columns: Columns = None, as_json: Json = False) -> None:
-    """Show what jobs are doing. The exit code is 3 if one of them is not there."""
+def status(
+    ctx: typer.Context, ids: Ids, columns: Columns = None, at: At = None, as_json: Json = False
+) -> None:
+    """Show what jobs are doing, or were at some time. The exit code is 3 if one of them is not there."""
     wanted = parse_ids(ids)
+    if at is not None:
+        _status_at(ctx, wanted, at, as_json=as_json)
+        return
     shown = parse_columns(columns, _COLUMNS)
     found: dict[int, dict[str, Any]] = {}
     with client(ctx) as dirac:
@@ -65,7 +87,22 @@ def status(ctx: typer.Context, ids: Ids, columns: Columns = None, as_json: Json 
         print_json(rows)
     elif rows:
         print_table(rows, shown)
-    missing = [job_id for job_id in wanted if job_id not in found]
+    _complain_of([job_id for job_id in wanted if job_id not in found])
+
+
+def _status_at(ctx: typer.Context, wanted: list[int], at: str, *, as_json: bool) -> None:
+    """Show what jobs were at some time; those that did not exist yet have no status."""
+    with client(ctx) as dirac:
+        found = dirac.jobs.at(wanted, parse_moment(at, datetime.now(UTC), "--at"))
+    if as_json:
+        print_json(found)
+    elif found:
+        print_table([{name: getattr(job, name) for name in _COLUMNS_AT} for job in found], _COLUMNS_AT)
+    there = {job.JobID for job in found}
+    _complain_of([job_id for job_id in wanted if job_id not in there])
+
+
+def _complain_of(missing: list[int]) -> None:
     if missing:
         some = ", ".join(map(str, missing[:5])) + (" ..." if len(missing) > 5 else "")
         complain(f"there is no job {some}, or none that you may see")
@@ -94,7 +131,7 @@ def list_jobs(
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first: those that you may see and that fit all of the conditions."""
-    search = _search(statuses, sites, owners, owner_groups, groups, names, since, where)
+    search = chosen(statuses, sites, owners, owner_groups, groups, names, since, where)
     shown = parse_columns(columns, _COLUMNS)
     with client(ctx) as dirac:
         page = dirac.jobs.search(
@@ -129,7 +166,7 @@ def summary(
     as_json: Json = False,
 ) -> None:
     """Count jobs by one or more of their attributes."""
-    search = _search(statuses, sites, owners, owner_groups, groups, names, since, where)
+    search = chosen(statuses, sites, owners, owner_groups, groups, names, since, where)
     shown = parse_columns(by, {"JobID": "ID"})
     with client(ctx) as dirac:
         rows = dirac.jobs.summary(list(shown), search=search)
@@ -141,7 +178,7 @@ def summary(
     print_table(rows, {**titles, "count": "JOBS"}, nothing="No jobs fit.")
 
 
-def _search(
+def chosen(
     statuses: list[str] | None,
     sites: list[str] | None,
     owners: list[str] | None,
@@ -151,6 +188,7 @@ def _search(
     since: str | None,
     where: list[str] | None,
 ) -> list[Condition]:
+    """Return the conditions that the options of a list of jobs stand for."""
     known = None
     if statuses:
         from dirac.systems.workload.models import JobStatus

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from dirac.cli.command import command
 from dirac.cli.filters import Id
 from dirac.cli.output import Json, client, print_json, print_table, text
-from dirac.cli.report import heading, print_explanation, print_log, styled
+from dirac.cli.report import heading, print_explanation, print_log, print_parameters, styled
 from dirac.core.errors import DiracError, NotFoundError
 from dirac.core.search import Condition
 
@@ -23,64 +23,6 @@ _PILOT = {
     "GridSite": "SITE",
     "StatusReason": "REASON",
 }
-_LONG = 60
-
-
-@command(
-    "dirac job log 42", "dirac job log 42 --json  # a list of objects: Status, MinorStatus, StatusTime, ..."
-)
-def log(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
-    """Show the life of a job: every status it had, when, in which run, and who said so."""
-    with client(ctx) as dirac:
-        entries = dirac.jobs.logging(job_id)
-    if as_json:
-        print_json(entries)
-    else:
-        print_log(entries)
-
-
-@command(
-    "dirac job params 42",
-    "dirac job params 42 StandardErrorTail  # one value, as it is",
-    "dirac job params 42 --json  # an object: {name: value}",
-)
-def params(
-    ctx: typer.Context,
-    job_id: Id,
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Print the value of this one only.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show what is known of a job's run: its host, its memory, its error messages and the like."""
-    with client(ctx) as dirac:
-        known = dirac.jobs.parameters(job_id)
-    if name is not None:
-        if name not in known:
-            raise NotFoundError(
-                f"job {job_id} has no parameter {name!r}", hint=f"It has {', '.join(known) or 'none'}"
-            )
-        known = {name: known[name]}
-    if as_json:
-        print_json(known)
-    elif name is not None:
-        print(known[name])
-    else:
-        _print_parameters(known)
-
-
-@command("dirac job peek 42", "dirac job peek 42 --json  # {JobID, attempt, text, time}")
-def peek(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
-    """Show the end of a running job's standard output, as of its last sign of life."""
-    with client(ctx) as dirac:
-        seen = dirac.jobs.peek(job_id)
-    if as_json:
-        print_json(seen)
-        return
-    if seen.text:
-        print(seen.text)
-    else:
-        typer.echo("Nothing yet: the job has not run, or has not printed anything.", err=True)
 
 
 @command(
@@ -122,7 +64,7 @@ def describe(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
     print_log(known["log"])
     if known["parameters"]:
         heading("Parameters")
-        _print_parameters(known["parameters"])
+        print_parameters(known["parameters"])
     if known["pilots"]:
         heading("Pilots")
         print_table(known["pilots"], _PILOT)
@@ -153,17 +95,3 @@ def _known(dirac: Client, job_id: int) -> dict[str, Any]:
         "pilots": pilots,
         "jdl": dirac.jobs.jdl(job_id),
     }
-
-
-def _print_parameters(known: dict[str, Any]) -> None:
-    if not known:
-        print("It has no parameters.")
-        return
-    width = max(map(len, known)) + 2
-    for name, value in known.items():
-        lines = text(value).splitlines() or [""]
-        if len(lines) == 1 and len(lines[0]) <= _LONG:
-            print(f"  {name:<{width}}{lines[0]}")
-        else:
-            print(f"  {name}")
-            print("\n".join(f"    {line}" for line in lines))

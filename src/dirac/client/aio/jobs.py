@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dirac.client.aio.control import Control
 from dirac.client.aio.pages import Listing
 from dirac.client.aio.sandboxes import Sandboxes
 from dirac.client.aio.waiting import Waiting
@@ -26,6 +27,7 @@ from dirac.systems.workload.models import (
     Outcome,
     Peek,
     Row,
+    SandboxType,
 )
 from dirac.transport.http_client import HttpClient, Progress
 
@@ -33,11 +35,11 @@ from dirac.transport.http_client import HttpClient, Progress
 _ANSWER_SECONDS = 30.0
 
 
-class Jobs:
+class Jobs(Control):
     """Calls about jobs."""
 
     def __init__(self, http: HttpClient, sandboxes: Sandboxes, clock: Clock, entropy: Entropy) -> None:
-        self._http = http
+        super().__init__(http)
         self._sandboxes = sandboxes
         self._clock = clock
         self._entropy = entropy
@@ -203,60 +205,37 @@ class Jobs:
 
             files = await client.jobs.output([42], Path("results"))  # {42: [Path("results/42/std.out")]}
         """
+        return await self._files("output", job_ids, directory, progress)
+
+    async def input(
+        self, job_ids: Sequence[int], directory: Path, *, progress: Progress | None = None
+    ) -> dict[int, list[Path]]:
+        """Download the input sandboxes of jobs; as `output` does.
+
+        Example::
+
+            await client.jobs.input([42], Path("inputs"))  # {42: [Path("inputs/42/run.sh")]}
+        """
+        return await self._files("input", job_ids, directory, progress)
+
+    async def _files(
+        self, kind: SandboxType, job_ids: Sequence[int], directory: Path, progress: Progress | None
+    ) -> dict[int, list[Path]]:
         import tempfile  # late, as in `submit`
 
         from dirac.formats.archive import unpack
 
         found: dict[int, list[Path]] = {}
         with tempfile.TemporaryDirectory(prefix="dirac-") as scratch:
-            archive = Path(scratch, "output")
+            archive = Path(scratch, "archive")
             for done, job_id in enumerate(job_ids, 1):
                 found[job_id] = []
-                for pfn in (await self._sandboxes.of_job(job_id, "output"))["output"]:
+                for pfn in (await self._sandboxes.of_job(job_id, kind))[kind]:
                     await self._sandboxes.download(pfn, archive)
                     found[job_id] += unpack(archive, directory / str(job_id))
                 if progress is not None:
                     progress(done, len(job_ids))
         return found
-
-    async def kill(self, job_ids: Sequence[int]) -> Outcome:
-        """Stop jobs: waiting ones at once, running ones by an order to their pilot.
-
-        Example::
-
-            outcome = await client.jobs.kill([42])
-        """
-        return await self._on_jobs("kill", job_ids)
-
-    async def delete(self, job_ids: Sequence[int]) -> Outcome:
-        """Delete jobs, stopping those that run.
-
-        Example::
-
-            outcome = await client.jobs.delete([42])
-        """
-        return await self._on_jobs("delete", job_ids)
-
-    async def reschedule(self, job_ids: Sequence[int], *, reset: bool = False) -> Outcome:
-        """Let jobs run again from their beginning.
-
-        Not tried again after a failure of the network that leaves open whether it was carried out.
-
-        Args:
-            job_ids: The jobs.
-            reset: Forget how often they were rescheduled before.
-
-        Example::
-
-            outcome = await client.jobs.reschedule([42])
-        """
-        return await self._http.call(
-            "POST",
-            "/api/jobs/reschedule",
-            Outcome,
-            params={"reset_jobs": reset},
-            body={"job_ids": list(job_ids)},
-        )
 
     async def logging(self, job_id: int) -> list[LogEntry]:
         """Return the life-cycle log of a job, oldest first.
@@ -364,10 +343,6 @@ class Jobs:
         """
         body = {job_id: dict(named) for job_id, named in values.items()}
         await self._http.send("PATCH", "/api/jobs/metadata", body=body)
-
-    async def _on_jobs(self, verb: str, job_ids: Sequence[int]) -> Outcome:
-        body = {"job_ids": list(job_ids)}
-        return await self._http.call("POST", f"/api/jobs/{verb}", Outcome, body=body, repeatable=True)
 
 
 def _maybe(names: Sequence[str] | None) -> list[str] | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dirac.client.sync.control import Control
 from dirac.client.sync.pages import Listing
 from dirac.client.sync.sandboxes import Sandboxes
 from dirac.client.sync.waiting import Waiting
@@ -26,6 +27,7 @@ from dirac.systems.workload.models import (
     Outcome,
     Peek,
     Row,
+    SandboxType,
 )
 from dirac.transport.blocking import BlockingClock
 from dirac.transport.http_client_sync import HttpClient, Progress
@@ -34,13 +36,13 @@ from dirac.transport.http_client_sync import HttpClient, Progress
 _ANSWER_SECONDS = 30.0
 
 
-class Jobs:
+class Jobs(Control):
     """Calls about jobs."""
 
     def __init__(
         self, http: HttpClient, sandboxes: Sandboxes, clock: BlockingClock, entropy: Entropy
     ) -> None:
-        self._http = http
+        super().__init__(http)
         self._sandboxes = sandboxes
         self._clock = clock
         self._entropy = entropy
@@ -206,60 +208,37 @@ class Jobs:
 
             files = client.jobs.output([42], Path("results"))  # {42: [Path("results/42/std.out")]}
         """
+        return self._files("output", job_ids, directory, progress)
+
+    def input(
+        self, job_ids: Sequence[int], directory: Path, *, progress: Progress | None = None
+    ) -> dict[int, list[Path]]:
+        """Download the input sandboxes of jobs; as `output` does.
+
+        Example::
+
+            client.jobs.input([42], Path("inputs"))  # {42: [Path("inputs/42/run.sh")]}
+        """
+        return self._files("input", job_ids, directory, progress)
+
+    def _files(
+        self, kind: SandboxType, job_ids: Sequence[int], directory: Path, progress: Progress | None
+    ) -> dict[int, list[Path]]:
         import tempfile  # late, as in `submit`
 
         from dirac.formats.archive import unpack
 
         found: dict[int, list[Path]] = {}
         with tempfile.TemporaryDirectory(prefix="dirac-") as scratch:
-            archive = Path(scratch, "output")
+            archive = Path(scratch, "archive")
             for done, job_id in enumerate(job_ids, 1):
                 found[job_id] = []
-                for pfn in (self._sandboxes.of_job(job_id, "output"))["output"]:
+                for pfn in (self._sandboxes.of_job(job_id, kind))[kind]:
                     self._sandboxes.download(pfn, archive)
                     found[job_id] += unpack(archive, directory / str(job_id))
                 if progress is not None:
                     progress(done, len(job_ids))
         return found
-
-    def kill(self, job_ids: Sequence[int]) -> Outcome:
-        """Stop jobs: waiting ones at once, running ones by an order to their pilot.
-
-        Example::
-
-            outcome = client.jobs.kill([42])
-        """
-        return self._on_jobs("kill", job_ids)
-
-    def delete(self, job_ids: Sequence[int]) -> Outcome:
-        """Delete jobs, stopping those that run.
-
-        Example::
-
-            outcome = client.jobs.delete([42])
-        """
-        return self._on_jobs("delete", job_ids)
-
-    def reschedule(self, job_ids: Sequence[int], *, reset: bool = False) -> Outcome:
-        """Let jobs run again from their beginning.
-
-        Not tried again after a failure of the network that leaves open whether it was carried out.
-
-        Args:
-            job_ids: The jobs.
-            reset: Forget how often they were rescheduled before.
-
-        Example::
-
-            outcome = client.jobs.reschedule([42])
-        """
-        return self._http.call(
-            "POST",
-            "/api/jobs/reschedule",
-            Outcome,
-            params={"reset_jobs": reset},
-            body={"job_ids": list(job_ids)},
-        )
 
     def logging(self, job_id: int) -> list[LogEntry]:
         """Return the life-cycle log of a job, oldest first.
@@ -367,10 +346,6 @@ class Jobs:
         """
         body = {job_id: dict(named) for job_id, named in values.items()}
         self._http.send("PATCH", "/api/jobs/metadata", body=body)
-
-    def _on_jobs(self, verb: str, job_ids: Sequence[int]) -> Outcome:
-        body = {"job_ids": list(job_ids)}
-        return self._http.call("POST", f"/api/jobs/{verb}", Outcome, body=body, repeatable=True)
 
 
 def _maybe(names: Sequence[str] | None) -> list[str] | None:

@@ -199,6 +199,16 @@ class Workload(_Section, frozen=True):
     max_waiting_jobs_of_user: Annotated[
         Positive | None, Meta(description="Jobs of a user that may wait; more are refused")
     ] = None
+    reschedule_delays: Annotated[
+        list[NotNegative],
+        Meta(description="Seconds before a lost job waits again: after its first loss, its second and so on"),
+    ] = msgspec.field(default_factory=lambda: [0, 60, 300])
+    keep_ended_days: Annotated[
+        NotNegative, Meta(description="Days after which an ended job is removed for good; 0: never")
+    ] = 90
+    keep_deleted_days: Annotated[
+        NotNegative, Meta(description="Days after which a deleted job is removed for good")
+    ] = 7
     max_cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds a job may ask for")] = 500_000
     min_cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds a job gets at least")] = 100
     max_input_data: Annotated[Positive, Meta(description="Input files a job may name")] = 500

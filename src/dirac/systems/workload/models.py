@@ -9,11 +9,19 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from dirac.core.search import Condition
+
 JobID: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Stamp: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}$(?!\n)")]
 Short: TypeAlias = Annotated[str, Meta(max_length=255)]
 Place: TypeAlias = Annotated[str, Meta(max_length=128)]
 SandboxType: TypeAlias = Literal["input", "output"]
+
+
+FOLLOW = "Follow"
+"""The order for a run to send its output every few seconds, for as many seconds as its argument says."""
+KILL_CONFIRMED = "Ended as ordered"
+"""Minor status with which a run confirms that it has ended because it was told to."""
 
 
 class JobStatus(StrEnum):
@@ -35,6 +43,17 @@ class JobStatus(StrEnum):
     DELETED = "Deleted"
     KILLED = "Killed"
     RESCHEDULED = "Rescheduled"
+
+
+class JobVerb(StrEnum):
+    """What people do to jobs, one by one or by a filter."""
+
+    KILL = "kill"
+    HOLD = "hold"
+    RELEASE = "release"
+    RESCHEDULE = "reschedule"
+    RESET = "reset"
+    DELETE = "delete"
 
 
 class PilotStatus(StrEnum):
@@ -93,7 +112,8 @@ class Outcome(msgspec.Struct, frozen=True):
 class HeartbeatData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A sign of life of a job: what it uses, and the end of its standard output.
 
-    Units: memory in kB, disk in MB, times in seconds.
+    Units: memory in kB, disk in MB, times in seconds. `StandardOutputOffset` is the number of bytes that the
+    job has printed before that end.
     """
 
     LoadAverage: float | None = None
@@ -103,6 +123,7 @@ class HeartbeatData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     CPUConsumed: float | None = None
     WallClockTime: float | None = None
     StandardOutput: Annotated[str, Meta(max_length=65536)] | None = None
+    StandardOutputOffset: Annotated[int, Meta(ge=0, le=2**62)] | None = None
 
 
 class JobCommand(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -138,18 +159,116 @@ class Peek(msgspec.Struct, frozen=True):
     Attributes:
         attempt: The run it comes from, 0 if there was none.
         time: When the run was heard of last.
+        offset: Bytes that the run had printed before `text`, None if it did not say.
     """
 
     JobID: int
     attempt: int
     text: str
     time: datetime | None
+    offset: int | None = None
 
 
 class JobIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Jobs that something is to be done with."""
 
     job_ids: Annotated[list[JobID], Meta(min_length=1, max_length=10_000)]
+
+
+Conditions: TypeAlias = Annotated[list[Condition], Meta(max_length=90)]
+
+
+class BulkFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which jobs something is to be done with: those that fit all of the conditions."""
+
+    search: Conditions = []
+
+
+class BulkPreview(msgspec.Struct, frozen=True):
+    """What a verb would change at this moment.
+
+    Attributes:
+        count: How many jobs.
+        last: The greatest of their numbers, 0 if there are none; a bound for what is done then.
+    """
+
+    count: int
+    last: int
+
+
+class BulkStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One bounded step of what is to be done with all jobs that fit, in the order of their numbers.
+
+    Attributes:
+        search: Conditions, all of which must hold.
+        until: Jobs with greater numbers are left alone: those that came after the preview.
+        after: Jobs up to this number have been dealt with.
+        limit: Jobs in this step.
+    """
+
+    until: JobID
+    search: Conditions = []
+    after: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 500
+
+
+class BulkOutcome(msgspec.Struct, frozen=True):
+    """What became of one step.
+
+    Attributes:
+        done: How many jobs were changed.
+        failed: Why others were not; values are ``{"detail": text}``.
+        after: Where the next step begins.
+        finished: There is nothing more to do.
+    """
+
+    done: int
+    failed: dict[int, dict[str, str]]
+    after: int
+    finished: bool
+
+
+class Moment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Jobs, and the time at which they are to be shown."""
+
+    job_ids: Annotated[list[JobID], Meta(min_length=1, max_length=1000)]
+    time: datetime
+
+
+class JobAt(msgspec.Struct, frozen=True):
+    """What a job was at some time, from its history.
+
+    Attributes:
+        StatusTime: Since when; None if there was no such job yet, and then the statuses are empty.
+        Attempt: Its run, None before the first.
+    """
+
+    JobID: int
+    Status: str
+    MinorStatus: str
+    ApplicationStatus: str
+    StatusTime: datetime | None
+    Attempt: int | None = None
+
+
+class VitalSign(msgspec.Struct, frozen=True):
+    """What a run used at some time; names and units are those of `HeartbeatData`."""
+
+    Attempt: int
+    time: datetime
+    data: dict[str, float]
+
+
+class Following(msgspec.Struct, frozen=True):
+    """The present run was asked to send its output often.
+
+    Attributes:
+        seconds: For how long it does.
+        within: When the next sign of life is due that hears of it, in seconds.
+    """
+
+    seconds: int
+    within: int
 
 
 class SandboxInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -12,10 +12,11 @@ from typing import Final
 
 import msgspec
 
+from dirac.core.search import Condition
 from dirac.core.states import LifeCycle
 from dirac.core.unit import Event
 from dirac.systems.workload.models import JobStatus as S
-from dirac.systems.workload.models import JobStatusUpdate, PilotStatus
+from dirac.systems.workload.models import JobStatusUpdate, JobVerb, PilotStatus
 
 JOB_LIFE: Final = LifeCycle[S](
     "job",
@@ -27,7 +28,7 @@ JOB_LIFE: Final = LifeCycle[S](
         ),
         S.SCOUTING: frozenset({S.CHECKING, S.FAILED, S.STALLED, S.KILLED}),
         S.STAGING: frozenset({S.CHECKING, S.WAITING, S.FAILED, S.KILLED}),
-        S.WAITING: frozenset({S.MATCHED, S.RESCHEDULED, S.DELETED, S.KILLED}),
+        S.WAITING: frozenset({S.CHECKING, S.MATCHED, S.RESCHEDULED, S.DELETED, S.KILLED}),
         S.MATCHED: frozenset({S.RUNNING, S.FAILED, S.RESCHEDULED, S.KILLED}),
         S.RESCHEDULED: frozenset({S.WAITING, S.RECEIVED, S.DELETED, S.FAILED, S.KILLED}),
         S.RUNNING: frozenset(
@@ -76,7 +77,15 @@ _ONLY_BY_DEED: Final = {
 NO_APPLICATION_STATUS: Final = "Unknown"
 WAITING_MINOR: Final = "Pilot Agent Submission"
 STALLED_MINOR: Final = "Job stalled: pilot not running"
+ON_HOLD: Final = "On hold"
+"""Minor status of a job that a person holds back; it is `Checking`, which no pilot is given."""
+DELAYED: Final = "Waits before its next run"
+"""Minor status of a job whose run was lost and that is not to run again at once; it is `Rescheduled`."""
+KILL_ORDERED: Final = "Marked for termination"
+KILL_UNCONFIRMED: Final = "Kill not confirmed by the pilot"
 REFUSED_MARK: Final = "(SM)"
+LATE_NOTE: Final = "came late; changed nothing"
+_SPANS: Final = 128
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,6 +174,8 @@ def judge(standing: Standing, reports: Iterable[Report], *, now: datetime, force
 def _refusal(old: S, new: S | None, *, force: bool) -> str | None:
     if new is None or new == old or force:
         return None
+    if (old, new) == (S.WAITING, S.CHECKING):
+        return f"a job that is {old} cannot be declared {new}: use the call that holds jobs"
     if new in _ONLY_BY_DEED:
         return f"a job that is {old} cannot be declared {new}: {_ONLY_BY_DEED[new]}"
     # Whoever reports on a stalled job shows that it is not.
@@ -211,7 +222,7 @@ def _late(standing: Standing, time: datetime, update: JobStatusUpdate) -> Line:
         minor_status=_given(update.MinorStatus, standing.minor_status),
         application_status=_given(update.ApplicationStatus, standing.application_status),
         source=update.Source,
-        note="came late; changed nothing",
+        note=LATE_NOTE,
     )
 
 
@@ -252,12 +263,15 @@ def rescheduled(standing: Standing, *, now: datetime, source: str) -> Judgement:
     return move(standing, steps, now=now, source=source)
 
 
-def lost(standing: Standing, *, runs_left: bool, now: datetime, source: str) -> Judgement:
+def lost(
+    standing: Standing, *, runs_left: bool, now: datetime, source: str, delayed: bool = False
+) -> Judgement:
     """Give up a run of which there is no sign of life any more.
 
     Args:
         standing: Where the job is; it is held by a pilot.
         runs_left: Whether the job may have another run; otherwise it fails.
+        delayed: Do not let it wait at once: it stays `Rescheduled` until it is released.
         now: The present moment.
         source: Who found out, for the log.
     """
@@ -267,7 +281,7 @@ def lost(standing: Standing, *, runs_left: bool, now: datetime, source: str) -> 
     if standing.status != S.MATCHED or not runs_left:
         steps.append((S.FAILED, STALLED_MINOR))
     if runs_left:
-        steps += _RESCHEDULE
+        steps += [(S.RESCHEDULED, DELAYED)] if delayed else _RESCHEDULE
     return move(standing, steps, now=now, source=source, note="no sign of life from the pilot")
 
 
@@ -275,18 +289,95 @@ def killed(standing: Standing, *, now: datetime, source: str) -> Judgement:
     """Kill a job; one that was killed before stays so."""
     if standing.status == S.KILLED:
         return Judgement(standing=standing, lines=())
-    return move(standing, [(S.KILLED, "Marked for termination")], now=now, source=source)
+    return move(standing, [(S.KILLED, KILL_ORDERED)], now=now, source=source)
 
 
 def deleted(standing: Standing, *, now: datetime, source: str) -> Judgement:
     """Delete a job; one that a pilot has, or that cannot be deleted otherwise, is killed first."""
     if standing.status == S.DELETED:
         return Judgement(standing=standing, lines=())
-    steps = [(S.DELETED, "Marked for termination")]
+    steps = [(S.DELETED, KILL_ORDERED)]
     successors = JOB_LIFE.successors(standing.status)
     if S.DELETED not in successors and S.KILLED in successors:
-        steps.insert(0, (S.KILLED, "Marked for termination"))
+        steps.insert(0, (S.KILLED, KILL_ORDERED))
     return move(standing, steps, now=now, source=source)
+
+
+def put_on_hold(standing: Standing, *, now: datetime, source: str) -> Judgement:
+    """Keep a job that waits from pilots until it is released; one that is on hold stays so."""
+    if is_on_hold(standing):
+        return Judgement(standing=standing, lines=())
+    steps = [(S.CHECKING, ON_HOLD)]
+    if standing.status == S.RESCHEDULED:
+        steps.insert(0, (S.WAITING, WAITING_MINOR))
+    elif standing.status != S.WAITING:
+        reason = f"a job that is {standing.status} cannot be held; only one that waits for a pilot can"
+        return Judgement(standing=standing, lines=(), refusals=(reason,))
+    return move(standing, steps, now=now, source=source)
+
+
+def released(standing: Standing, *, now: datetime, source: str) -> Judgement:
+    """Let a job wait that is on hold, or that was to wait before its next run; one that waits stays so."""
+    if standing.status == S.WAITING:
+        return Judgement(standing=standing, lines=())
+    if is_on_hold(standing) or standing.status == S.RESCHEDULED:
+        return move(standing, [(S.WAITING, WAITING_MINOR)], now=now, source=source)
+    reason = f"a job that is {standing.status} is not on hold"
+    return Judgement(standing=standing, lines=(), refusals=(reason,))
+
+
+def is_on_hold(standing: Standing) -> bool:
+    """Tell whether a person holds a job back."""
+    return standing.status == S.CHECKING and standing.minor_status == ON_HOLD
+
+
+def unconfirmed(standing: Standing, *, now: datetime, source: str) -> Judgement:
+    """Note that nobody has said that a job's run has ended, though it was ordered to."""
+    after = _moved(standing, now, JobStatusUpdate(MinorStatus=KILL_UNCONFIRMED))
+    note = "no answer within the lease: the payload may still be running"
+    return Judgement(standing=after, lines=(_line(after, now, source, note),), counted=True)
+
+
+def _leading_to(*states: S) -> frozenset[S]:
+    return frozenset(old for old in S if JOB_LIFE.successors(old) & set(states))
+
+
+_AGAIN: Final = (_leading_to(S.RESCHEDULED) | {S.STALLED}) - {S.WAITING, S.CHECKING}
+_MOVED_BY: Final[dict[JobVerb, frozenset[S]]] = {
+    JobVerb.KILL: _leading_to(S.KILLED),
+    JobVerb.HOLD: frozenset({S.WAITING, S.RESCHEDULED}),
+    JobVerb.RELEASE: frozenset({S.CHECKING, S.RESCHEDULED}),
+    JobVerb.RESCHEDULE: _AGAIN,
+    JobVerb.RESET: _AGAIN,
+    JobVerb.DELETE: _leading_to(S.DELETED, S.KILLED),
+}
+
+
+def still_to_do(verb: JobVerb) -> list[Condition]:
+    """Return the conditions under which a verb changes a job that was chosen by a filter.
+
+    What it has done takes a job out of them, so that doing it again to all that fit comes to an end.
+    """
+    found = [Condition("Status", "in", values=sorted(map(str, _MOVED_BY[verb])))]
+    if verb == JobVerb.RELEASE:
+        found.append(Condition("MinorStatus", "in", values=[ON_HOLD, DELAYED]))
+    return found
+
+
+def series_slot(elapsed: float, period: int) -> int:
+    """Return the span of a run that a moment falls into, by its begin; of each span one sign of life is kept.
+
+    Spans are as long as the period of the signs at first, and twice as long whenever the run has lasted twice
+    as long: a series grows with the logarithm of a run's length only.
+
+    Args:
+        elapsed: Seconds since the run began.
+        period: Seconds between two signs of life.
+    """
+    width = max(period, 1)
+    while elapsed >= width * _SPANS:
+        width *= 2
+    return int(max(elapsed, 0) // width) * width
 
 
 def line_event(line: Line, *, vo: str, job_id: int, attempt: int, actor: str) -> Event:

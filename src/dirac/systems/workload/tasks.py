@@ -6,6 +6,7 @@ from dirac.core.tasks import Execution, Task
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
 from dirac.systems.workload.logic.sandboxes import Sandboxes
+from dirac.systems.workload.logic.upkeep import Upkeep
 
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
@@ -31,6 +32,18 @@ async def _expire_leases(execution: Execution) -> None:
     await execution.provide(JobLifeCycle).expire_leases(execution.entry)
 
 
+async def _end_delays(execution: Execution) -> None:
+    await execution.provide(Upkeep).end_delays()
+
+
+async def _settle_kills(execution: Execution) -> None:
+    await execution.provide(Upkeep).settle_kills()
+
+
+async def _purge_jobs(execution: Execution) -> None:
+    await execution.provide(Upkeep).purge(execution.entry)
+
+
 async def _clean_sandboxes(execution: Execution) -> None:
     await execution.provide(Sandboxes).clean(execution.entry)
 
@@ -42,6 +55,9 @@ TASKS: tuple[Task, ...] = (
     Task("workload.start_pilots_all", _start_all_pilots, every=30.0),
     Task("workload.check_pilots", _check_pilots, every=5.0),
     Task("workload.expire_leases", _expire_leases, every=5.0, deadline=60.0),
+    Task("workload.end_delays", _end_delays, every=5.0, deadline=60.0),
+    Task("workload.settle_kills", _settle_kills, every=10.0, deadline=60.0),
+    Task("workload.purge_jobs", _purge_jobs, every=_HOUR, deadline=_HOUR),
     Task("workload.clean_pilots", _clean_pilots, every=_DAY),
     Task("workload.clean_sandboxes", _clean_sandboxes, every=6 * _HOUR, deadline=_HOUR),
 )

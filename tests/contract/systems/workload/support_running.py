@@ -41,7 +41,10 @@ from dirac.systems.workload.logic.queries import Queries
 from dirac.systems.workload.logic.renewal import PilotRenewal
 from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.logic.submission import Submission
+from dirac.systems.workload.logic.upkeep import Upkeep
+from dirac.systems.workload.logic.verbs import BulkVerbs
 from dirac.systems.workload.logic.waiting import Classes, Signals
+from dirac.systems.workload.logic.watching import Watching
 from dirac.systems.workload.models import (
     JobStatus,
     JobStatusUpdate,
@@ -72,7 +75,7 @@ TREE: dict[str, Any] = {
             },
         }
     },
-    "workload": {"lease_seconds": 100, "max_reschedules": 2},
+    "workload": {"lease_seconds": 100, "max_reschedules": 2, "reschedule_delays": []},
 }
 
 
@@ -196,6 +199,9 @@ class Hall(Room):
         )
         self.life = JobLifeCycle(self.all_units, self.configuration, self.classes)
         self.explain = Explain(self.all_units, self.configuration, self.classes, self.matching.waiting)
+        self.bulk_verbs = BulkVerbs(self.all_units, self.configuration, self.classes)
+        self.upkeep = Upkeep(self.all_units, self.configuration, self.classes)
+        self.watching = Watching(self.all_units, self.configuration)
         program = PilotProgram(url="http://server", program="/opt/dirac-pilot.py")
         self.factory = PilotFactory(
             self.all_units,
@@ -220,6 +226,7 @@ class Hall(Room):
     def provided(self) -> dict[type, Any]:
         """Return what the routes ask for."""
         return {
+            BulkVerbs: self.bulk_verbs,
             Explain: self.explain,
             JobLifeCycle: self.life,
             Matching: self.matching,
@@ -229,6 +236,7 @@ class Hall(Room):
             Queries: self.queries,
             Sandboxes: self.sandboxes,
             Submission: self.submission,
+            Watching: self.watching,
         }
 
     async def ask(

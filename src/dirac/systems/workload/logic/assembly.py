@@ -20,7 +20,10 @@ from dirac.systems.workload.logic.renewal import PilotRenewal
 from dirac.systems.workload.logic.rules import ConfiguredRules
 from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.logic.submission import Submission
+from dirac.systems.workload.logic.upkeep import Upkeep
+from dirac.systems.workload.logic.verbs import BulkVerbs
 from dirac.systems.workload.logic.waiting import Classes, Signals
+from dirac.systems.workload.logic.watching import Watching
 from dirac.systems.workload.ports.running import (
     ComputingElements,
     Configured,
@@ -75,6 +78,9 @@ class WorkloadSystem:
         self.matching = Matching(runs, configuration, tokens, self.signals, clock, classes)
         self.life_cycle = JobLifeCycle(runs, configuration, classes)
         self.explain = Explain(runs, configuration, classes, self.matching.waiting)
+        self.bulk_verbs = BulkVerbs(runs, configuration, classes)
+        self.upkeep = Upkeep(runs, configuration, classes)
+        self.watching = Watching(runs, configuration)
         self.pilots = Pilots(runs, configuration)
         self.pilot_factory = PilotFactory(runs, configuration, elements, secrets, classes, entropy, program)
         maker = PilotMaker(secrets, program)

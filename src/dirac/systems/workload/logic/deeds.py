@@ -6,19 +6,26 @@ that is given up is told so, and a job that waits gets pilots.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from dirac.core.errors import NotFoundError
 from dirac.systems.configuration.models import Workload
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import no_such_job, require_present
 from dirac.systems.workload.logic.waiting import Classes
-from dirac.systems.workload.models import JobStatus, Outcome, StatusChange
+from dirac.systems.workload.models import KILL_CONFIRMED, JobStatus, Outcome, StatusChange
 from dirac.systems.workload.policy import Visibility, changeable
 from dirac.systems.workload.ports.running import Change, JobRow, Order, RunUnit
-from dirac.systems.workload.states import HELD, OF_A_RUN, Judgement, Standing, line_event
+from dirac.systems.workload.states import (
+    HELD,
+    OF_A_RUN,
+    Judgement,
+    Standing,
+    line_event,
+)
 
 ANY_SITE = "ANY"
+_GONE = (JobStatus.KILLED, JobStatus.DELETED)
 
 
 def standing_of(row: JobRow, *, run: bool) -> Standing:
@@ -105,6 +112,9 @@ class Deeds:
         self._classes = classes
         self._changes: list[Change] = []
         self._orders: list[Order] = []
+        self._answered: list[int] = []
+        self._delays: dict[int, datetime] = {}
+        self._undelayed: list[int] = []
         self.success: dict[int, StatusChange] = {}
         self.failed: dict[int, dict[str, str]] = {}
 
@@ -116,6 +126,7 @@ class Deeds:
         run: bool = False,
         counter: int | None = None,
         outcome: str | None = None,
+        delay: float = 0,
     ) -> None:
         """Take in what was judged of a job.
 
@@ -125,13 +136,20 @@ class Deeds:
             run: Its present run says so itself.
             counter: Its new number of reschedules, if it waits again.
             outcome: What its run ended with, if that is not simply the job's new state.
+            delay: Seconds until it waits again, if it was left `Rescheduled`.
         """
+        if run and row.status in _GONE and judgement.standing.minor_status == KILL_CONFIRMED:
+            self._answered.append(row.job_id)
         for line in judgement.lines:
             self._unit.record(
                 line_event(line, vo=row.vo, job_id=row.job_id, attempt=row.attempt, actor=self._actor)
             )
         if judgement.refusals:
             self.failed[row.job_id] = {"detail": "; ".join(dict.fromkeys(judgement.refusals))}
+        if judgement.counted and delay:
+            self._delays[row.job_id] = self._unit.now + timedelta(seconds=delay)
+        elif judgement.counted and row.status == JobStatus.RESCHEDULED:
+            self._undelayed.append(row.job_id)
         if judgement.counted:
             self._change(row, judgement.standing, run=run, counter=counter, outcome=outcome)
         if judgement.counted or not judgement.refusals:
@@ -142,16 +160,18 @@ class Deeds:
     ) -> None:
         was_held = row.status in HELD
         held = standing.status in HELD
+        lease = self._unit.now + timedelta(seconds=self._rules.lease_seconds)
         if was_held and (counter is not None or not held):
             outcome = outcome or str(standing.status)
-            if not run and row.attempt:
-                self._orders.append(Order(row.job_id, row.attempt, "Kill"))
+            # A run of a job that waits again needs no order: whatever it says is refused.
+            if not run and row.attempt and counter is None:
+                answer = lease if standing.status in _GONE else None
+                self._orders.append(Order(row.job_id, row.attempt, "Kill", answer_until=answer))
         else:
             outcome = None
-        if counter is not None or (row.status != JobStatus.WAITING == standing.status):
+        if standing.status == JobStatus.WAITING and (counter is not None or row.status != standing.status):
             key = f"start_pilots:{row.vo}"
             self._unit.enqueue("workload.start_pilots", {"vo": row.vo}, key=key)
-        lease = self._unit.now + timedelta(seconds=self._rules.lease_seconds)
         self._changes.append(
             Change(
                 job=row,
@@ -183,6 +203,9 @@ class Deeds:
         if self._changes:
             await self._unit.runs.apply(self._changes)
         await self._unit.runs.order(self._orders)
+        await self._unit.control.answer(self._answered)
+        await self._unit.control.undelay(self._undelayed)
+        await self._unit.control.delay(self._delays)
 
     def outcome(self, found: Found) -> Outcome:
         """Return what the caller is told."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,25 +13,18 @@ from dirac.core.unit import Event, Units
 from dirac.systems.configuration.models import Workload
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.workload.logic.deeds import Deeds, Found, find, is_run, standing_of
+from dirac.systems.workload.logic.verbs import carry_out
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import (
     HeartbeatData,
     JobCommand,
     JobStatus,
     JobStatusUpdate,
+    JobVerb,
     Outcome,
 )
 from dirac.systems.workload.ports.running import Beat, Configured, JobRow, RunUnit
-from dirac.systems.workload.states import (
-    HELD,
-    Judgement,
-    Report,
-    deleted,
-    judge,
-    killed,
-    lost,
-    rescheduled,
-)
+from dirac.systems.workload.states import HELD, Report, judge, lost, series_slot
 
 Updates = Mapping[int, Mapping[datetime, JobStatusUpdate]]
 
@@ -126,9 +119,10 @@ class JobLifeCycle:
                     alive = JobStatusUpdate(Status=JobStatus.RUNNING, Source="Heartbeat")
                     standing = msgspec.structs.replace(standing_of(row, run=False), newest=None)
                     deeds.add(row, judge(standing, [Report(time=unit.now, update=alive)], now=unit.now))
-                signs.append(_beat(row, beats[job_id], lease))
+                signs.append(_beat(row, beats[job_id], lease, unit.now, rules.heartbeat_seconds))
             await deeds.write()
             await unit.runs.beat(signs)
+            await unit.control.note(signs)
             orders = await unit.runs.deliver({row.job_id: row.attempt for row in found.rows.values()})
         commands = [JobCommand(order.job_id, order.command, order.arguments) for order in orders]
         told = {command.job_id for command in commands if command.command == "Kill"}
@@ -171,61 +165,45 @@ class JobLifeCycle:
     async def kill(self, identity: Identity, job_ids: Sequence[int]) -> Outcome:
         """Kill jobs. Those that run are Killed at once and told so with their next sign of life.
 
+        The run confirms it when it has ended; if it does not, the job's log says so (`settle_kills`).
+
         Raises:
-            NotFoundError: There is none of them.
+            NotFoundError: There is none of them. The same holds for what follows.
         """
-        return await self._do(identity, job_ids, _killing)
+        return await self._do(identity, job_ids, JobVerb.KILL)
 
     async def delete(self, identity: Identity, job_ids: Sequence[int]) -> Outcome:
-        """Delete jobs; those that are not over are killed first.
+        """Delete jobs; those that are not over are killed first."""
+        return await self._do(identity, job_ids, JobVerb.DELETE)
 
-        Raises:
-            NotFoundError: There is none of them.
-        """
-        return await self._do(identity, job_ids, _deleting)
+    async def hold(self, identity: Identity, job_ids: Sequence[int]) -> Outcome:
+        """Keep jobs that wait from pilots."""
+        return await self._do(identity, job_ids, JobVerb.HOLD)
 
-    async def _do(
-        self,
-        identity: Identity,
-        job_ids: Sequence[int],
-        deed: Callable[[JobRow, datetime], Judgement],
-    ) -> Outcome:
-        _check_number(job_ids)
-        rules = await self._rules()
-        async with self._units.write() as unit:
-            found = await find(unit, identity, list(job_ids))
-            found.require_any()
-            deeds = Deeds(unit, identity.subject, rules, self._classes)
-            for row in found.rows.values():
-                deeds.add(row, deed(row, unit.now))
-            await deeds.write()
-            return deeds.outcome(found)
+    async def release(self, identity: Identity, job_ids: Sequence[int]) -> Outcome:
+        """Let jobs wait again that are on hold, or that wait before their next run."""
+        return await self._do(identity, job_ids, JobVerb.RELEASE)
 
     async def reschedule(self, identity: Identity, job_ids: Sequence[int], *, reset: bool = False) -> Outcome:
-        """Let jobs wait again for another run; a present one is given up.
+        """Let jobs wait again for another run, at once; a present one is given up.
 
         Args:
             identity: Who wants it.
             job_ids: The jobs.
             reset: Count reschedules from zero again, instead of counting one more.
-
-        Raises:
-            NotFoundError: There is none of them.
         """
+        return await self._do(identity, job_ids, JobVerb.RESET if reset else JobVerb.RESCHEDULE)
+
+    async def _do(self, identity: Identity, job_ids: Sequence[int], verb: JobVerb) -> Outcome:
         _check_number(job_ids)
         rules = await self._rules()
         async with self._units.write() as unit:
             found = await find(unit, identity, list(job_ids))
             found.require_any()
-            await self._classes.refresh(unit)
+            if verb in (JobVerb.RESCHEDULE, JobVerb.RESET):
+                await self._classes.refresh(unit)
             deeds = Deeds(unit, identity.subject, rules, self._classes)
-            for row in found.rows.values():
-                counter = 0 if reset else row.reschedule_counter + 1
-                if counter > rules.max_reschedules:
-                    deeds.failed[row.job_id] = {"detail": _too_often(row, rules)}
-                    continue
-                judgement = rescheduled(standing_of(row, run=False), now=unit.now, source="JobManager")
-                deeds.add(row, judgement, counter=counter)
+            carry_out(verb, found.rows.values(), deeds, rules, unit.now)
             await deeds.write()
             return deeds.outcome(found)
 
@@ -255,31 +233,25 @@ class JobLifeCycle:
         for row in rows:
             standing = standing_of(row, run=False)
             runs_left = row.reschedule_counter < rules.max_reschedules
+            delay = _delay(row.reschedule_counter, rules) if runs_left else 0
             if row.status in HELD:
-                judgement = lost(standing, runs_left=runs_left, now=unit.now, source="Leases")
+                judgement = lost(
+                    standing, runs_left=runs_left, now=unit.now, source="Leases", delayed=delay > 0
+                )
                 counter = row.reschedule_counter + 1 if runs_left else None
-                deeds.add(row, judgement, counter=counter, outcome="Lost")
+                deeds.add(row, judgement, counter=counter, outcome="Lost", delay=delay)
         await deeds.write()
 
 
-def _killing(row: JobRow, now: datetime) -> Judgement:
-    return killed(standing_of(row, run=False), now=now, source="JobManager")
-
-
-def _deleting(row: JobRow, now: datetime) -> Judgement:
-    return deleted(standing_of(row, run=False), now=now, source="JobManager")
+def _delay(reschedules: int, rules: Workload) -> int:
+    """Return the seconds that a lost job waits before it waits again: what kills its runs may pass."""
+    delays = rules.reschedule_delays
+    return delays[min(reschedules, len(delays) - 1)] if delays else 0
 
 
 def _is_over(row: JobRow, *, run: bool) -> bool:
     """Tell whether whoever gives a sign of life for a job must end."""
     return row.status not in HELD if run else row.status in (JobStatus.KILLED, JobStatus.DELETED)
-
-
-def _too_often(row: JobRow, rules: Workload) -> str:
-    return (
-        f"job {row.job_id} was rescheduled {row.reschedule_counter} times, "
-        f"at most {rules.max_reschedules} are allowed. Reset its counter to try again"
-    )
 
 
 def _check_number(jobs: Mapping[int, Any] | Sequence[int]) -> None:
@@ -306,14 +278,16 @@ def _in_utc(time: datetime, job_id: int) -> datetime:
         raise InvalidInputError(text, where=where, hint=hint) from None
 
 
-def _beat(row: JobRow, data: HeartbeatData, lease: datetime) -> Beat:
+def _beat(row: JobRow, data: HeartbeatData, lease: datetime, now: datetime, period: int) -> Beat:
     numbers = msgspec.to_builtins(data)
     return Beat(
         job_id=row.job_id,
         attempt=row.attempt,
         lease_until=lease,
-        dynamic={name: value for name, value in numbers.items() if name != "StandardOutput"},
+        dynamic={name: value for name, value in numbers.items() if not name.startswith("StandardOutput")},
         peek=data.StandardOutput,
+        peek_offset=data.StandardOutputOffset,
+        slot=None if row.claimed is None else series_slot((now - row.claimed).total_seconds(), period),
     )
 
 

@@ -109,7 +109,7 @@ class Queries:
             found = (await unit.jobs.peeks(readable(identity), [job_id])).get(job_id)
         if found is None:
             raise no_such_job(job_id)
-        return Peek(JobID=job_id, attempt=found.attempt, text=found.text or "", time=found.time)
+        return Peek(job_id, found.attempt, found.text or "", found.time, found.offset)
 
 
 async def _logs(unit: WorkUnit, job_ids: Sequence[int]) -> dict[int, list[LogEntry]]:

@@ -10,11 +10,12 @@ import msgspec
 
 from dirac.core.errors import ConflictError
 from dirac.core.search import Page, SearchParams, SummaryParams
-from dirac.core.unit import UnitOfWork
+from dirac.core.unit import Event, UnitOfWork
 from dirac.resources.computing.base import ComputingElement
 from dirac.systems.configuration.models import Tree
 from dirac.systems.workload.models import PilotMetadata
 from dirac.systems.workload.policy import Visibility
+from dirac.systems.workload.ports.control import ControlRepository
 from dirac.systems.workload.ports.nodes import NodeRepository
 from dirac.systems.workload.ports.work import JobRepository
 from dirac.systems.workload.states import Standing
@@ -147,6 +148,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         attempt: Number of the present run, 0 before the first.
         pilot_stamp: The pilot that has this run, None if there was none yet.
+        claimed: When the pilot got it.
         lease_until: When it counts as lost, None if there is none or it is over.
         last_report: Time of the newest report that the run has made.
     """
@@ -171,6 +173,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     pilot_stamp: str | None = None
     lease_until: datetime | None = None
     last_report: datetime | None = None
+    claimed: datetime | None = None
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,22 +243,30 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """A run's sign of life."""
+    """A run's sign of life.
+
+    Attributes:
+        peek_offset: Bytes that the run had printed before `peek`.
+        slot: The span of its series that it falls into, in seconds of the run; None if it is in none.
+    """
 
     job_id: int
     attempt: int
     lease_until: datetime
     dynamic: dict[str, float]
     peek: str | None
+    peek_offset: int | None = None
+    slot: int | None = None
 
 
 class Order(msgspec.Struct, frozen=True):
-    """A command for a run."""
+    """A command for a run; `answer_until` is when it should have said that it has obeyed, if it should."""
 
     job_id: int
     attempt: int
     command: str
     arguments: str | None = None
+    answer_until: datetime | None = None
 
 
 class RunRepository(Protocol):
@@ -432,6 +443,14 @@ class PilotRepository(Protocol):
 class RunUnit(UnitOfWork, Protocol):
     """One transaction on jobs, runs and pilots."""
 
+    async def history(self, subject_kind: str, subject_ids: Sequence[str]) -> list[Event]:
+        """Return all events of these subjects, in the order in which they were recorded."""
+        ...
+
+    async def forget(self, subject_kind: str, subject_ids: Sequence[str]) -> None:
+        """Remove all events of these subjects."""
+        ...
+
     @property
     def jobs(self) -> JobRepository:
         """The jobs, as `ports` has them."""
@@ -440,6 +459,11 @@ class RunUnit(UnitOfWork, Protocol):
     @property
     def runs(self) -> RunRepository:
         """Jobs on their way through claims and runs."""
+        ...
+
+    @property
+    def control(self) -> ControlRepository:
+        """What people do to jobs, and look at."""
         ...
 
     @property

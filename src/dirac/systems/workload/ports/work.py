@@ -81,6 +81,7 @@ class StoredPeek(msgspec.Struct, frozen=True):
     attempt: int
     text: str | None
     time: datetime | None
+    offset: int | None
 
 
 class JobRepository(Protocol):

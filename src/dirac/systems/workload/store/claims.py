@@ -46,7 +46,7 @@ _WAITING = JobStatus.WAITING.value
 OF_JOB = tuple(name for name in JobRow.__struct_fields__ if name in _j)
 """What is read of a job."""
 
-OF_RUN = ("pilot_stamp", "lease_until", "last_report")
+OF_RUN = ("pilot_stamp", "lease_until", "last_report", "claimed")
 """What is read of its run."""
 
 _OLDEST = (

@@ -212,13 +212,12 @@ class JobStore:
     async def peeks(self, visible: Visibility, job_ids: Sequence[int]) -> dict[int, StoredPeek]:
         """Return the last seen output of the present run of those jobs that are visible."""
         present = and_(attempts.c.job_id == _c.job_id, attempts.c.attempt == _c.attempt)
-        statement = select(_c.job_id, _c.attempt, _c.heartbeat_time, attempts.c.peek).select_from(
-            jobs.outerjoin(attempts, present)
-        )
+        statement = select(
+            _c.job_id, _c.attempt, _c.heartbeat_time, attempts.c.peek, attempts.c.peek_offset
+        ).select_from(jobs.outerjoin(attempts, present))
         rows = await self._tx.execute(self._seen(statement, visible, job_ids))
         return {
-            row.job_id: StoredPeek(attempt=row.attempt, text=row.peek, time=row.heartbeat_time)
-            for row in rows
+            row.job_id: StoredPeek(row.attempt, row.peek, row.heartbeat_time, row.peek_offset) for row in rows
         }
 
     def _seen(self, statement: Select[Any], visible: Visibility, job_ids: Sequence[int]) -> Select[Any]:

@@ -239,7 +239,7 @@ class RunStore:
                     "b_attempt": beat.attempt,
                     "lease_until": beat.lease_until,
                     "dynamic": beat.dynamic,
-                    **({"peek": beat.peek} if with_peek else {}),
+                    **({"peek": beat.peek, "peek_offset": beat.peek_offset} if with_peek else {}),
                 }
                 for beat in beats
                 if (beat.peek is not None) == with_peek
@@ -258,6 +258,7 @@ class RunStore:
                     "command": order.command,
                     "arguments": order.arguments,
                     "created": self._tx.now,
+                    "answer_until": order.answer_until,
                 }
                 for order in orders
             ]

@@ -81,6 +81,8 @@ attempts = Table(
     Column("outcome", String(64)),
     Column("dynamic", Json),
     Column("peek", LongText),
+    # Bytes that the run had printed before what `peek` holds.
+    Column("peek_offset", BigId),
     Index(None, "pilot_stamp", "request_id", unique=True),
     Index(None, "lease_until"),
 )
@@ -103,8 +105,31 @@ commands = Table(
     Column("arguments", String(255)),
     Column("created", UtcDateTime, nullable=False),
     Column("sent", UtcDateTime),
+    # Until when an answer is expected; None if there is none to come, or no more.
+    Column("answer_until", UtcDateTime),
+    Column("answered", UtcDateTime),
     Index(None, "job_id", "sent"),
+    Index(None, "answer_until"),
     sqlite_autoincrement=True,
+)
+
+delays = Table(
+    "workload_delay",
+    metadata,
+    Column("job_id", BigId, primary_key=True, autoincrement=False),
+    # When a job that is Rescheduled begins to wait again.
+    Column("until", UtcDateTime, nullable=False, index=True),
+)
+
+heartbeats = Table(
+    "workload_heartbeat",
+    metadata,
+    Column("job_id", BigId, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    # Begin of a span of the run, in seconds; the last sign of life of each span is kept.
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("time", UtcDateTime, nullable=False),
+    Column("data", Json, nullable=False),
 )
 
 pilots = Table(

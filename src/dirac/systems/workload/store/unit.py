@@ -5,6 +5,7 @@ from __future__ import annotations
 from dirac.db.transaction import Transaction
 from dirac.db.unit import SystemUnit
 from dirac.systems.workload.ports.running import PilotSecretRepository
+from dirac.systems.workload.store.control import ControlStore
 from dirac.systems.workload.store.jobs import JobStore
 from dirac.systems.workload.store.nodes import NodeStore
 from dirac.systems.workload.store.pilots import PilotStore
@@ -27,6 +28,7 @@ class WorkloadUnit(SystemUnit):
         self.jobs = JobStore(tx)
         self.sandboxes = SandboxStore(tx)
         self.runs = RunStore(tx)
+        self.control = ControlStore(tx)
         self.pilots = PilotStore(tx)
         self.nodes = NodeStore(tx)
 
