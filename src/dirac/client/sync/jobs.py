@@ -12,7 +12,7 @@ from dirac.client.sync.pages import Listing
 from dirac.client.sync.sandboxes import Sandboxes
 from dirac.client.sync.waiting import Waiting
 from dirac.core.entropy import Entropy
-from dirac.core.search import Condition, Page, SearchParams, Sort
+from dirac.core.search import Condition, Page, Paging, SearchParams, Sort
 from dirac.systems.workload.models import (
     Explanation,
     HeartbeatData,
@@ -44,7 +44,7 @@ class Jobs:
         self._sandboxes = sandboxes
         self._clock = clock
         self._entropy = entropy
-        self._listing = Listing(http, "/api/jobs", "JobID")
+        self._listing = Listing(http, "/api/jobs")
 
     def submit(
         self,
@@ -94,6 +94,8 @@ class Jobs:
         distinct: bool = False,
         page: int = 1,
         per_page: int = 100,
+        cursor: str | None = None,
+        count: bool | None = None,
     ) -> Page:
         """Return one page of the jobs that the caller may see.
 
@@ -104,6 +106,9 @@ class Jobs:
             distinct: Leave out equal rows.
             page: Number of the page, from 1.
             per_page: Rows per page, up to 10 000.
+            cursor: Instead of `page`: `Page.cursor` of the page before, empty for the beginning.
+            count: Count all jobs that fit, exactly, or not at all. By default pages by number have a
+                total, which beyond 10 000 may be a lower bound (`Page.exact`); those by cursor have none.
 
         Raises:
             InvalidInputError: A parameter or a value is not known.
@@ -114,7 +119,7 @@ class Jobs:
             print(page.total, page.rows)
         """
         wanted = SearchParams(_maybe(parameters), list(search), list(sort), distinct)
-        return self._listing.page(wanted, page, per_page)
+        return self._listing.page(wanted, Paging(page, per_page, cursor, count))
 
     def iterate(
         self,
@@ -126,8 +131,9 @@ class Jobs:
     ) -> Iterator[Row]:
         """Give all jobs that the caller may see, fetching page after page.
 
-        Without `sort` each job comes exactly once, in the order of its number, whatever happens to other
-        jobs meanwhile. Arguments as for `search`; `page_size` is the number of rows per request.
+        Each job comes exactly once, whatever happens to other jobs meanwhile; only one whose own place in
+        the order changes may come twice, or never. Arguments as for `search`; `page_size` is the number of
+        rows per request.
 
         Example::
 

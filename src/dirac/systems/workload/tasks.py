@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dirac.core.tasks import Execution, Task
+from dirac.systems.workload.logic.counting import Counting
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
 from dirac.systems.workload.logic.sandboxes import Sandboxes
@@ -31,6 +32,14 @@ async def _expire_leases(execution: Execution) -> None:
     await execution.provide(JobLifeCycle).expire_leases(execution.entry)
 
 
+async def _fold_counts(execution: Execution) -> None:
+    await execution.provide(Counting).fold()
+
+
+async def _repair_counts(execution: Execution) -> None:
+    await execution.provide(Counting).repair()
+
+
 async def _clean_sandboxes(execution: Execution) -> None:
     await execution.provide(Sandboxes).clean(execution.entry)
 
@@ -42,6 +51,8 @@ TASKS: tuple[Task, ...] = (
     Task("workload.start_pilots_all", _start_all_pilots, every=30.0),
     Task("workload.check_pilots", _check_pilots, every=5.0),
     Task("workload.expire_leases", _expire_leases, every=5.0, deadline=60.0),
+    Task("workload.fold_counts", _fold_counts, every=5.0, deadline=60.0),
+    Task("workload.repair_counts", _repair_counts, every=_DAY, deadline=_HOUR),
     Task("workload.clean_pilots", _clean_pilots, every=_DAY),
     Task("workload.clean_sandboxes", _clean_sandboxes, every=6 * _HOUR, deadline=_HOUR),
 )

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from dirac.core.search import SearchParams, SummaryParams
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload import policy
-from dirac.systems.workload.api.jobs import PAGED, PageNumber, PageSize, optional_body, paged
+from dirac.systems.workload.api.jobs import PAGED, ThePaging, optional_body, paged
 from dirac.systems.workload.logic.pilots import Pilots
 from dirac.systems.workload.models import PilotMetadata, PilotRegistration, Stamp
 from dirac.transport.routing import SystemRouter, allowed, body, provided
@@ -45,11 +45,10 @@ async def search(
     caller: Reader,
     pilots: ThePilots,
     params: Annotated[SearchParams | None, optional_body(SearchParams | None)],
-    page: PageNumber = 1,
-    per_page: PageSize = 100,
+    paging: ThePaging,
 ) -> Response:
     """Find pilots; rows have all parameters unless some are named. `JobID` finds those that had a job."""
-    found = await pilots.search(caller, params or SearchParams(), page=page, per_page=per_page)
+    found = await pilots.search(caller, params or SearchParams(), paging)
     return paged(found, "pilots")
 
 
