@@ -2,10 +2,10 @@
 
     PYTHONPATH=src:. python bench/search.py                                  # a million jobs, SQLite
     PYTHONPATH=src:. python bench/search.py --jobs 10000000 --engine postgresql
-    PYTHONPATH=src:. python bench/search.py --url postgresql://u:p@h/db      # filled before, or empty
+    PYTHONPATH=src:. python bench/search.py --url postgresql://u:p@h/db      # filled up, and kept
 
-Requests go through the whole application (token, policy, JSON in and out), without a socket. CPU is that of this
-process: of the server alone, but for SQLite, which works in it. Private servers are those of the tests.
+Requests go through the whole application (token, policy, JSON in and out), without a socket. CPU is that of
+this process: of the server alone, but for SQLite, which works in it. Private servers are those of the tests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from dirac.db.engine import Database, DatabaseUnits
 from dirac.db.schema import migrate
@@ -39,7 +39,10 @@ from dirac.transport.server import create_app
 BATCH = 250_000
 ROUNDS = 60
 # One user has four jobs of five, sites and states are uneven, a thousand jobs are a group: as in data/.
-STATES = "CASE WHEN n % 100 < 60 THEN 'Done' WHEN n % 100 < 85 THEN 'Waiting' WHEN n % 100 < 93 THEN 'Running' WHEN n % 100 < 98 THEN 'Failed' ELSE 'Killed' END"
+STATES = (
+    "CASE WHEN n % 100 < 60 THEN 'Done' WHEN n % 100 < 85 THEN 'Waiting' WHEN n % 100 < 93 THEN 'Running' "
+    "WHEN n % 100 < 98 THEN 'Failed' ELSE 'Killed' END"
+)
 COLUMNS = {
     "job_id": "n",
     "vo": "CASE WHEN n % 10 < 9 THEN 'astro' ELSE 'bio' END",
@@ -48,7 +51,7 @@ COLUMNS = {
     "owner_group": "CASE WHEN n % 5 < 4 THEN 'production' ELSE 'users' END",
     "class_id": "n % 501 + 1",
     "status": STATES,
-    "minor_status": "CASE WHEN n % 7 < 5 THEN 'Execution Complete' ELSE 'Application Finished With Errors' END",
+    "minor_status": "CASE WHEN n % 7 < 5 THEN 'Execution Complete' ELSE 'Application Failed' END",
     "application_status": "'Unknown'",
     "site": "CASE WHEN n % 3 = 0 THEN 'LCG.CERN.ch' ELSE {site} END",
     "job_name": "'job'",
@@ -65,7 +68,8 @@ COLUMNS = {
 SERIES = {
     "postgresql": "generate_series({first}, {last}) AS t(n)",
     "mariadb": "(SELECT seq AS n FROM seq_{first}_to_{last}) t",
-    "sqlite": "(WITH RECURSIVE t(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM t WHERE n < {last}) SELECT n FROM t)",
+    "sqlite": "(WITH RECURSIVE t(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM t WHERE n < {last}) "
+    "SELECT n FROM t)",
 }
 MOMENTS = {
     "postgresql": "TIMESTAMP '2026-01-01' + n * INTERVAL '1 second'",
@@ -78,7 +82,12 @@ def _joined(dialect: str, prefix: str, number: str) -> str:
     return f"CONCAT('{prefix}', {number})" if dialect == "mariadb" else f"'{prefix}' || ({number})"
 
 
-async def fill(database: Database, count: int) -> None:
+def _indexes(connection: Connection, verb: str) -> None:
+    for index in jobs.indexes:
+        getattr(index, verb)(connection, checkfirst=True)
+
+
+async def fill(database: Database, begin: int, count: int) -> None:
     """Insert jobs as one would with years of patience, then let the counters be made right."""
     dialect = database.dialect
     whole = "n DIV 1000" if dialect == "mariadb" else "n / 1000"
@@ -90,8 +99,13 @@ async def fill(database: Database, count: int) -> None:
         "true": "true" if dialect == "postgresql" else "1",
         "false": "false" if dialect == "postgresql" else "0",
     }
+    triggers = "ALTER TABLE workload_job {} TRIGGER USER"
+    async with database.engine.begin() as connection:
+        await connection.run_sync(_indexes, "drop")
+        if dialect == "postgresql":
+            await connection.execute(text(triggers.format("DISABLE")))
     values = ", ".join(value.format(**pieces) for value in COLUMNS.values())
-    for first in range(1, count + 1, BATCH):
+    for first in range(begin + 1, count + 1, BATCH):
         series = SERIES[dialect].format(first=first, last=min(first + BATCH - 1, count))
         statement = f"INSERT INTO workload_job ({', '.join(COLUMNS)}) SELECT {values} FROM {series}"
         async with database.write() as tx:
@@ -100,6 +114,10 @@ async def fill(database: Database, count: int) -> None:
             )
             await tx.execute(text("DELETE FROM workload_count_change"))
         print(f"\r{min(first + BATCH - 1, count):>10} jobs", end="", flush=True)
+    async with database.engine.begin() as connection:
+        await connection.run_sync(_indexes, "create")
+        if dialect == "postgresql":
+            await connection.execute(text(triggers.format("ENABLE")))
     async with database.engine.connect() as connection:
         raw = await connection.execution_options(isolation_level="AUTOCOMMIT")
         for statement in {"mariadb": ["ANALYZE TABLE workload_job"]}.get(dialect, ["ANALYZE workload_job"]):
@@ -297,26 +315,26 @@ def place(arguments: argparse.Namespace) -> Iterator[str]:
 
         made = {"mariadb": (mariadb.MariaDB, mariadb), "postgresql": (postgresql.PostgreSQL, postgresql)}
         kind, module = made[arguments.engine]
-        with kind(obtain(module.PACKAGES)) as server:  # type: ignore[operator]
+        with kind(obtain(module.PACKAGES)) as server:
             yield server.create_database()
 
 
 async def main() -> None:
-    """Fill what is empty, and measure."""
+    """Fill what is not full, and measure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--engine", choices=("sqlite", "mariadb", "postgresql"), default="sqlite")
-    parser.add_argument("--url", help="a database of one's own, which stays as it is then")
+    parser.add_argument("--url", help="a database of one's own, which is filled and kept")
     arguments = parser.parse_args()
     with place(arguments) as url:
         database = Database(url)
         await migrate(database, LOCATIONS)
         async with database.read() as tx:
             count = (await tx.execute(select(func.count()).select_from(jobs))).scalar_one()
-        if not count:
-            await fill(database, arguments.jobs)
+        if count < arguments.jobs:
+            await fill(database, count, arguments.jobs)
             count = arguments.jobs
         await measure(database, count)
         await database.close()

@@ -72,8 +72,13 @@ class Transaction:
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Enclose statements that may fail without the rest of the transaction."""
-        async with self._connection.begin_nested():
+        await self.execute(text("SAVEPOINT part"))
+        try:
             yield
+        except Exception:
+            await self.execute(text("ROLLBACK TO SAVEPOINT part"))
+            raise
+        await self.execute(text("RELEASE SAVEPOINT part"))
 
     async def insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
         """Insert those rows whose unique keys are not there yet; return how many that were.

@@ -25,30 +25,19 @@ JobIdInPath = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Reader = Annotated[Identity, allowed(policy.read_jobs)]
 TheQueries = Annotated[Queries, provided(Queries)]
 _MOST_CURSOR = 8192
-
-
-def paging(
-    page: Annotated[int, Query(ge=1, le=2**31 - 1)] = 1,
-    per_page: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-    cursor: Annotated[
-        str | None,
-        Query(
-            max_length=_MOST_CURSOR,
-            description="Instead of `page`: empty at first, then Next-Cursor of the answer before.",
-        ),
-    ] = None,
-    count: Annotated[
-        bool | None,
-        Query(
-            description="Count all that fits, exactly, or not at all; by default only for pages by number."
-        ),
-    ] = None,
-) -> Paging:
-    """Read which part of a result is wanted."""
-    return Paging(page, per_page, cursor, count)
-
-
-ThePaging = Annotated[Paging, Depends(paging)]
+PageNumber = Annotated[int, Query(ge=1, le=2**31 - 1)]
+PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+Cursor = Annotated[
+    str | None,
+    Query(
+        max_length=_MOST_CURSOR,
+        description="Instead of `page`: empty at first, then Next-Cursor of the answer before.",
+    ),
+]
+Count = Annotated[
+    bool | None,
+    Query(description="Count all that fits, exactly, or not at all; by default only for pages by number."),
+]
 
 
 class OptionalBody(Body):
@@ -120,7 +109,10 @@ async def search(
     caller: Reader,
     queries: TheQueries,
     params: Annotated[SearchParams | None, optional_body(SearchParams | None)],
-    paging: ThePaging,
+    page: PageNumber = 1,
+    per_page: PageSize = 100,
+    cursor: Cursor = None,
+    count: Count = None,
 ) -> Response:
     """Find jobs; rows have all parameters unless some are named.
 
@@ -128,6 +120,7 @@ async def search(
     cursor they do neither. The total of pages by number beyond 10 000 may be a lower bound: the header
     `Total-Is` says so.
     """
+    paging = Paging(page, per_page, cursor, count)
     return paged(await queries.search(caller, params or SearchParams(), paging), "jobs")
 
 
