@@ -71,4 +71,4 @@ def search(status: int, body: Any, *says: str, path: str = "/api/jobs/search") -
 def condition(parameter: str, operator: str, value: Any, *says: str, **more: str) -> Case:
     name = "values" if operator.endswith("in") else "value"
     wanted = {"parameter": parameter, "operator": operator, name: value}
-    return search(400, {"search": [wanted]}, "search[0]", *says, **more)
+    return search(422, {"search": [wanted]}, "search[0]", *says, **more)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from dirac.cli.where import parse_where, pattern
 from dirac.core.errors import InvalidInputError
-from dirac.core.search import Condition
+from dirac.core.search import Condition, Sort, any_of, none_of
 
 _MOST_IDS = 100_000
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _age = re.compile(r"(\d{1,6})([smhdw])").fullmatch
 _range = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?").fullmatch
-_where = re.compile(r"\s*(\w+)\s*(!=|!~|=|<|>|~)\s*(.*?)\s*").fullmatch
-_OPERATORS = {"=": "eq", "!=": "neq", "<": "lt", ">": "gt", "~": "like", "!~": "not like"}
+_not = re.compile(r"(?:!|not\s+)\s*(.*)", re.IGNORECASE).fullmatch
+_ANYTHING = "repeatable, or with commas; * stands for anything, !NAME and 'not NAME' for all others"
 
 Ids = Annotated[
     list[str],
@@ -29,25 +30,30 @@ Ids = Annotated[
     ),
 ]
 Id = Annotated[int, typer.Argument(metavar="ID", help="The job's number.", min=1)]
+
+
+def _names(long: str, of: str, short: str | None = None) -> Any:
+    """Declare an option that names values of an attribute."""
+    words = [long, short] if short else [long]
+    return Annotated[list[str] | None, typer.Option(*words, metavar="NAME", help=f"{of} ({_ANYTHING}).")]
+
+
 Statuses = Annotated[
     list[str] | None,
-    typer.Option("--status", "-s", metavar="STATUS", help="With this status (repeatable, or with commas)."),
+    typer.Option(
+        "--status",
+        "-s",
+        metavar="STATUS",
+        help="With this status (repeatable, or with commas; '!done' and 'not done' for all others).",
+    ),
 ]
-Sites = Annotated[
-    list[str] | None,
-    typer.Option("--site", metavar="SITE", help="At this site (repeatable; * stands for any)."),
-]
-Owners = Annotated[
-    list[str] | None, typer.Option("--owner", metavar="NAME", help="Of this user (repeatable).")
-]
-Groups = Annotated[
-    list[str] | None,
-    typer.Option("--group", "-g", metavar="NAME", help="Of this JobGroup (repeatable; * stands for any)."),
-]
-Names = Annotated[
-    list[str] | None,
-    typer.Option("--name", metavar="NAME", help="Of this JobName (repeatable; * stands for any)."),
-]
+Sites = _names("--site", "At this site; a single word such as CERN for the middle of its name")
+Owners = _names("--owner", "Of this user")
+OwnerGroups = _names("--owner-group", "Of this group of users")
+Vos = _names("--vo", "Of this VO, for those who see several")
+Groups = _names("--group", "Of this JobGroup", "-g")
+Names = _names("--name", "Of this JobName")
+Types = _names("--type", "Of this JobType")
 Since = Annotated[
     str | None,
     typer.Option(
@@ -60,11 +66,24 @@ Where = Annotated[
         "--where",
         "-w",
         metavar="CONDITION",
-        help="Any attribute: NAME=VALUE, or with != < > ~ (like, * for any) !~.",
+        help="Any attribute: NAME=VALUE, or with != < <= > >= ~ (* for anything) !~ =~ (expression), "
+        "'in (A, B)', 'is null'; join with and, or, not and brackets. JobParameter.NAME for parameters.",
     ),
 ]
 Columns = Annotated[
     str | None, typer.Option("--columns", "-c", metavar="NAMES", help="Attributes to show, with commas.")
+]
+Order = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sort",
+        metavar="NAME",
+        help="Sort by this attribute; NAME:desc from the greatest down (repeatable).",
+    ),
+]
+Watch = Annotated[
+    float | None,
+    typer.Option("--watch", "-W", metavar="SECONDS", min=0.5, help="Show it again and again, until Ctrl-C."),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="Rows at most.")]
 
@@ -115,14 +134,16 @@ def parse_moment(text: str, now: datetime, where: str) -> datetime:
 
 
 def parse_states(words: Iterable[str], known: type[StrEnum]) -> list[str]:
-    """Return the states that words name, whatever their case.
+    """Return the states that words name, whatever their case, with a ``!`` where all others are meant.
 
     Raises:
         InvalidInputError: There is no such state.
     """
     by_name = {state.value.lower(): state.value for state in known}
     found: dict[str, None] = {}
-    for word in (piece.strip() for typed in words for piece in typed.split(",")):
+    for typed in _pieces(words):
+        other = _not(typed)
+        word = other[1] if other else typed
         if word.lower() not in by_name:
             near = get_close_matches(word.lower(), by_name, n=1)
             raise InvalidInputError(
@@ -132,39 +153,57 @@ def parse_states(words: Iterable[str], known: type[StrEnum]) -> list[str]:
                 if near
                 else f"There are {', '.join(by_name.values())}",
             )
-        found[by_name[word.lower()]] = None
+        found["!" * bool(other) + by_name[word.lower()]] = None
     return list(found)
 
 
-def parse_where(text: str) -> Condition:
-    """Return the condition that ``NAME=VALUE`` and the like stand for.
+def parse_order(words: Iterable[str] | None) -> list[Sort]:
+    """Return the order that words stand for: ``NAME``, ``NAME:desc`` or ``-NAME``.
 
     Raises:
-        InvalidInputError: It is none.
+        InvalidInputError: What follows the colon is neither asc nor desc.
     """
-    match = _where(text)
-    if match is None:
-        raise InvalidInputError(
-            f"{text!r} is no condition", where="--where", hint="Type NAME=VALUE, or one of != < > ~ !~"
-        )
-    name, sign, value = match.groups()
-    if sign in ("~", "!~"):
-        value = _pattern(value)
-    return Condition(name, _OPERATORS[sign], value)  # type: ignore[arg-type]
+    found = []
+    for word in _pieces(words or ()):
+        name, _, direction = word.removeprefix("-").partition(":")
+        if direction not in ("", "asc", "desc"):
+            raise InvalidInputError(
+                f"{word!r} is no order", where="--sort", hint="Type NAME, NAME:asc or NAME:desc"
+            )
+        down = direction == "desc" or (not direction and word.startswith("-"))
+        found.append(Sort(name, "desc" if down else "asc"))
+    return found
 
 
-def one_of(parameter: str, values: Sequence[str] | None) -> list[Condition]:
-    """Return the condition that a parameter has one of some values, in which ``*`` stands for anything."""
-    if not values:
-        return []
-    if len(values) == 1 and "*" in values[0]:
-        return [Condition(parameter, "like", _pattern(values[0]))]
-    if any("*" in value for value in values):
-        choices = "|".join(".*".join(map(re.escape, value.split("*"))) for value in values)
-        return [Condition(parameter, "regex", f"^({choices})$")]
-    if len(values) == 1:
-        return [Condition(parameter, "eq", values[0])]
-    return [Condition(parameter, "in", values=[*values])]
+def one_of(parameter: str, words: Sequence[str] | None) -> list[Condition]:
+    """Return the conditions that a parameter has one of some values, and none of others.
+
+    Args:
+        parameter: The parameter.
+        words: Values, in which ``*`` stands for anything; ``!VALUE`` and ``not VALUE`` are not wanted.
+    """
+    wanted, others = list[str](), list[str]()
+    for word in _pieces(words or ()):
+        other = _not(word)
+        (others if other else wanted).append(other[1] if other else word)
+    found = [any_of(_values(parameter, wanted))] if wanted else []
+    return found + ([none_of(_values(parameter, others))] if others else [])
+
+
+def _values(parameter: str, words: Sequence[str]) -> list[Condition]:
+    plain = [word for word in words if "*" not in word]
+    found = [Condition(parameter, "like", pattern(word)) for word in words if "*" in word]
+    if parameter in ("Site", "GridSite"):  # people say CERN for LCG.CERN.ch
+        found += [Condition(parameter, "like", f"%.{pattern(word)}.%") for word in plain if "." not in word]
+    if len(plain) == 1:
+        return [Condition(parameter, "eq", plain[0]), *found]
+    return [Condition(parameter, "in", values=[*plain]), *found] if plain else found
+
+
+def _pieces(words: Iterable[str]) -> Iterator[str]:
+    """Yield what was typed, repeated or with commas."""
+    for word in words:
+        yield from filter(None, (piece.strip() for piece in word.split(",")))
 
 
 def conditions(
@@ -202,8 +241,3 @@ def parse_columns(text: str | None, default: dict[str, str]) -> dict[str, str]:
         return default
     names = [name for name in re.split(r"[,\s]+", text) if name]
     return {name: default.get(name, name) for name in names}
-
-
-def _pattern(text: str) -> str:
-    """Return a pattern of SQL for one with stars."""
-    return text.replace("*", "%")

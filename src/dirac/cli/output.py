@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dirac.core.errors import InvalidInputError, UnavailableError
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from dirac.client import Client
+    from dirac.core.search import Page
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
@@ -104,6 +108,11 @@ def print_table(
     if not sys.stdout.isatty():
         _print_plain(rows, columns)
         return
+    terminal().print(table_of(rows, columns))
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> RenderableType:
+    """Return rows as a table for a terminal; arguments as for `print_table`."""
     from rich.table import Table
     from rich.text import Text
 
@@ -113,7 +122,55 @@ def print_table(
         table.add_column(title, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(text(row.get(name)), style=colour(row.get(name))) for name in columns))
-    terminal().print(table)
+    return table
+
+
+def watched(
+    look: Callable[[], Sequence[Mapping[str, Any]]], columns: Mapping[str, str], seconds: float
+) -> None:
+    """Show rows in place, again and again, until somebody interrupts.
+
+    Args:
+        look: Finds the rows.
+        columns: For each name in a row its title.
+        seconds: Pause between two looks.
+
+    Raises:
+        InvalidInputError: Nobody watches.
+    """
+    if not sys.stdout.isatty():
+        raise InvalidInputError(
+            "--watch needs a terminal", where="--watch", hint="Leave it out, or use --json"
+        )
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    def picture(trouble: str = "") -> RenderableType:
+        said = f"{datetime.now():%H:%M:%S}  every {seconds:g} s; Ctrl-C ends"
+        note = Text(f"{trouble}; trying again", style="red") if trouble else Text(said, style="dim")
+        table = table_of(rows, columns) if rows else Text("Nothing fits.")
+        return Group(table, note)
+
+    rows = look()
+    with suppress(KeyboardInterrupt), Live(picture(), console=terminal(), auto_refresh=False) as live:
+        while True:
+            time.sleep(seconds)
+            try:
+                rows = look()
+            except UnavailableError as error:
+                live.update(picture(error.message), refresh=True)
+            else:
+                live.update(picture(), refresh=True)
+
+
+def print_rest(page: Page, noun: str) -> None:
+    """Say on standard error how much of a list was not shown, if any."""
+    if page.cursor is not None and (page.total is None or not page.exact):
+        least = "" if page.total is None else f" than {page.total}"
+        print(f"{len(page.rows)} of more{least} {noun}; --limit shows more.", file=sys.stderr)
+    elif page.total is not None and page.total > len(page.rows):
+        print(f"{len(page.rows)} of {page.total} {noun}; --limit shows more.", file=sys.stderr)
 
 
 def _print_plain(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:

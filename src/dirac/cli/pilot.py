@@ -8,7 +8,7 @@ import typer
 
 from dirac.cli.command import command
 from dirac.cli.filters import Columns, Limit, Since, Sites, Statuses, Where, conditions, parse_columns
-from dirac.cli.output import Json, client, print_json, print_table
+from dirac.cli.output import Json, client, print_json, print_rest, print_table
 from dirac.core.search import Condition, Sort
 
 _COLUMNS = {
@@ -48,8 +48,7 @@ def list_pilots(
         print_json(page.rows)
         return
     print_table(page.rows, shown, nothing="No pilots fit.")
-    if page.total > len(page.rows):
-        typer.echo(f"{len(page.rows)} of {page.total} pilots; --limit shows more.", err=True)
+    print_rest(page, "pilots")
 
 
 @command(

@@ -20,7 +20,7 @@ from sqlalchemy.util import greenlet_spawn
 from dirac.core.entropy import Entropy, SystemEntropy
 from dirac.core.errors import InvalidInputError, UnavailableError
 from dirac.core.time import Clock, SystemClock
-from dirac.db import connecting, sqlite
+from dirac.db import bounds, connecting, sqlite
 from dirac.db.transaction import Transaction
 
 U = TypeVar("U")
@@ -257,10 +257,11 @@ def _make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncE
         engine = create_async_engine(url, **options)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        bounds.install(engine)
         return engine
     if tls is not None:
         options["connect_args"] = {"ssl": tls}
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         isolation_level="READ COMMITTED",
         pool_size=pool_size,
@@ -268,6 +269,8 @@ def _make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncE
         pool_pre_ping=True,
         **options,
     )
+    bounds.install(engine)
+    return engine
 
 
 def _regexp(pattern: str, value: object) -> bool:

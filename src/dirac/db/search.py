@@ -1,56 +1,59 @@
-"""From the search language to SQL, with the same meaning on SQLite, MariaDB and PostgreSQL.
+"""Tables that can be searched: from the search language to pages, counts and groups.
 
-A condition on a row without a value for its parameter never holds, whatever its operator, as in SQL.
-Texts compare and sort by code points, case included. Whatever an engine would fail on (a number that is
-out of range, a text where a number belongs, a bad expression) is refused here, before it is asked.
+Whatever an engine would fail on (a number that is out of range, a text where a number belongs, a bad
+expression) is refused here, before it is asked; what takes too long is given up (`dirac.db.bounds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
     Column,
     ColumnElement,
-    Float,
-    Integer,
+    DateTime,
     Select,
+    String,
     and_,
-    false,
     func,
-    not_,
     or_,
     select,
     true,
+    type_coerce,
 )
 
-from dirac.core.errors import InvalidInputError
+from dirac.core.errors import InvalidInputError, InvalidShapeError
 from dirac.core.search import (
     MAX_CONDITIONS,
+    MAX_DEPTH,
     MAX_PAGE,
     MAX_VALUES,
     Condition,
     Page,
+    Paging,
     SearchParams,
     Sort,
     SummaryParams,
+    leaves,
 )
-from dirac.core.time import to_wire
-from dirac.db.search_values import boolean, check_pattern, check_regex, integer, moments, number
+from dirac.db.bounds import TooSlowError, bounded
+from dirac.db.search_conditions import Compiled, compile_leaf, negated
+from dirac.db.search_pages import Key, behind, make_cursor, read_cursor
 from dirac.db.transaction import Transaction
 from dirac.db.types import UtcDateTime
 
-Compiled = ColumnElement[bool]
 Pseudo = Callable[[Condition], Compiled]
 """Makes the SQL of a condition on a parameter that is no column; raises InvalidInputError."""
+Named = Callable[[str, Condition, str], Compiled]
+"""The same for one of a family, told its name and the dialect."""
 
-_TEXT_ONLY = ("like", "not like", "regex")
-_ORDERED = ("gt", "lt")
-_BINARY = {"mariadb": "utf8mb4_bin", "mysql": "utf8mb4_bin", "postgresql": "C"}
+LONGEST = 15.0
+"""Seconds that a search or a summary may take."""
+_LONGEST_COUNT = 1.0
+_MOST_COUNTED = 10_000
+_HINT = "Add conditions on Status, Site, JobGroup or a time, or sort by the number"
 
 
 class Searchable:
@@ -60,14 +63,20 @@ class Searchable:
         columns: The parameters, by their names on the wire, in the order in which rows show them.
         key: Name of the parameter that identifies a row; sorts what is otherwise equal.
         pseudo: Parameters that are no columns and can only be asked for in conditions.
+        families: The same for all parameters whose names begin with a word and a dot.
     """
 
     def __init__(
-        self, columns: Mapping[str, Column[Any]], key: str, pseudo: Mapping[str, Pseudo] | None = None
+        self,
+        columns: Mapping[str, Column[Any]],
+        key: str,
+        pseudo: Mapping[str, Pseudo] | None = None,
+        families: Mapping[str, Named] | None = None,
     ) -> None:
         self._columns = dict(columns)
         self._key = key
         self._pseudo = dict(pseudo or {})
+        self._families = dict(families or {})
 
     @property
     def names(self) -> list[str]:
@@ -78,241 +87,245 @@ class Searchable:
         """Compile conditions, all of which must hold.
 
         Raises:
-            InvalidInputError: A parameter is unknown, or a condition does not fit its type.
+            InvalidShapeError: A parameter is unknown, a condition does not fit its type, or there are too
+                many; `where` says which condition it is.
         """
-        if len(conditions) > MAX_CONDITIONS:
-            raise InvalidInputError(
-                f"{len(conditions)} conditions; at most {MAX_CONDITIONS} are accepted", where="search"
+        found = list(leaves(conditions))
+        if len(found) > MAX_CONDITIONS:
+            raise InvalidShapeError(
+                f"{len(found)} conditions; at most {MAX_CONDITIONS} are accepted", where="search"
             )
-        if (count := sum(len(condition.values or ()) for condition in conditions)) > MAX_VALUES:
-            raise InvalidInputError(
+        if (count := sum(len(condition.values or ()) for condition in found)) > MAX_VALUES:
+            raise InvalidShapeError(
                 f"the conditions hold {count} values; at most {MAX_VALUES} are accepted in all",
                 where="search",
                 hint="Split the request",
             )
         return and_(
-            true(), *(self._condition(each, f"search[{i}]", dialect) for i, each in enumerate(conditions))
+            true(), *(self._compile(each, f"search[{i}]", dialect) for i, each in enumerate(conditions))
         )
 
     async def search(
-        self, tx: Transaction, params: SearchParams, *, page: int, per_page: int, visible: Compiled
+        self,
+        tx: Transaction,
+        params: SearchParams,
+        paging: Paging,
+        *,
+        visible: Compiled,
+        known: Callable[[], Awaitable[int | None]] | None = None,
     ) -> Page:
         """Return one page of what fits.
 
         Args:
             tx: Where to look.
             params: What to look for.
-            page: Number of the page, from 1.
-            per_page: Rows on it, at most `MAX_PAGE`.
+            paging: Which part of it, and whether to count.
             visible: What the caller may see at all.
+            known: Finds out the number of all that fits without looking at it, None if that is not possible.
 
         Raises:
-            InvalidInputError: The parameters cannot be understood; the message lists what can.
+            InvalidInputError: The parameters cannot be understood; the message lists what can. Or it takes
+                too long.
         """
-        if page < 1 or not 1 <= per_page <= MAX_PAGE:
-            raise InvalidInputError(f"page {page} of {per_page} rows; at most {MAX_PAGE} rows are on one")
+        if paging.page < 1 or not 1 <= paging.per_page <= MAX_PAGE:
+            raise InvalidShapeError(
+                f"page {paging.page} of {paging.per_page} rows; at most {MAX_PAGE} rows are on one"
+            )
         names = self._selected(params.parameters)
-        base = select(*(self._columns[name] for name in names)).where(
-            visible, self.where(params.search, tx.dialect)
-        )
-        if params.distinct:
-            base = base.distinct()
-        first = (page - 1) * per_page
-        ordered = base.order_by(*self._order(params, names, tx.dialect)).offset(first).limit(per_page)
-        rows = self._rows(names, await tx.execute(ordered))
-        if 0 < len(rows) < per_page or (not rows and not first):
-            return Page(rows=rows, total=first + len(rows), first=first)  # the last page: no need to count
-        return Page(rows=rows, total=await self._count(tx, base, params.distinct), first=first)
+        keys = self._keys(params, names)
+        found = select(*self._shown(names, tx.dialect)).where(visible, self.where(params.search, tx.dialect))
+        found = found.distinct() if params.distinct else found
+        page = await self._fetch(tx, found, params, paging, names, keys)
+        count = paging.count
+        if paging.cursor is None:
+            if page.cursor is None and (page.rows or not page.first):
+                return msgspec.structs.replace(page, total=(page.first or 0) + len(page.rows))
+            count = True if not page.rows else count
+        if count is False or (count is None and paging.cursor is not None):
+            return page
+        total = None if known is None or params.distinct else await known()
+        if total is None and not count:
+            return await self._at_least(tx, found, params, page)
+        total = await self._count(tx, found, params.distinct) if total is None else total
+        return msgspec.structs.replace(page, total=total)
 
     async def summary(
-        self, tx: Transaction, params: SummaryParams, *, visible: Compiled
+        self, tx: Transaction, params: SummaryParams, *, visible: Compiled, hint: str = _HINT
     ) -> list[dict[str, Any]]:
         """Count what fits by the values of some parameters; without any, all of it.
 
         Raises:
             InvalidInputError: As `search`; or there are more than `MAX_PAGE` groups.
         """
-        names = self._selected(params.grouping) if params.grouping else []
-        columns = [self._columns[name] for name in names]
-        order = [part for name in names for part in self._ordering(Sort(name), tx.dialect)]
+        names = self._selected(params.grouping, "grouping") if params.grouping else []
+        grouped = [self._columns[name] for name in names]
         statement = (
-            select(*columns, func.count())
+            select(*self._shown(names, tx.dialect), func.count())
             .select_from(self._columns[self._key].table)
             .where(visible, self.where(params.search, tx.dialect))
-            .group_by(*columns)
-            .order_by(*order)
+            .group_by(*grouped)
+            .order_by(*(Key(name, self._columns[name], False).ordering(tx.dialect) for name in names))
             .limit(MAX_PAGE + 1)
         )
-        rows = (await tx.execute(statement)).all()
-        if len(rows) > MAX_PAGE:
+        return self.groups(names, (await bounded(tx, statement, LONGEST, hint)).all(), tx.dialect)
+
+    def groups(
+        self, names: Sequence[str], found: Sequence[Sequence[Any]], dialect: str
+    ) -> list[dict[str, Any]]:
+        """Return the rows of a summary: the names and ``count``, which comes last in what was found.
+
+        Raises:
+            InvalidInputError: They are too many.
+        """
+        if len(found) > MAX_PAGE:
             raise InvalidInputError(
                 f"there are more than {MAX_PAGE} groups", hint="Group by less, or search for less"
             )
-        return [group | {"count": row[-1]} for group, row in zip(self._rows(names, rows), rows, strict=True)]
+        rows = self._rows(names, found, dialect)
+        for group, row in zip(rows, found, strict=True):
+            group["count"] = int(row[-1])
+        return rows
 
-    async def _count(self, tx: Transaction, base: Select[Any], distinct: bool) -> int:
-        counted = base if distinct else base.with_only_columns(self._columns[self._key])
-        return int((await tx.execute(select(func.count()).select_from(counted.subquery()))).scalar_one())
+    async def _fetch(
+        self,
+        tx: Transaction,
+        found: Select[Any],
+        params: SearchParams,
+        paging: Paging,
+        names: Sequence[str],
+        keys: Sequence[Key],
+    ) -> Page:
+        """Return a page that nobody has counted; one row more than wanted tells whether there are more."""
+        first = (paging.page - 1) * paging.per_page if paging.cursor is None else 0
+        hidden = [key.name for key in keys if key.name not in names]
+        ordered = found.add_columns(*self._shown(hidden, tx.dialect)).order_by(
+            *(key.ordering(tx.dialect) for key in keys)
+        )
+        if paging.cursor:
+            ordered = ordered.where(behind(keys, read_cursor(paging.cursor, params, keys), tx.dialect))
+        if first:
+            ordered = ordered.offset(first)
+        result = (await bounded(tx, ordered.limit(paging.per_page + 1), LONGEST, _HINT)).all()
+        rows = self._rows([*names, *hidden], result[: paging.per_page], tx.dialect)
+        more = len(result) > len(rows)
+        cursor = make_cursor(params, keys, [rows[-1][key.name] for key in keys]) if more else None
+        for row in rows if hidden else ():
+            for name in hidden:
+                del row[name]
+        return Page(rows=rows, total=None, first=None if paging.cursor else first, cursor=cursor)
 
-    def _selected(self, names: Sequence[str] | None) -> list[str]:
+    async def _at_least(self, tx: Transaction, found: Select[Any], params: SearchParams, page: Page) -> Page:
+        """Count no further than is quickly done."""
+        least = (page.first or 0) + len(page.rows) + 1
+        most = max(_MOST_COUNTED, least)
+        try:
+            async with tx.savepoint():
+                total = await self._count(tx, found, params.distinct, most + 1, _LONGEST_COUNT)
+        except TooSlowError:
+            return msgspec.structs.replace(page, total=least, exact=False)
+        return msgspec.structs.replace(page, total=max(min(total, most), least), exact=total <= most)
+
+    async def _count(
+        self,
+        tx: Transaction,
+        found: Select[Any],
+        distinct: bool,
+        most: int | None = None,
+        seconds: float = LONGEST,
+    ) -> int:
+        counted = (found if distinct else found.with_only_columns(self._columns[self._key])).limit(most)
+        statement = select(func.count()).select_from(counted.subquery())
+        return int((await bounded(tx, statement, seconds, _HINT)).scalar_one())
+
+    def _selected(self, names: Sequence[str] | None, where: str = "parameters") -> list[str]:
         if not names:
             return self.names
         for name in names:
-            self._column(name, "parameters")
+            self._column(name, where)
         return list(dict.fromkeys(names))
 
     def _column(self, name: str, where: str) -> Column[Any]:
         column = self._columns.get(name)
         if column is None:
-            known = self.names + (sorted(self._pseudo) if where.startswith("search") else [])
-            raise InvalidInputError(
+            known = list(self.names)
+            if where.startswith("search"):
+                known += sorted(self._pseudo) + [f"{family}.NAME" for family in sorted(self._families)]
+            raise InvalidShapeError(
                 f"there is no parameter {name[:80]!r} here",
                 where=where,
                 hint=f"Known are: {', '.join(known)}",
             )
         return column
 
-    def _rows(self, names: Sequence[str], found: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    def _shown(self, names: Sequence[str], dialect: str) -> list[ColumnElement[Any]]:
+        """Return columns to be read; moments are read as they are, which is far less work."""
+        plain = String() if dialect == "sqlite" else DateTime()
+        columns = [self._columns[name] for name in names]
+        return [type_coerce(c, plain) if isinstance(c.type, UtcDateTime) else c for c in columns]
+
+    def _rows(
+        self, names: Sequence[str], found: Iterable[Sequence[Any]], dialect: str
+    ) -> list[dict[str, Any]]:
         dated = [name for name in names if isinstance(self._columns[name].type, UtcDateTime)]
         rows = [dict(zip(names, values, strict=False)) for values in found]
         for row in rows:
             for name in dated:
                 if (moment := row[name]) is not None:
-                    row[name] = to_wire(moment)
+                    text = moment if dialect == "sqlite" else moment.isoformat("T", "microseconds")
+                    row[name] = f"{text[:10]}T{text[11:]}Z"
         return rows
 
-    def _order(self, params: SearchParams, names: Sequence[str], dialect: str) -> list[ColumnElement[Any]]:
+    def _keys(self, params: SearchParams, names: Sequence[str]) -> list[Key]:
         wanted: dict[str, Sort] = {}
         for sort in params.sort:
             self._column(sort.parameter, "sort")
             if params.distinct and sort.parameter not in names:
-                raise InvalidInputError(
+                raise InvalidShapeError(
                     f"distinct rows cannot be sorted by {sort.parameter!r}, which they do not show",
                     where="sort",
                     hint="Add it to 'parameters'",
                 )
             wanted.setdefault(sort.parameter, sort)
-        # Pages would overlap if rows that are equal in the wanted order had no order among themselves.
+        if not params.distinct and self._key in wanted:  # nothing is left to be sorted behind it
+            order = list(wanted.values())
+            order = order[: order.index(wanted[self._key]) + 1]
+            return [
+                Key(sort.parameter, self._columns[sort.parameter], sort.direction == "desc") for sort in order
+            ]
+        # Pages would overlap if rows that are equal in the wanted order had no order among themselves; which
+        # follows that of the last step, so that one index can have both.
+        last = params.sort[-1].direction if params.sort else "asc"
         for name in names if params.distinct else [self._key]:
-            wanted.setdefault(name, Sort(name))
-        return [part for sort in wanted.values() for part in self._ordering(sort, dialect)]
+            wanted.setdefault(name, Sort(name, last))
+        return [
+            Key(sort.parameter, self._columns[sort.parameter], sort.direction == "desc")
+            for sort in wanted.values()
+        ]
 
-    def _ordering(self, sort: Sort, dialect: str) -> list[ColumnElement[Any]]:
-        column = self._columns[sort.parameter]
-        exact = _exact(column, dialect) if _is_text(column) and dialect == "postgresql" else column
-        descending = sort.direction == "desc"
-        ordered = exact.desc() if descending else exact.asc()
-        if dialect == "postgresql" and column.nullable:  # the others take "no value" for the least
-            ordered = ordered.nulls_last() if descending else ordered.nulls_first()
-        return [ordered]
-
-    def _condition(self, condition: Condition, where: str, dialect: str) -> Compiled:
+    def _compile(self, condition: Condition, where: str, dialect: str, depth: int = 1) -> Compiled:
         if (fault := condition.fault()) is not None:
-            raise InvalidInputError(fault, where=where)
+            raise InvalidShapeError(fault, where=where)
+        if depth > MAX_DEPTH:
+            raise InvalidShapeError(f"groups are nested deeper than {MAX_DEPTH}", where=where)
+        if condition.not_ is not None:
+            return negated(self._compile(condition.not_, f"{where}.not", dialect, depth + 1))
+        if (members := condition.members) is not None:
+            name = "or" if condition.or_ is not None else "and"
+            parts = [
+                self._compile(each, f"{where}.{name}[{i}]", dialect, depth + 1)
+                for i, each in enumerate(members)
+            ]
+            return or_(*parts) if name == "or" else and_(*parts)
+        return self._leaf(condition, where, dialect)
+
+    def _leaf(self, condition: Condition, where: str, dialect: str) -> Compiled:
+        name = str(condition.parameter)
+        family, _, rest = name.partition(".")
         try:
-            if (pseudo := self._pseudo.get(condition.parameter)) is not None:
+            if (pseudo := self._pseudo.get(name)) is not None:
                 return pseudo(condition)
-            column = self._column(condition.parameter, where)
-            return _compile(column, condition, dialect)
+            if rest and (named := self._families.get(family)) is not None:
+                return named(rest, condition, dialect)
+            return compile_leaf(self._column(name, where), condition, dialect)
         except InvalidInputError as error:
-            raise InvalidInputError(error.message, where=where, hint=error.hint) from None
-
-
-def values_of(condition: Condition) -> list[str]:
-    """Return what a pseudo parameter is asked to equal, as texts.
-
-    Raises:
-        InvalidInputError: The operator is neither ``eq`` nor ``in``.
-    """
-    if condition.operator == "eq":
-        return [str(condition.value)]
-    if condition.operator == "in":
-        return [str(value) for value in condition.values or ()]
-    raise InvalidInputError(
-        f"{condition.parameter!r} cannot be searched with {condition.operator!r}", hint="Use 'eq' or 'in'"
-    )
-
-
-def _is_text(column: Column[Any]) -> bool:
-    return not isinstance(column.type, Integer | BigInteger | Float | Boolean | UtcDateTime)
-
-
-def _exact(column: Column[Any], dialect: str) -> ColumnElement[Any]:
-    collation = _BINARY.get(dialect)
-    return column.collate(collation) if collation else column
-
-
-def _compile(column: Column[Any], condition: Condition, dialect: str) -> Compiled:
-    operator, name = condition.operator, condition.parameter
-    kind = column.type
-    text = _is_text(column)
-    if (operator in _TEXT_ONLY and not text) or (operator in _ORDERED and isinstance(kind, Boolean)):
-        raise InvalidInputError(
-            f"{name!r} cannot be searched with {operator!r}: it is no text"
-            if operator in _TEXT_ONLY
-            else f"{name!r} cannot be searched with {operator!r}: it is either true or false"
-        )
-    given = list(condition.values or ()) if operator in ("in", "not in") else [condition.value]
-    if isinstance(kind, UtcDateTime):
-        return _compare_moments(column, operator, [moments(value, name) for value in given])
-    if text:
-        texts = ["" if value is None else str(value) for value in given]
-        return _compare_text(column, operator, texts, dialect)
-    if isinstance(kind, Boolean):
-        return _compare(column, operator, [boolean(value, name) for value in given])
-    if isinstance(kind, Float):
-        return _compare(column, operator, [number(value, name) for value in given])
-    bits = 64 if isinstance(kind, BigInteger) else 32
-    return _compare(column, operator, [integer(value, name, bits) for value in given])
-
-
-def _compare(column: ColumnElement[Any], operator: str, values: list[Any]) -> Compiled:
-    compared: dict[str, Callable[[], Compiled]] = {
-        "eq": lambda: column == values[0],
-        "neq": lambda: column != values[0],
-        "gt": lambda: column > values[0],
-        "lt": lambda: column < values[0],
-        "in": lambda: column.in_(values),
-        "not in": lambda: column.not_in(values),
-    }
-    return compared[operator]()
-
-
-def _compare_text(column: Column[Any], operator: str, values: list[str], dialect: str) -> Compiled:
-    exact = _exact(column, dialect)
-    match operator:
-        case "like":
-            return exact.like(check_pattern(values[0]), escape="\\")
-        case "not like":
-            return exact.not_like(check_pattern(values[0]), escape="\\")
-        case "regex":
-            pattern = check_regex(values[0])
-            if dialect == "sqlite":
-                return func.regexp(pattern, column, type_=Boolean)
-            return exact.regexp_match(pattern)
-        case "gt" | "lt":
-            return _compare(exact, operator, values)
-        case _:
-            return _compare(column, operator, values)
-
-
-def _compare_moments(
-    column: Column[Any], operator: str, ranges: list[tuple[datetime, datetime | None]]
-) -> Compiled:
-    """Compare with stretches of time: the whole of what was given, ``2026-11`` being a month."""
-    if not ranges:
-        return _compare(column, operator, [])
-    begin, end = ranges[0]
-    within = [
-        and_(column >= start, column < stop) if stop is not None else column >= start
-        for start, stop in ranges
-    ]
-    match operator:
-        case "lt":
-            return column < begin
-        case "gt":
-            return column >= end if end is not None else false()
-        case "eq" | "in":
-            return or_(*within)
-        case _:
-            return not_(or_(*within))
+            raise InvalidShapeError(error.message, where=where, hint=error.hint) from None

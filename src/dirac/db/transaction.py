@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -84,6 +85,17 @@ class Transaction:
         """Ask the database for a sign of life."""
         await self.execute(select(1))
 
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Enclose statements that may fail without the rest of the transaction."""
+        await self.execute(text("SAVEPOINT part"))
+        try:
+            yield
+        except Exception:
+            await self.execute(text("ROLLBACK TO SAVEPOINT part"))
+            raise
+        await self.execute(text("RELEASE SAVEPOINT part"))
+
     async def insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
         """Insert those rows whose unique keys are not there yet; return how many that were.
 
@@ -123,6 +135,14 @@ class Transaction:
         await self.execute(
             _upsert(self.dialect, table, key, lambda new: {name: new[name] for name in changing}), rows
         )
+
+    async def add(self, table: Table, rows: Sequence[Mapping[str, Any]], number: str) -> None:
+        """Insert rows, or add to this number of those with their primary keys; for one caller at a time."""
+        key = list(table.primary_key)
+        upsert = _upsert(self.dialect, table, key, lambda new: {number: table.c[number] + new[number]})
+        most = min(_BULK, _MOST_VALUES // len(table.c))
+        for start in range(0, len(rows), most):
+            await self.execute(upsert, rows[start : start + most])
 
     def record(self, event: Event) -> None:
         """Append an event to the history."""

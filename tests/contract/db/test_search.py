@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Boolean, Column, Float, Integer, String, Table, insert, true
+from sqlalchemy import Boolean, Column, Float, Integer, String, Table, TextClause, insert, select, text, true
 
 from dirac.core.errors import InvalidInputError
-from dirac.core.search import Condition, Page, SearchParams, Sort, SummaryParams
+from dirac.core.search import (
+    Condition,
+    Page,
+    Paging,
+    SearchParams,
+    Sort,
+    SummaryParams,
+    all_of,
+    any_of,
+    none_of,
+)
+from dirac.db.bounds import TooSlowError, bounded
 from dirac.db.engine import Database
-from dirac.db.search import Searchable, values_of
+from dirac.db.search import Searchable
+from dirac.db.search_conditions import values_of
 from dirac.db.tables import new_metadata
 from dirac.db.types import BigId, UtcDateTime
 
@@ -83,7 +96,7 @@ async def filled(database_url: str) -> AsyncIterator[Database]:
 
 async def search(database: Database, params: SearchParams, page: int = 1, per_page: int = 100) -> Page:
     async with database.read() as tx:
-        return await SEARCHABLE.search(tx, params, page=page, per_page=per_page, visible=true())
+        return await SEARCHABLE.search(tx, params, Paging(page, per_page), visible=true())
 
 
 async def ids(database: Database, parameter: str, operator: Any, value: Any) -> list[int]:
@@ -149,6 +162,19 @@ MATCHES: list[tuple[str, str, Any, list[int]]] = [
     ("Made", "in", ["2025", "2026-12"], [4, 5]),
     ("Made", "not in", ["2025", "2026-12"], [1, 2, 6]),
     ("Made", "in", [], []),
+    ("Size", "gte", 10, [1, 2, 5]),
+    ("Size", "lte", 0, [4, 6]),
+    ("Size", "is null", None, [3]),
+    ("Size", "is not null", None, [1, 2, 4, 5, 6]),
+    ("Size", "not in", [], [1, 2, 4, 5, 6]),
+    ("Name", "is null", None, []),
+    ("Name", "gte", "Zo\u00eb", [2, 4, 5, 6]),
+    ("Weight", "lte", "1.5", [1, 2]),
+    ("Made", "gte", "2026-11-20T09:30:15.500001", [2, 4, 6]),
+    ("Made", "lte", "2026-11-20T09:30:15.500000", [1, 5]),
+    ("Made", "lte", "2026-11", [1, 2, 5, 6]),
+    ("Made", "lte", "9999", [1, 2, 4, 5, 6]),
+    ("Made", "is null", None, [3]),
     ("Twice", "eq", 4, [2]),
     ("Twice", "in", ["2", 12], [1, 6]),
 ]
@@ -192,6 +218,8 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("Name", "regex", r"\bAlpha", "differently"),
     ("Name", "regex", r"\u0041", "differently"),
     ("Name", "like", "a\\", "backslash"),
+    ("Good", "gte", 0, "true or false"),
+    ("Size", "is null", 3, "takes no value"),
     ("Twice", "like", "4", "'eq' or 'in'"),
     ("Name", "in", None, "list"),
     ("Name", "eq", None, "one 'value'"),
@@ -250,8 +278,8 @@ async def test_rows_are_sorted_alike_and_what_is_equal_by_the_key(filled: Databa
     assert await order() == [1, 2, 3, 4, 5, 6]
     assert await order(Sort("Name")) == [3, 1, 6, 2, 5, 4]
     assert await order(Sort("Size")) == [3, 4, 6, 1, 2, 5]
-    assert await order(Sort("Size", "desc")) == [2, 5, 1, 6, 4, 3]
-    assert await order(Sort("Size", "desc"), Sort("ID", "desc")) == [5, 2, 1, 6, 4, 3]
+    assert await order(Sort("Size", "desc")) == [5, 2, 1, 6, 4, 3]
+    assert await order(Sort("Size", "desc"), Sort("ID", "asc")) == [2, 5, 1, 6, 4, 3]
     assert await order(Sort("Good"), Sort("Made", "desc")) == [2, 5, 4, 6, 1, 3]
     with pytest.raises(InvalidInputError, match="Known are"):
         await order(Sort("Twice"))
@@ -272,6 +300,59 @@ async def test_pages_show_each_row_once(filled: Database, per_page: int) -> None
         await search(filled, SearchParams(), 0, 10)
 
 
+def _for_ever() -> TextClause:
+    """Return a statement that no engine finishes within a lifetime: 6^20 rows."""
+    many = ", ".join(f"search_thing t{number}" for number in range(20))
+    return text(f"SELECT SUM(t0.id + t19.id) FROM {many}")
+
+
+async def test_what_takes_too_long_is_given_up_and_the_connection_goes_on(filled: Database) -> None:
+    async def look() -> None:
+        async with filled.read() as tx:
+            await bounded(tx, _for_ever(), 0.2, "Ask for less")
+
+    for _ in range(2):
+        with pytest.raises(TooSlowError, match=r"longer than 0\.2 s\. Ask for less"):
+            await look()
+        assert (await search(filled, SearchParams())).total == 6
+    async with filled.read() as tx:
+        with contextlib.suppress(TooSlowError):
+            async with tx.savepoint():
+                await bounded(tx, _for_ever(), 0.2, "Ask for less")
+        await tx.execute(select(things.c.id))  # without the bound of what failed
+
+
+async def test_totals_beyond_a_limit_are_lower_bounds_unless_asked_for(
+    filled: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dirac.db.search._MOST_COUNTED", 3)
+
+    async def page(number: int, per_page: int, **options: Any) -> Page:
+        async with filled.read() as tx:
+            return await SEARCHABLE.search(
+                tx, SearchParams(), Paging(number, per_page, **options), visible=true()
+            )
+
+    for number, per_page, total, exact in (
+        (1, 2, 3, False),
+        (2, 2, 5, False),
+        (3, 2, 6, True),
+        (1, 6, 6, True),
+    ):
+        found = await page(number, per_page)
+        assert (found.total, found.exact) == (total, exact), (number, per_page)
+    assert (await page(1, 2, count=True)).total == 6
+    assert (await page(1, 2, count=False)).total is None
+    assert (await page(4, 2)).total == 6
+    monkeypatch.setattr(SEARCHABLE, "_count", _too_slow)
+    found = await page(1, 2)
+    assert (found.total, found.exact, len(found.rows)) == (3, False, 2)
+
+
+async def _too_slow(*_: object) -> int:
+    raise TooSlowError("no")
+
+
 async def test_distinct_rows(filled: Database) -> None:
     params = SearchParams(parameters=["Good"], distinct=True, sort=[Sort("Good", "desc")])
     assert await search(filled, params) == Page(rows=[{"Good": True}, {"Good": False}], total=2, first=0)
@@ -279,6 +360,36 @@ async def test_distinct_rows(filled: Database) -> None:
     assert (await search(filled, params, 1, 1)).total == 2
     with pytest.raises(InvalidInputError, match="sorted by 'Name'"):
         await search(filled, SearchParams(parameters=["Good"], distinct=True, sort=[Sort("Name")]))
+
+
+async def test_groups_of_conditions(filled: Database) -> None:
+    async def found(*conditions: Condition) -> list[int]:
+        return [row["ID"] for row in (await search(filled, SearchParams(search=[*conditions]))).rows]
+
+    twenty, good = Condition("Size", "eq", 20), Condition("Good", "eq", 1)
+    assert await found(any_of([twenty, good])) == [1, 2, 3, 4, 5, 6]
+    assert await found(all_of([twenty, good])) == []
+    assert await found(none_of([twenty])) == [1, 3, 4, 6]
+    assert await found(none_of([twenty, good])) == []
+    assert await found(good, any_of([Condition("ID", "lt", 3), Condition("Size", "is null")])) == [1, 3]
+    deep = twenty
+    for _ in range(7):
+        deep = none_of([deep])
+    assert await found(deep) == [1, 3, 4, 6]
+    for wrong, where, reason in (
+        (none_of([deep]), "search[1].not.not.not.not.not.not.not.not", "deeper than 8"),
+        (any_of([good, Condition("Size", "like", "1")]), "search[1].or[1]", "no text"),
+        (Condition(and_=[Condition("Colour", "eq", 1)]), "search[1].and[0]", "Known are"),
+        (Condition(or_=[]), "search[1]", "without conditions"),
+        (Condition("Size", "eq", 1, or_=[good]), "search[1]", "nothing else"),
+        (Condition(and_=[good], or_=[good]), "search[1]", "nothing else"),
+        (Condition(operator="eq", value=1), "search[1]", "no 'parameter'"),
+        (Condition("Size"), "search[1]", "no 'operator'"),
+        (any_of([good] * 100), "search", "at most 100"),
+    ):
+        with pytest.raises(InvalidInputError, match=reason) as caught:
+            await found(good, wrong)
+        assert caught.value.where == where
 
 
 async def test_summaries(filled: Database) -> None:

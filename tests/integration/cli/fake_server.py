@@ -60,6 +60,10 @@ class State:
 
 
 def _fits(row: dict[str, Any], condition: dict[str, Any]) -> bool:
+    if "or" in condition:
+        return any(_fits(row, each) for each in condition["or"])
+    if "not" in condition:
+        return not _fits(row, condition["not"])
     value = row.get(condition["parameter"])
     match condition["operator"]:
         case "eq":
@@ -217,6 +221,13 @@ class Handler(BaseHTTPRequestHandler):
         for order in reversed(wanted.get("sort") or [{"parameter": key}]):
             rows.sort(key=lambda row: row[order["parameter"]], reverse=order.get("direction") == "desc")
         size, page = int(self.query.get("per_page", 100)), int(self.query.get("page", 1))
+        if re.search(r"[?&]cursor=", self.path):
+            begin = int(self.query.get("cursor", 0))  # here it is the number of rows before
+            names = wanted.get("parameters") or (rows[0] if rows else [])
+            part = [{name: row.get(name) for name in names} for row in rows[begin : begin + size]]
+            headers = {"Next-Cursor": str(begin + size)} if len(rows) > begin + size else {}
+            self.send(part, 206 if headers else 200, headers)
+            return
         first, total = (page - 1) * size, len(rows)
         shown = rows[first : first + size]
         if (names := wanted.get("parameters")) is not None:

@@ -54,6 +54,30 @@ def test_a_list_asks_for_what_was_typed(command: Command, state: State) -> None:
     assert some.err == "2 of 4 jobs; --limit shows more.\n"
 
 
+def test_words_that_exclude_and_orders(command: Command, state: State) -> None:
+    found = command("job", "list", "--status", "not done,!failed", "--sort", "JobID", "-c", "JobID")
+    assert found.out == "ID\n1\n2\n"
+    either = command("job", "list", "-w", "Status=Done or Status=Running", "--sort", "JobID:desc", "--json")
+    assert [row["JobID"] for row in either.json] == [3, 2]
+    wrong = command("job", "list", "-w", "Status=Done or (Status")
+    assert (wrong.code, "--where" in wrong.err) == (2, True)
+    assert command("job", "summary", "--sort", "Nothing").code == 2
+
+
+def test_lists_as_files_have_all_rows(
+    command: Command, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dirac.cli.job.lists._PART", 3)
+    state.jobs |= {number: job(number, "Done") for number in range(5, 61)}
+    table = command("job", "list", "--format", "csv", "-c", "JobID,Status", "--sort", "JobID")
+    lines = table.out.splitlines()
+    assert (lines[0], lines[1], len(lines)) == ("JobID,Status", "1,Waiting", 61)
+    rows = command("job", "list", "--format", "jsonl", "-c", "JobID", "-n", "7", "--sort", "JobID:desc").out
+    assert [json.loads(line)["JobID"] for line in rows.splitlines()] == [60, 59, 58, 57, 56, 55, 54]
+    for words in (["--format", "xml"], ["--format", "csv", "--json"], ["--watch", "1"], ["-n", "20000"]):
+        assert command("job", "list", *words).code == 2, words
+
+
 def test_summaries(command: Command, state: State) -> None:
     state.jobs[5] = job(5, "Done")
     assert command("job", "summary").out.splitlines()[1].split() == ["Done", "2"]

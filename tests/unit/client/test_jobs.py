@@ -216,17 +216,32 @@ class Table:
                 rows = [row for row in rows if row[name] == value]
         for order in reversed(wanted.get("sort", [])):
             rows.sort(key=lambda row: row[order["parameter"]], reverse=order["direction"] == "desc")
-        page, size = (int(request.url.params[name]) for name in ("page", "per_page"))
-        first = (page - 1) * size
+        size, cursor = int(request.url.params["per_page"]), request.url.params.get("cursor")
+        if cursor is not None:
+            return self._after(rows, cursor, size, wanted)
+        first = (int(request.url.params["page"]) - 1) * size
         part = rows[first : first + size]
         if first and not part:
             return refused(416, Content_Range=f"jobs */{len(rows)}")
-        if wanted.get("parameters"):
-            part = [{name: row[name] for name in wanted["parameters"] if name in row} for row in part]
         if len(part) == len(rows):
             return httpx.Response(200, json=part)
         text = f"jobs {first}-{first + len(part) - 1}/{len(rows)}"
         return httpx.Response(206, json=part, headers={"Content-Range": text})
+
+    def _after(self, rows: list[Any], cursor: str, size: int, wanted: dict[str, Any]) -> httpx.Response:
+        """Answer as to a cursor, which here is the number of the last job; sorted by the number only."""
+        down = any(order["direction"] == "desc" for order in wanted.get("sort", []))
+        rows.sort(key=lambda row: row["JobID"], reverse=down)
+        if cursor:
+            rows = [
+                row for row in rows if (row["JobID"] < int(cursor) if down else row["JobID"] > int(cursor))
+            ]
+        part, headers = rows[:size], {}
+        if len(rows) > size:
+            headers["Next-Cursor"] = str(part[-1]["JobID"])
+        if wanted.get("parameters"):
+            part = [{name: row[name] for name in wanted["parameters"] if name in row} for row in part]
+        return httpx.Response(206 if headers else 200, json=part, headers=headers)
 
 
 @settings(max_examples=60, deadline=None)
@@ -250,7 +265,7 @@ async def test_each_job_comes_once_whatever_happens_meanwhile(
     assert steady <= set(seen)
 
 
-async def test_the_key_is_asked_for_and_not_shown() -> None:
+async def test_what_is_shown_and_the_order_are_the_callers() -> None:
     table = Table([1, 2, 3])
     async with Fake({"POST /api/jobs/search": table.search}).client() as client:
         rows = [row async for row in client.jobs.iterate(parameters=["Status"], page_size=2)]
@@ -268,7 +283,19 @@ async def test_a_page_says_where_it_is() -> None:
         page = await client.jobs.search(page=9, per_page=2)
         assert (page.total, page.rows) == (3, [])
         page = await client.jobs.search()
-        assert (page.total, page.first, len(page.rows)) == (3, 0, 3)
+        assert (page.total, page.first, len(page.rows), page.cursor) == (3, 0, 3, None)
+        page = await client.jobs.search(per_page=2, cursor="")
+        assert (page.total, page.cursor, len(page.rows)) == (None, "2", 2)
+        page = await client.jobs.search(per_page=2, cursor=page.cursor)
+        assert (page.total, page.first, page.cursor, len(page.rows)) == (None, None, None, 1)
+
+
+async def test_a_total_may_be_a_lower_bound() -> None:
+    headers = {"Content-Range": "jobs 0-1/10000", "Total-Is": "lower-bound", "Next-Cursor": "x"}
+    answer = httpx.Response(206, json=[{"JobID": 1}, {"JobID": 2}], headers=headers)
+    async with Fake({"POST /api/jobs/search": lambda _request: answer}).client() as client:
+        page = await client.jobs.search(per_page=2)
+    assert (page.total, page.exact, page.cursor) == (10_000, False, "x")
 
 
 async def test_waiting_ends_when_all_have_ended() -> None:

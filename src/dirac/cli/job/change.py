@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dirac.cli.command import command
-from dirac.cli.filters import Groups, Names, Owners, Since, Sites, Statuses, Where, parse_ids
-from dirac.cli.job.lists import OwnerGroups, chosen
+from dirac.cli.filters import (
+    Groups,
+    Names,
+    OwnerGroups,
+    Owners,
+    Since,
+    Sites,
+    Statuses,
+    Types,
+    Vos,
+    Where,
+    parse_ids,
+)
+from dirac.cli.job.lists import chosen
 from dirac.cli.output import Json, client, complain, print_json, progress
 from dirac.core.errors import InvalidInputError, NotFoundError
 
@@ -44,15 +56,17 @@ def _command(verb: str, done: str, text: str, *examples: str) -> Callable[..., N
         sites: Sites = None,
         owners: Owners = None,
         owner_groups: OwnerGroups = None,
+        vos: Vos = None,
         groups: Groups = None,
         names: Names = None,
+        types: Types = None,
         since: Since = None,
         where: Where = None,
         yes: Yes = False,
         preview: Preview = False,
         as_json: Json = False,
     ) -> None:
-        search = chosen(statuses, sites, owners, owner_groups, groups, names, since, where)
+        search = chosen(statuses, sites, owners, owner_groups, vos, groups, names, types, since, where)
         if bool(ids) == bool(search):
             raise InvalidInputError(
                 "which jobs?" if not ids else "numbers and a filter do not go together",

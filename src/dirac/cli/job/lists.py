@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,20 +15,30 @@ from dirac.cli.filters import (
     Columns,
     Groups,
     Ids,
-    Limit,
     Names,
+    Order,
+    OwnerGroups,
     Owners,
     Since,
     Sites,
     Statuses,
+    Types,
+    Vos,
+    Watch,
     Where,
     conditions,
     parse_columns,
     parse_ids,
     parse_moment,
+    parse_order,
 )
-from dirac.cli.output import Json, client, complain, print_json, print_table
-from dirac.core.search import Condition, Sort
+from dirac.cli.output import Json, client, complain, print_json, print_rest, print_table, progress, watched
+from dirac.core.errors import InvalidInputError
+from dirac.core.search import Condition, Page, Sort
+
+if TYPE_CHECKING:
+    from dirac.client import Client
+    from dirac.formats.rows import RowFormat
 
 _COLUMNS = {
     "JobID": "ID",
@@ -46,6 +59,9 @@ _COLUMNS_AT = {
 }
 _MOST_VALUES = 10_000
 _NOT_FOUND = 3
+_USUAL = 50
+_MOST_SHOWN = 10_000
+_PART = 1000
 
 At = Annotated[
     str | None,
@@ -53,9 +69,11 @@ At = Annotated[
         "--at", metavar="TIME", help="At that time: 30m, 12h or 2d ago, or a time such as 2026-01-31T12:00."
     ),
 ]
-OwnerGroups = Annotated[
-    list[str] | None,
-    typer.Option("--owner-group", metavar="NAME", help="Of this group of users (repeatable)."),
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", "-n", metavar="N", min=1, help=f"Rows at most: {_USUAL} in a table, all in a file."
+    ),
 ]
 
 
@@ -112,8 +130,12 @@ def _complain_of(missing: list[int]) -> None:
 @command(
     "dirac job list",
     "dirac job list --status failed,stalled --since 2d",
-    "dirac job list --site 'LCG.*' --columns JobID,Status,HeartBeatTime",
-    "dirac job list --where 'MinorStatus~*Input*' --where JobType=User",
+    "dirac job list --status 'not done' --site CERN --owner alice  # CERN is LCG.CERN.ch, too",
+    "dirac job list --group '00012*' --sort Site,LastUpdateTime:desc --columns JobID,Site,HeartBeatTime",
+    "dirac job list --where 'UserPriority>=3 and (MinorStatus~*Input* or EndExecTime is null)'",
+    "dirac job list --where 'JobParameter.HostName=node7' --status running",
+    "dirac job list --status running --watch 5  # a table that is kept up to date",
+    "dirac job list --since 7d --format csv >week.csv  # all of them, however many",
     "dirac job list --group demo --json | jq '.[].JobID'",
 )
 def list_jobs(
@@ -122,32 +144,63 @@ def list_jobs(
     sites: Sites = None,
     owners: Owners = None,
     owner_groups: OwnerGroups = None,
+    vos: Vos = None,
     groups: Groups = None,
     names: Names = None,
+    types: Types = None,
     since: Since = None,
     where: Where = None,
+    order: Order = None,
     columns: Columns = None,
-    limit: Limit = 50,
+    limit: Limit = None,
+    watch: Watch = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="csv|jsonl", help="Write rows for programs, all unless --limit is given."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first: those that you may see and that fit all of the conditions."""
-    search = chosen(statuses, sites, owners, owner_groups, groups, names, since, where)
+    search = chosen(statuses, sites, owners, owner_groups, vos, groups, names, types, since, where)
     shown = parse_columns(columns, _COLUMNS)
-    with client(ctx) as dirac:
-        page = dirac.jobs.search(
-            search=search, parameters=list(shown), sort=[Sort("JobID", "desc")], per_page=limit
-        )
-    if as_json:
-        print_json(page.rows)
+    sort = parse_order(order) or [Sort("JobID", "desc")]
+    if file_format is not None:
+        if as_json or watch or file_format not in ("csv", "jsonl"):
+            raise InvalidInputError(
+                "--format is csv or jsonl, and goes neither with --json nor with --watch", where="--format"
+            )
+        with client(ctx) as dirac:
+            _write(dirac, cast("RowFormat", file_format), search, list(shown), sort, limit)
         return
-    print_table(page.rows, shown, nothing="No jobs fit.")
-    if page.total > len(page.rows):
-        typer.echo(f"{len(page.rows)} of {page.total} jobs; --limit shows more.", err=True)
+    if limit is not None and limit > _MOST_SHOWN:
+        raise InvalidInputError(
+            f"a table has at most {_MOST_SHOWN} rows", where="--limit", hint="Use --format csv or jsonl"
+        )
+    with client(ctx) as dirac:
+
+        def page() -> Page:
+            return dirac.jobs.search(
+                search=search, parameters=list(shown), sort=sort, per_page=limit or _USUAL
+            )
+
+        if watch is not None and not as_json:
+            watched(lambda: page().rows, shown, watch)
+            return
+        found = page()
+    if as_json:
+        print_json(found.rows)
+        return
+    print_table(found.rows, shown, nothing="No jobs fit.")
+    print_rest(found, "jobs")
 
 
 @command(
     "dirac job summary",
     "dirac job summary --by Site,Status --since 1w",
+    "dirac job summary --by MinorStatus --status failed --site CERN",
+    "dirac job summary --by Site,Status --vo astro --watch 10  # a table that is kept up to date",
     "dirac job summary --by JobGroup --owner alice --json  # rows with these and `count`",
 )
 def summary(
@@ -159,23 +212,81 @@ def summary(
     sites: Sites = None,
     owners: Owners = None,
     owner_groups: OwnerGroups = None,
+    vos: Vos = None,
     groups: Groups = None,
     names: Names = None,
+    types: Types = None,
     since: Since = None,
     where: Where = None,
+    order: Order = None,
+    watch: Watch = None,
     as_json: Json = False,
 ) -> None:
-    """Count jobs by one or more of their attributes."""
-    search = chosen(statuses, sites, owners, owner_groups, groups, names, since, where)
+    """Count jobs by one or more of their attributes, the most first.
+
+    Numbers by Status, MinorStatus, Site, Owner, OwnerGroup, VO, JobType and JobGroup are kept at hand; others
+    are counted by looking at the jobs.
+    """
+    search = chosen(statuses, sites, owners, owner_groups, vos, groups, names, types, since, where)
     shown = parse_columns(by, {"JobID": "ID"})
+    titles = {**{name: name.upper() for name in shown}, "count": "JOBS"}
+    sort = parse_order(order) or [Sort("count", "desc")]
+    if unknown := [each.parameter for each in sort if each.parameter not in titles]:
+        raise InvalidInputError(
+            f"a summary by {', '.join(shown)} cannot be sorted by {unknown[0]!r}",
+            where="--sort",
+            hint=f"Sort by {' or '.join(titles)}",
+        )
     with client(ctx) as dirac:
-        rows = dirac.jobs.summary(list(shown), search=search)
+
+        def rows() -> list[dict[str, Any]]:
+            found = dirac.jobs.summary(list(shown), search=search)
+            for each in reversed(sort):
+                name = each.parameter
+                found.sort(
+                    key=lambda row: (row[name] is not None, row[name]),
+                    reverse=each.direction == "desc",
+                )
+            return found
+
+        if watch is not None and not as_json:
+            watched(rows, titles, watch)
+            return
+        found = rows()
     if as_json:
-        print_json(rows)
+        print_json(found)
         return
-    titles = {name: name.upper() for name in shown}
-    rows = sorted(rows, key=lambda row: -row["count"])
-    print_table(rows, {**titles, "count": "JOBS"}, nothing="No jobs fit.")
+    print_table(found, titles, nothing="No jobs fit.")
+
+
+def _write(
+    dirac: Client,
+    file_format: RowFormat,
+    search: Sequence[Condition],
+    names: list[str],
+    sort: Sequence[Sort],
+    limit: int | None,
+) -> None:
+    """Write rows on standard output as they come, page by page: each can be asked for again."""
+    from dirac.formats.rows import lines
+
+    head, write = lines(file_format, names)
+    sys.stdout.flush()
+    out = sys.stdout.buffer
+    out.write(head)
+    with progress("Writing jobs", quiet=sys.stdout.isatty()) as report:
+        total = None
+        if report is not None:
+            total = dirac.jobs.search(search=search, parameters=["JobID"], per_page=1).total
+        done = 0
+        size = min(_PART, limit or _PART)
+        rows = islice(dirac.jobs.iterate(search=search, parameters=names, sort=sort, page_size=size), limit)
+        while part := list(islice(rows, size)):
+            out.write(write(part))
+            done += len(part)
+            if report is not None:
+                report(done, max(done, total or 0))
+    out.flush()
 
 
 def chosen(
@@ -183,8 +294,10 @@ def chosen(
     sites: list[str] | None,
     owners: list[str] | None,
     owner_groups: list[str] | None,
+    vos: list[str] | None,
     groups: list[str] | None,
     names: list[str] | None,
+    types: list[str] | None,
     since: str | None,
     where: list[str] | None,
 ) -> list[Condition]:
@@ -194,5 +307,13 @@ def chosen(
         from dirac.systems.workload.models import JobStatus
 
         known = JobStatus
-    named = {"Site": sites, "Owner": owners, "OwnerGroup": owner_groups, "JobGroup": groups, "JobName": names}
+    named = {
+        "Site": sites,
+        "Owner": owners,
+        "OwnerGroup": owner_groups,
+        "VO": vos,
+        "JobGroup": groups,
+        "JobName": names,
+        "JobType": types,
+    }
     return conditions(states=statuses, known=known, named=named, since=since, where=where)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dirac.cli.command import command
-from dirac.cli.filters import Groups, Names, Owners, Since, Sites, Statuses, Where
-from dirac.cli.job.lists import OwnerGroups, chosen
+from dirac.cli.filters import Groups, Names, OwnerGroups, Owners, Since, Sites, Statuses, Types, Vos, Where
+from dirac.cli.job.lists import chosen
 from dirac.cli.output import COLOURS, Json, client, print_json, print_table, text
 from dirac.core.errors import UnavailableError
 from dirac.core.search import Condition, Sort
@@ -50,8 +50,10 @@ def top(
     sites: Sites = None,
     owners: Owners = None,
     owner_groups: OwnerGroups = None,
+    vos: Vos = None,
     groups: Groups = None,
     names: Names = None,
+    types: Types = None,
     since: Since = None,
     where: Where = None,
     ended: Annotated[bool, typer.Option("--all", "-a", help="Jobs that have ended as well.")] = False,
@@ -64,7 +66,7 @@ def top(
 
     Where nobody watches (a file, a pipe), it is shown once.
     """
-    search = chosen(statuses, sites, owners, owner_groups, groups, names, since, where)
+    search = chosen(statuses, sites, owners, owner_groups, vos, groups, names, types, since, where)
     with client(ctx) as dirac:
         if as_json or not sys.stdout.isatty():
             counts, rows = _look(dirac, search, limit=100, ended=ended or bool(statuses))

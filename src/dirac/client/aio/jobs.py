@@ -12,7 +12,7 @@ from dirac.client.aio.pages import Listing
 from dirac.client.aio.sandboxes import Sandboxes
 from dirac.client.aio.waiting import Waiting
 from dirac.core.entropy import Entropy
-from dirac.core.search import Condition, Page, SearchParams, Sort
+from dirac.core.search import Condition, Page, Paging, SearchParams, Sort
 from dirac.core.time import Clock
 from dirac.systems.workload.models import (
     Explanation,
@@ -43,7 +43,7 @@ class Jobs(Control):
         self._sandboxes = sandboxes
         self._clock = clock
         self._entropy = entropy
-        self._listing = Listing(http, "/api/jobs", "JobID")
+        self._listing = Listing(http, "/api/jobs")
 
     async def submit(
         self,
@@ -93,6 +93,8 @@ class Jobs(Control):
         distinct: bool = False,
         page: int = 1,
         per_page: int = 100,
+        cursor: str | None = None,
+        count: bool | None = None,
     ) -> Page:
         """Return one page of the jobs that the caller may see.
 
@@ -103,6 +105,9 @@ class Jobs(Control):
             distinct: Leave out equal rows.
             page: Number of the page, from 1.
             per_page: Rows per page, up to 10 000.
+            cursor: Instead of `page`: `Page.cursor` of the page before, empty for the beginning.
+            count: Count all jobs that fit, exactly, or not at all. By default pages by number have a
+                total, which beyond 10 000 may be a lower bound (`Page.exact`); those by cursor have none.
 
         Raises:
             InvalidInputError: A parameter or a value is not known.
@@ -113,7 +118,7 @@ class Jobs(Control):
             print(page.total, page.rows)
         """
         wanted = SearchParams(_maybe(parameters), list(search), list(sort), distinct)
-        return await self._listing.page(wanted, page, per_page)
+        return await self._listing.page(wanted, Paging(page, per_page, cursor, count))
 
     def iterate(
         self,
@@ -125,8 +130,9 @@ class Jobs(Control):
     ) -> AsyncIterator[Row]:
         """Give all jobs that the caller may see, fetching page after page.
 
-        Without `sort` each job comes exactly once, in the order of its number, whatever happens to other
-        jobs meanwhile. Arguments as for `search`; `page_size` is the number of rows per request.
+        Each job comes exactly once, whatever happens to other jobs meanwhile; only one whose own place in
+        the order changes may come twice, or never. Arguments as for `search`; `page_size` is the number of
+        rows per request.
 
         Example::
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from dirac.client.aio.pages import Listing
-from dirac.core.search import Condition, Page, SearchParams, Sort
+from dirac.core.search import Condition, Page, Paging, SearchParams, Sort
 from dirac.systems.identity.models import TokenResponse
 from dirac.systems.workload.models import PilotMetadata, PilotRegistration, Row
 from dirac.transport.http_client import HttpClient
@@ -16,7 +16,7 @@ class Pilots:
 
     def __init__(self, http: HttpClient) -> None:
         self._http = http
-        self._listing = Listing(http, "/api/pilots", "PilotID")
+        self._listing = Listing(http, "/api/pilots")
 
     async def register(self, pilot: PilotRegistration) -> None:
         """Register a pilot that was started by other means than the pilot factory.
@@ -67,6 +67,8 @@ class Pilots:
         distinct: bool = False,
         page: int = 1,
         per_page: int = 100,
+        cursor: str | None = None,
+        count: bool | None = None,
     ) -> Page:
         """Return one page of the pilots that the caller may see; arguments as for `Jobs.search`.
 
@@ -74,7 +76,8 @@ class Pilots:
 
             page = await client.pilots.search(search=[Condition("Status", "eq", "Running")])
         """
-        return await self._listing.page(_wanted(search, parameters, sort, distinct), page, per_page)
+        wanted = _wanted(search, parameters, sort, distinct)
+        return await self._listing.page(wanted, Paging(page, per_page, cursor, count))
 
     def iterate(
         self,

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from dirac.core.search import Condition, Page, SearchParams, Sort
+from dirac.core.search import Condition, Page, Paging, SearchParams
 from dirac.systems.workload.models import Row
 from dirac.transport.http_client_sync import HttpClient
 
@@ -20,20 +21,23 @@ class Listing:
     Args:
         http: The server.
         path: Path of the list's routes.
-        key: A parameter that is different in all rows and by which they can be sorted.
     """
 
-    def __init__(self, http: HttpClient, path: str, key: str) -> None:
+    def __init__(self, http: HttpClient, path: str) -> None:
         self._http = http
         self._path = path
-        self._key = key
 
-    def page(self, wanted: SearchParams, number: int, size: int) -> Page:
-        """Fetch one page, counted from 1."""
+    def page(self, wanted: SearchParams, paging: Paging) -> Page:
+        """Fetch one page, by number or by cursor."""
+        position: dict[str, Any] = (
+            {"page": paging.page} if paging.cursor is None else {"cursor": paging.cursor}
+        )
+        if paging.count is not None:
+            position["count"] = paging.count
         answer = self._http.send(
             "POST",
             f"{self._path}/search",
-            params={"page": number, "per_page": size},
+            params={"per_page": paging.per_page, **position},
             body=wanted,
             repeatable=True,
             accepted=frozenset({_OUT_OF_RANGE}),
@@ -42,44 +46,30 @@ class Listing:
         if answer.status == _OUT_OF_RANGE:
             return Page(rows=[], total=int(found[2]) if found else 0, first=0)
         rows = answer.read(list[Row])
+        cursor = answer.headers.get("next-cursor")
+        first = 0 if paging.cursor is None else None
         if found is None:
-            return Page(rows=rows, total=len(rows), first=0)
-        return Page(rows=rows, total=int(found[2]), first=int(found[1] or 0))
+            whole = cursor is None and not paging.cursor
+            return Page(rows=rows, total=len(rows) if whole else None, first=first, cursor=cursor)
+        return Page(
+            rows=rows,
+            total=int(found[2]),
+            first=int(found[1]) if found[1] else first,
+            exact="total-is" not in answer.headers,
+            cursor=cursor,
+        )
 
     def iterate(self, wanted: SearchParams, size: int) -> Iterator[Row]:
-        """Give all rows, page by page.
+        """Give all rows, page by page: each exactly once, however much the list changes meanwhile.
 
-        Without an order of the caller's own it goes along the key: then each row comes exactly once,
-        however much the list changes meanwhile.
+        A row whose place in the order changes may still come twice, or never.
         """
-        if wanted.sort or wanted.distinct:
-            number, given = 1, 0
-            while True:
-                page = self.page(wanted, number, size)
-                for row in page.rows:
-                    yield row
-                given, number = given + len(page.rows), number + 1
-                if len(page.rows) < size or given >= page.total:
-                    return
-        hidden = wanted.parameters is not None and self._key not in wanted.parameters
-        parameters = [*(wanted.parameters or ()), self._key] if hidden else wanted.parameters
-        after: list[Condition] = []
-        while True:
-            page = self.page(
-                SearchParams(
-                    parameters=parameters, search=[*wanted.search, *after], sort=[Sort(self._key, "asc")]
-                ),
-                1,
-                size,
-            )
-            if page.rows:
-                after = [Condition(self._key, "gt", page.rows[-1][self._key])]
+        cursor: str | None = ""
+        while cursor is not None:
+            page = self.page(wanted, Paging(per_page=size, cursor=cursor))
+            cursor = page.cursor
             for row in page.rows:
-                if hidden:
-                    del row[self._key]
                 yield row
-            if len(page.rows) < size:
-                return
 
     def summary(self, grouping: Sequence[str], search: Sequence[Condition]) -> list[Row]:
         """Count rows."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from dirac.client.sync.pages import Listing
-from dirac.core.search import Condition, Page, SearchParams, Sort
+from dirac.core.search import Condition, Page, Paging, SearchParams, Sort
 from dirac.systems.identity.models import TokenResponse
 from dirac.systems.workload.models import PilotMetadata, PilotRegistration, Row
 from dirac.transport.http_client_sync import HttpClient
@@ -17,7 +17,7 @@ class Pilots:
 
     def __init__(self, http: HttpClient) -> None:
         self._http = http
-        self._listing = Listing(http, "/api/pilots", "PilotID")
+        self._listing = Listing(http, "/api/pilots")
 
     def register(self, pilot: PilotRegistration) -> None:
         """Register a pilot that was started by other means than the pilot factory.
@@ -68,6 +68,8 @@ class Pilots:
         distinct: bool = False,
         page: int = 1,
         per_page: int = 100,
+        cursor: str | None = None,
+        count: bool | None = None,
     ) -> Page:
         """Return one page of the pilots that the caller may see; arguments as for `Jobs.search`.
 
@@ -75,7 +77,8 @@ class Pilots:
 
             page = client.pilots.search(search=[Condition("Status", "eq", "Running")])
         """
-        return self._listing.page(_wanted(search, parameters, sort, distinct), page, per_page)
+        wanted = _wanted(search, parameters, sort, distinct)
+        return self._listing.page(wanted, Paging(page, per_page, cursor, count))
 
     def iterate(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dirac.core.tasks import Execution, Task
+from dirac.systems.workload.logic.counting import Counting
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
 from dirac.systems.workload.logic.sandboxes import Sandboxes
@@ -44,6 +45,14 @@ async def _purge_jobs(execution: Execution) -> None:
     await execution.provide(Upkeep).purge(execution.entry)
 
 
+async def _fold_counts(execution: Execution) -> None:
+    await execution.provide(Counting).fold()
+
+
+async def _repair_counts(execution: Execution) -> None:
+    await execution.provide(Counting).repair()
+
+
 async def _clean_sandboxes(execution: Execution) -> None:
     await execution.provide(Sandboxes).clean(execution.entry)
 
@@ -58,6 +67,8 @@ TASKS: tuple[Task, ...] = (
     Task("workload.end_delays", _end_delays, every=5.0, deadline=60.0),
     Task("workload.settle_kills", _settle_kills, every=10.0, deadline=60.0),
     Task("workload.purge_jobs", _purge_jobs, every=_HOUR, deadline=_HOUR),
+    Task("workload.fold_counts", _fold_counts, every=5.0, deadline=60.0),
+    Task("workload.repair_counts", _repair_counts, every=_DAY, deadline=_HOUR),
     Task("workload.clean_pilots", _clean_pilots, every=_DAY),
     Task("workload.clean_sandboxes", _clean_sandboxes, every=6 * _HOUR, deadline=_HOUR),
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -130,6 +133,58 @@ async def test_pages(client: httpx.AsyncClient) -> None:
     assert summary.json() == [{"Status": "Waiting", "count": 5}]
 
 
+async def test_pages_by_cursor(client: httpx.AsyncClient) -> None:
+    await client.post("/api/jobs/jdl", json=[ECHO] * 5, headers=as_("alice"))
+    body = {"parameters": ["JobName"], "sort": [{"parameter": "Status", "direction": "desc"}]}
+    sizes, cursor, codes = [], "", []
+    while cursor is not None:
+        answer = await client.post(
+            "/api/jobs/search", params={"cursor": cursor, "per_page": 2}, json=body, headers=as_("alice")
+        )
+        sizes.append(len(answer.json()))
+        codes.append(answer.status_code)
+        assert "content-range" not in answer.headers
+        cursor = answer.headers.get("next-cursor")
+    assert (sizes, codes) == ([2, 2, 1], [206, 206, 200])
+    counted = await client.post(
+        "/api/jobs/search?cursor=&per_page=2&count=true", json=body, headers=as_("alice")
+    )
+    assert counted.headers["content-range"] == "jobs 0-1/5"
+    uncounted = await client.post("/api/jobs/search?per_page=2&count=false", json=body, headers=as_("alice"))
+    assert (uncounted.status_code, "content-range" in uncounted.headers) == (206, False)
+
+
+async def test_everything_as_a_file(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dirac.systems.workload.logic.queries._BATCH", 2)
+    name = 'Executable = "x"; JobName = "a, \\"b\\"";'
+    await client.post("/api/jobs/jdl", json=[name] * 5, headers=as_("alice"))
+    await client.post("/api/jobs/jdl", json=[name], headers=as_("bob"))
+    body = {"parameters": ["JobID", "JobName", "EndExecTime", "VerifiedFlag"]}
+    lines = await client.post("/api/jobs/export", json=body, headers=as_("alice"))
+    assert lines.headers["content-type"] == "application/jsonl"
+    rows = [json.loads(line) for line in lines.text.splitlines()]
+    assert len({row["JobID"] for row in rows}) == len(rows) == 5
+    table = await client.post("/api/jobs/export?format=csv", json=body, headers=as_("alice"))
+    assert table.headers["content-type"] == "text/csv; charset=utf-8"
+    read = list(csv.DictReader(io.StringIO(table.text)))
+    assert [int(row["JobID"]) for row in read] == [row["JobID"] for row in rows]
+    assert read[0] | {"JobName": 'a, "b"', "EndExecTime": "", "VerifiedFlag": "true"} == read[0]
+    nothing = await client.post(
+        "/api/jobs/export?format=csv",
+        headers=as_("boss"),
+        json={"search": [{"parameter": "JobID", "operator": "eq", "value": 1_000_000}]},
+    )
+    assert nothing.text.startswith("JobID,JobType,")
+    assert nothing.text.count("\r\n") == 1
+    logged = {
+        "parameters": ["JobID", "LoggingInfo"],
+        "search": [{"parameter": "JobName", "operator": "like", "value": "a%"}],
+    }
+    table = await client.post("/api/jobs/export?format=csv", json=logged, headers=as_("alice"))
+    [first, *_] = csv.DictReader(io.StringIO(table.text))
+    assert [each["Status"] for each in json.loads(first["LoggingInfo"])] == ["Received", "Waiting"]
+
+
 BAD: list[tuple[str, str, object, int]] = [
     ("POST", "/api/jobs/jdl", [], 400),
     ("POST", "/api/jobs/jdl", ["Executable ="], 400),
@@ -144,27 +199,33 @@ BAD: list[tuple[str, str, object, int]] = [
     ("POST", "/api/jobs/search", {"serach": []}, 422),
     ("POST", "/api/jobs/search", {"search": [{"parameter": "JobID", "operator": "is", "value": 1}]}, 422),
     ("POST", "/api/jobs/search", {"search": [{"parameter": "JobID", "operator": "eq", "value": 2**64}]}, 422),
-    ("POST", "/api/jobs/search", {"search": [{"parameter": "X", "operator": "eq", "value": 1}]}, 400),
+    ("POST", "/api/jobs/search", {"search": [{"parameter": "X", "operator": "eq", "value": 1}]}, 422),
     (
         "POST",
         "/api/jobs/search",
         {"search": [{"parameter": "JobID", "operator": "regex", "value": "1"}]},
-        400,
+        422,
     ),
     (
         "POST",
         "/api/jobs/search",
         {"search": [{"parameter": "UserPriority", "operator": "eq", "value": 2**40}]},
-        400,
+        422,
     ),
-    ("POST", "/api/jobs/search", {"parameters": ["Nothing"]}, 400),
+    ("POST", "/api/jobs/search", {"parameters": ["Nothing"]}, 422),
     ("POST", "/api/jobs/search", {"sort": [{"parameter": "Status", "direction": "up"}]}, 422),
+    ("POST", "/api/jobs/search", {"search": [{"operator": "eq", "value": 1}]}, 422),
+    ("POST", "/api/jobs/search", {"search": [{"or": []}]}, 422),
+    ("POST", "/api/jobs/search", {"search": [{"or": [{"parameter": "X", "operator": "is null"}]}]}, 422),
+    ("POST", "/api/jobs/search?cursor=x", {}, 422),
+    ("POST", "/api/jobs/export", {"parameters": ["Nothing"]}, 422),
+    ("POST", "/api/jobs/export?format=xml", {}, 422),
     ("POST", "/api/jobs/search?page=0", {}, 422),
     ("POST", "/api/jobs/search?per_page=10001", {}, 422),
     ("POST", "/api/jobs/search?page=99999999999999999999", {}, 422),
     ("POST", "/api/jobs/search?page=2147483647&per_page=10000", {}, 416),
     ("POST", "/api/jobs/summary", {}, 422),
-    ("POST", "/api/jobs/summary", {"grouping": ["X"]}, 400),
+    ("POST", "/api/jobs/summary", {"grouping": ["X"]}, 422),
     ("GET", "/api/jobs/0/jdl", None, 422),
     ("GET", "/api/jobs/x/jdl", None, 422),
     ("GET", f"/api/jobs/{2**63}/jdl", None, 422),
@@ -208,6 +269,7 @@ REFUSED = [
     ("POST", "/api/jobs/jdl", ("boss", "root", "none", "pilot", "run")),
     ("POST", "/api/jobs/search", ("none", "pilot", "run")),
     ("POST", "/api/jobs/summary", ("none", "pilot", "run")),
+    ("POST", "/api/jobs/export", ("none", "pilot", "run")),
     ("GET", "/api/jobs/1/logging", ("none", "pilot", "run")),
     ("GET", "/api/jobs/1/jdl", ("none", "pilot", "run")),
     ("GET", "/api/jobs/1/parameters", ("none", "pilot", "run")),

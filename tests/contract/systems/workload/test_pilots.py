@@ -11,7 +11,7 @@ import json
 import pytest
 
 from dirac.core.errors import ConflictError, DiracError, InvalidInputError, NotAllowedError, NotFoundError
-from dirac.core.search import Condition, SearchParams, SummaryParams
+from dirac.core.search import Condition, Paging, SearchParams, SummaryParams
 from dirac.db.history import history
 from dirac.resources.computing.base import PilotStatus as Seen
 from dirac.systems.identity.models import Property
@@ -38,7 +38,7 @@ def registration(stamp: str = "p1", vo: str = "astro") -> PilotRegistration:
 
 async def test_registration(hall: Hall) -> None:
     await hall.pilots.register(FACTORY, registration())
-    page = await hall.pilots.search(ALICE, SearchParams(), page=1, per_page=10)
+    page = await hall.pilots.search(ALICE, SearchParams(), Paging(per_page=10))
     (row,) = page.rows
     assert row | {"PilotID": 1} == row | {
         "PilotID": 1,
@@ -61,7 +61,7 @@ async def test_registration(hall: Hall) -> None:
 async def test_pilots_of_other_vos_are_out_of_sight(hall: Hall) -> None:
     await hall.pilots.register(ROOT, registration("p1", "astro"))
     await hall.pilots.register(ROOT, registration("p2", "bio"))
-    page = await hall.pilots.search(ALICE, SearchParams(), page=1, per_page=10)
+    page = await hall.pilots.search(ALICE, SearchParams(), Paging(per_page=10))
     assert [row["PilotStamp"] for row in page.rows] == ["p1"]
     counts = await hall.pilots.summary(ALICE, SummaryParams(grouping=["VO"]))
     assert counts == [{"VO": "astro", "count": 1}]
@@ -76,11 +76,11 @@ async def test_the_pilots_of_a_job_are_found(hall: Hall) -> None:
     await hall.submitted(ALICE)
     job = await hall.matched("p2")
     params = SearchParams(search=[Condition(parameter="JobID", operator="eq", value=job.job_id)])
-    page = await hall.pilots.search(ALICE, params, page=1, per_page=10)
+    page = await hall.pilots.search(ALICE, params, Paging(per_page=10))
     assert [row["PilotStamp"] for row in page.rows] == ["p2"]
     wrong = SearchParams(search=[Condition(parameter="JobID", operator="eq", value="x")])
     with pytest.raises(InvalidInputError):
-        await hall.pilots.search(ALICE, wrong, page=1, per_page=10)
+        await hall.pilots.search(ALICE, wrong, Paging(per_page=10))
 
 
 async def test_a_pilot_changes_its_own_record_only(hall: Hall) -> None:

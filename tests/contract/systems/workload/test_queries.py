@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert, update
 
 from dirac.core.errors import InvalidInputError, NotFoundError
-from dirac.core.search import Condition, SearchParams, SummaryParams
+from dirac.core.search import Condition, Paging, SearchParams, SummaryParams, any_of, none_of
 from dirac.core.unit import Event
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.workload.models import Peek
@@ -36,7 +36,7 @@ COLUMNS = [
 
 async def found(room: Room, caller: Identity, **options: Any) -> list[dict[str, Any]]:
     params = SearchParams(**options)
-    return (await room.queries.search(caller, params, page=1, per_page=100)).rows
+    return (await room.queries.search(caller, params, Paging())).rows
 
 
 async def seen(room: Room, caller: Identity) -> list[int]:
@@ -172,3 +172,26 @@ async def test_what_a_run_says_can_be_seen(room: Room, clock: FakeClock) -> None
     assert await found(room, BOB, search=by_pilot) == []
     with pytest.raises(InvalidInputError, match="'eq' or 'in'"):
         await found(room, ALICE, search=[Condition("PilotStamp", "like", "p%")])
+
+
+async def test_parameters_of_jobs_can_be_searched(room: Room) -> None:
+    first, second, third = await room.submitted(ALICE, ECHO, ECHO, ECHO)
+    async with room.database.write() as tx:
+        values = [(first, "HostName", "node1"), (second, "HostName", "node2"), (second, "Other", "node1")]
+        rows = [{"job_id": job_id, "name": name, "value": value} for job_id, name, value in values]
+        await tx.execute(insert(parameters), rows)
+    name = "JobParameter.HostName"
+    for condition, expected in (
+        (Condition(name, "eq", "node1"), [first]),
+        (Condition(name, "neq", "node1"), [second]),
+        (Condition(name, "in", values=["node1", "node2"]), [first, second]),
+        (Condition(name, "like", "node_"), [first, second]),
+        (Condition(name, "is null"), [third]),
+        (Condition(name, "is not null"), [first, second]),
+        (none_of([Condition(name, "eq", "node1")]), [second, third]),
+        (any_of([Condition(name, "eq", "node2"), Condition("JobParameter.Other", "eq", "x")]), [second]),
+    ):
+        assert [row["JobID"] for row in await found(room, ALICE, search=[condition])] == expected, condition
+    for operator, value in (("gt", "1"), ("regex", "node")):
+        with pytest.raises(InvalidInputError, match=r"search\[0\].*text of any length"):
+            await found(room, ALICE, search=[Condition(name, operator, value)])  # type: ignore[arg-type]

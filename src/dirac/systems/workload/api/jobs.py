@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Query, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from dirac.core.search import MAX_PAGE, Page, SearchParams, SummaryParams
+from dirac.core.search import MAX_PAGE, Page, Paging, SearchParams, SummaryParams
+from dirac.formats.rows import MEDIA_TYPES, RowFormat, lines
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload import policy
 from dirac.systems.workload.logic.queries import Queries
 from dirac.systems.workload.logic.submission import Submission
 from dirac.systems.workload.models import InsertedJob, JobJdl, LogEntry, Peek
+from dirac.systems.workload.ports.work import JOB_ATTRIBUTES
 from dirac.transport.routing import MAX_BODY, Body, SystemRouter, allowed, body, provided
 from dirac.transport.streaming import Texts, TextsBody
 from dirac.transport.wire import ErrorBody, encode
@@ -26,8 +29,20 @@ MAX_SUBMISSION = 128 * 1024 * 1024
 JobIdInPath = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Reader = Annotated[Identity, allowed(policy.read_jobs)]
 TheQueries = Annotated[Queries, provided(Queries)]
+_MOST_CURSOR = 8192
 PageNumber = Annotated[int, Query(ge=1, le=2**31 - 1)]
 PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+Cursor = Annotated[
+    str | None,
+    Query(
+        max_length=_MOST_CURSOR,
+        description="Instead of `page`: empty at first, then Next-Cursor of the answer before.",
+    ),
+]
+Count = Annotated[
+    bool | None,
+    Query(description="Count all that fits, exactly, or not at all; by default only for pages by number."),
+]
 
 
 class OptionalBody(Body):
@@ -49,23 +64,32 @@ def optional_body(kind: Any) -> Any:
 
 
 def paged(page: Page, noun: str) -> Response:
-    """Answer with a page: 200 if it is everything, 206 if it is a part, 416 if it is beyond the end."""
-    last = page.first + len(page.rows) - 1
-    status, content, unit = 200, encode(page.rows), f"{noun} {page.first}-{last}/{page.total}"
+    """Answer with a page: 200 if it is everything, 206 if it is a part, 416 if it is beyond the end.
+
+    Content-Range has a number as the total, since there are clients that fail on a star. Where nobody counted
+    to the end, it is a lower bound, and another header says so.
+    """
     if page.first and not page.rows:
-        error = ErrorBody(
-            detail=f"the page begins at {page.first}, there are {page.total} {noun}", error="invalid_input"
-        )
-        status, content, unit = 416, encode(error), f"{noun} */{page.total}"
-    elif len(page.rows) < page.total:
-        status = 206
-    headers = {"Content-Range": unit} if status != 200 else {}
-    return Response(content, status, headers, "application/json")
+        detail = f"the page begins at {page.first}, there are {page.total} {noun}"
+        content = encode(ErrorBody(detail=detail, error="invalid_input"))
+        return Response(content, 416, {"Content-Range": f"{noun} */{page.total}"}, "application/json")
+    headers = {}
+    if page.cursor is not None:
+        headers["Next-Cursor"] = page.cursor
+    if page.total is not None and len(page.rows) < page.total:
+        part = "*" if page.first is None else f"{page.first}-{page.first + len(page.rows) - 1}"
+        headers["Content-Range"] = f"{noun} {part}/{page.total}"
+        if not page.exact:
+            headers["Total-Is"] = "lower-bound"
+    return Response(encode(page.rows), 206 if headers else 200, headers, "application/json")
 
 
 PAGED: dict[int | str, dict[str, Any]] = {
     200: {"description": "All that fits, as rows", "content": {"application/json": {}}},
-    206: {"description": "A part; Content-Range says which", "content": {"application/json": {}}},
+    206: {
+        "description": "A part; Content-Range says which. Next-Cursor, if asked for, is where to go on",
+        "content": {"application/json": {}},
+    },
     416: {"description": "A page beyond the end", "content": {"application/json": {}}},
 }
 
@@ -92,10 +116,41 @@ async def search(
     params: Annotated[SearchParams | None, optional_body(SearchParams | None)],
     page: PageNumber = 1,
     per_page: PageSize = 100,
+    cursor: Cursor = None,
+    count: Count = None,
 ) -> Response:
-    """Find jobs; rows have all parameters unless some are named."""
-    found = await queries.search(caller, params or SearchParams(), page=page, per_page=per_page)
-    return paged(found, "jobs")
+    """Find jobs; rows have all parameters unless some are named.
+
+    By number, pages get slower the further they are and may show a job twice or never while jobs change; by
+    cursor they do neither. The total of pages by number beyond 10 000 may be a lower bound: the header
+    `Total-Is` says so.
+    """
+    paging = Paging(page, per_page, cursor, count)
+    return paged(await queries.search(caller, params or SearchParams(), paging), "jobs")
+
+
+@router.post(
+    "/export",
+    responses={200: {"description": "All that fits", "content": {kind: {} for kind in MEDIA_TYPES.values()}}},
+)
+async def export(
+    caller: Reader,
+    queries: TheQueries,
+    params: Annotated[SearchParams | None, optional_body(SearchParams | None)],
+    kind: Annotated[RowFormat, Query(alias="format")] = "jsonl",
+) -> Response:
+    """Write all jobs that fit as JSON lines or CSV; an answer that breaks off is not complete."""
+    wanted = params or SearchParams()
+    parts = queries.export(caller, wanted)
+    first = await anext(parts)  # whatever is wrong with the question is said before the answer has begun
+    head, write = lines(kind, wanted.parameters or list(JOB_ATTRIBUTES))
+
+    async def content() -> AsyncIterator[bytes]:
+        yield head + write(first)
+        async for rows in parts:
+            yield write(rows)
+
+    return StreamingResponse(content(), media_type=MEDIA_TYPES[kind])
 
 
 @router.post("/summary")

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from starlette.responses import Response
 
-from dirac.core.search import SearchParams, SummaryParams
+from dirac.core.search import Paging, SearchParams, SummaryParams
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload import policy
-from dirac.systems.workload.api.jobs import PAGED, PageNumber, PageSize, optional_body, paged
+from dirac.systems.workload.api.jobs import PAGED, Count, Cursor, PageNumber, PageSize, optional_body, paged
 from dirac.systems.workload.logic.pilots import Pilots
 from dirac.systems.workload.models import PilotMetadata, PilotRegistration, Stamp
 from dirac.transport.routing import SystemRouter, allowed, body, provided
@@ -47,9 +47,12 @@ async def search(
     params: Annotated[SearchParams | None, optional_body(SearchParams | None)],
     page: PageNumber = 1,
     per_page: PageSize = 100,
+    cursor: Cursor = None,
+    count: Count = None,
 ) -> Response:
     """Find pilots; rows have all parameters unless some are named. `JobID` finds those that had a job."""
-    found = await pilots.search(caller, params or SearchParams(), page=page, per_page=per_page)
+    paging = Paging(page, per_page, cursor, count)
+    found = await pilots.search(caller, params or SearchParams(), paging)
     return paged(found, "pilots")
 
 

@@ -8,6 +8,7 @@ from dirac.core.entropy import Entropy
 from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.resources.storage.base import ObjectStore
+from dirac.systems.workload.logic.counting import Counting
 from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.matching import Matching
@@ -75,6 +76,7 @@ class WorkloadSystem:
         self.submission = Submission(work, rules, objects)
         self.sandboxes = Sandboxes(work, rules, objects)
         self.queries = Queries(work)
+        self.counting = Counting(work)
         self.matching = Matching(runs, configuration, tokens, self.signals, clock, classes)
         self.life_cycle = JobLifeCycle(runs, configuration, classes)
         self.explain = Explain(runs, configuration, classes, self.matching.waiting)

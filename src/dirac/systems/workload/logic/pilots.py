@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dirac.core.errors import ConflictError, InvalidInputError, NotAllowedError, NotFoundError, TooLargeError
-from dirac.core.search import Page, SearchParams, SummaryParams
+from dirac.core.search import Page, Paging, SearchParams, SummaryParams
 from dirac.core.unit import Event, Units
 from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.identity.models import Identity
@@ -92,14 +92,14 @@ class Pilots:
                 raise ConflictError("; ".join(refusals))
             await change_pilots(unit, rows, updates, identity.subject)
 
-    async def search(self, identity: Identity, params: SearchParams, *, page: int, per_page: int) -> Page:
+    async def search(self, identity: Identity, params: SearchParams, paging: Paging) -> Page:
         """Return one page of the pilots of the caller's VO that fit.
 
         Raises:
             InvalidInputError: The parameters cannot be understood.
         """
         async with self._units.read() as unit:
-            return await unit.pilots.search(readable_pilots(identity), params, page=page, per_page=per_page)
+            return await unit.pilots.search(readable_pilots(identity), params, paging)
 
     async def summary(self, identity: Identity, params: SummaryParams) -> list[dict[str, Any]]:
         """Count the pilots of the caller's VO that fit, by the values of some parameters.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 
 from dirac.core.errors import InvalidInputError
-from dirac.core.search import Page, SearchParams, SummaryParams
+from dirac.core.search import Page, Paging, SearchParams, SummaryParams
 from dirac.core.unit import Event, Units
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import no_such_job
@@ -21,6 +21,7 @@ LOGGING = "LoggingInfo"
 """Pseudo parameter of a search: the life-cycle log, as a list in every row."""
 
 _KEY = "JobID"
+_BATCH = 1000
 
 
 class Queries:
@@ -33,7 +34,7 @@ class Queries:
     def __init__(self, units: Units[WorkUnit]) -> None:
         self._units = units
 
-    async def search(self, identity: Identity, params: SearchParams, *, page: int, per_page: int) -> Page:
+    async def search(self, identity: Identity, params: SearchParams, paging: Paging) -> Page:
         """Return one page of those of the caller's jobs that fit.
 
         Raises:
@@ -41,20 +42,35 @@ class Queries:
         """
         if params.parameters is None or LOGGING not in params.parameters:
             async with self._units.read() as unit:
-                return await unit.jobs.search(readable(identity), params, page=page, per_page=per_page)
+                return await unit.jobs.search(readable(identity), params, paging)
         if params.distinct:
             raise InvalidInputError(f"rows with {LOGGING!r} are distinct by themselves", where="distinct")
         shown = [name for name in params.parameters if name != LOGGING]
         # A search for the log alone returns all parameters with it, as in DiracX.
         asked = msgspec.structs.replace(params, parameters=[*shown, _KEY] if shown else None)
         async with self._units.read() as unit:
-            found = await unit.jobs.search(readable(identity), asked, page=page, per_page=per_page)
+            found = await unit.jobs.search(readable(identity), asked, paging)
             logs = await _logs(unit, [row[_KEY] for row in found.rows])
         rows = [
             {name: row[name] for name in shown or row} | {LOGGING: logs.get(row[_KEY], [])}
             for row in found.rows
         ]
         return msgspec.structs.replace(found, rows=rows)
+
+    async def export(self, identity: Identity, params: SearchParams) -> AsyncIterator[list[dict[str, Any]]]:
+        """Give all of the caller's jobs that fit, some at a time, each exactly once.
+
+        Every part is a transaction of its own: a slow reader keeps none open. A job that begins to fit
+        meanwhile, or ends to, may be there or not.
+
+        Raises:
+            InvalidInputError: The parameters cannot be understood; with the first part.
+        """
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await self.search(identity, params, Paging(per_page=_BATCH, cursor=cursor, count=False))
+            cursor = page.cursor
+            yield page.rows
 
     async def summary(self, identity: Identity, params: SummaryParams) -> list[dict[str, Any]]:
         """Count those of the caller's jobs that fit, by the values of some parameters.

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from dirac.core.errors import ConflictError
-from dirac.core.search import Page, SearchParams, SummaryParams
+from dirac.core.search import Page, Paging, SearchParams, SummaryParams
 from dirac.core.unit import Event, UnitOfWork
 from dirac.resources.computing.base import ComputingElement
 from dirac.systems.configuration.models import Tree
@@ -431,7 +431,7 @@ class PilotRepository(Protocol):
         """Note the names that computing elements gave to pilots, by stamp."""
         ...
 
-    async def search(self, visible: Visibility, params: SearchParams, *, page: int, per_page: int) -> Page:
+    async def search(self, visible: Visibility, params: SearchParams, paging: Paging) -> Page:
         """Return one page of the visible pilots that fit."""
         ...
 

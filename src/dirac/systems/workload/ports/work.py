@@ -13,11 +13,39 @@ from typing import Any, Protocol
 
 import msgspec
 
-from dirac.core.search import Page, SearchParams, SummaryParams
+from dirac.core.search import Page, Paging, SearchParams, SummaryParams
 from dirac.core.unit import Event, UnitOfWork
 from dirac.systems.configuration.models import Workload
 from dirac.systems.workload.models import SandboxType
 from dirac.systems.workload.policy import Visibility
+
+JOB_ATTRIBUTES = {
+    "JobID": "job_id",
+    "JobType": "job_type",
+    "JobGroup": "job_group",
+    "Site": "site",
+    "JobName": "job_name",
+    "Owner": "owner",
+    "OwnerGroup": "owner_group",
+    "VO": "vo",
+    "SubmissionTime": "submission_time",
+    "RescheduleTime": "reschedule_time",
+    "LastUpdateTime": "last_update_time",
+    "StartExecTime": "start_exec_time",
+    "HeartBeatTime": "heartbeat_time",
+    "EndExecTime": "end_exec_time",
+    "Status": "status",
+    "MinorStatus": "minor_status",
+    "ApplicationStatus": "application_status",
+    "UserPriority": "user_priority",
+    "RescheduleCounter": "reschedule_counter",
+    "VerifiedFlag": "verified_flag",
+    "AccountedFlag": "accounted_flag",
+}
+"""What every job has, by the names that DIRAC gives it, and what the store calls it; in the order of rows."""
+
+COUNT_KINDS = ("place", "owner", "detail", "group")
+"""The ways in which jobs are counted; what belongs to each, the store knows."""
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -99,12 +127,20 @@ class JobRepository(Protocol):
         """Count the jobs of a VO, or of one of its users, that have not begun; no further than to `most`."""
         ...
 
-    async def search(self, visible: Visibility, params: SearchParams, *, page: int, per_page: int) -> Page:
+    async def search(self, visible: Visibility, params: SearchParams, paging: Paging) -> Page:
         """Return one page of the visible jobs that fit."""
         ...
 
     async def summary(self, visible: Visibility, params: SummaryParams) -> list[dict[str, Any]]:
         """Count the visible jobs that fit, by the values of some parameters."""
+        ...
+
+    async def fold_counts(self) -> int:
+        """Add up changes of the numbers of jobs; return how many, 0 when there are no more."""
+        ...
+
+    async def repair_counts(self, kind: str) -> int:
+        """Make the numbers of jobs of a kind right; return how many were wrong."""
         ...
 
     async def heads(self, visible: Visibility, job_ids: Sequence[int]) -> dict[int, JobHead]:

@@ -7,12 +7,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, true
 
-from dirac.core.search import Condition, Page, SearchParams, SummaryParams
-from dirac.db.search import Searchable, values_of
+from dirac.core.errors import InvalidShapeError
+from dirac.core.search import Condition, Page, Paging, SearchParams, SummaryParams
+from dirac.db.search import Searchable
+from dirac.db.search_conditions import compile_leaf, values_of
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import JobStatus
 from dirac.systems.workload.policy import Visibility
-from dirac.systems.workload.ports.work import JobHead, NewClass, NewJob, Owner, StoredPeek
+from dirac.systems.workload.ports.work import JOB_ATTRIBUTES, JobHead, NewClass, NewJob, Owner, StoredPeek
+from dirac.systems.workload.store import counts
 from dirac.systems.workload.store.tables import attempts, classes, descriptions, jobs, parameters
 
 # Rows of one statement: the engines allow about 32 000 values in it.
@@ -36,32 +39,28 @@ def _of_pilot(condition: Condition) -> ColumnElement[bool]:
     return _c.job_id.in_(runs)
 
 
+def _of_parameter(name: str, condition: Condition, dialect: str) -> ColumnElement[bool]:
+    """Compile a condition on a free parameter; a job that does not have it has no value."""
+    operator = condition.operator
+    if operator in ("gt", "gte", "lt", "lte", "regex"):
+        raise InvalidShapeError(
+            f"{condition.parameter!r} cannot be searched with {operator!r}: it is a text of any length",
+            hint="Use eq, neq, in, not in, like, not like, is null or is not null",
+        )
+    p = parameters.c
+    of_job = select(p.job_id).where(p.job_id == _c.job_id, p.name == name)
+    if operator == "is null":
+        return not_(of_job.exists())
+    if operator == "is not null":
+        return of_job.exists()
+    return of_job.where(compile_leaf(p.value, condition, dialect)).exists()
+
+
 SEARCHABLE = Searchable(
-    {
-        "JobID": _c.job_id,
-        "JobType": _c.job_type,
-        "JobGroup": _c.job_group,
-        "Site": _c.site,
-        "JobName": _c.job_name,
-        "Owner": _c.owner,
-        "OwnerGroup": _c.owner_group,
-        "VO": _c.vo,
-        "SubmissionTime": _c.submission_time,
-        "RescheduleTime": _c.reschedule_time,
-        "LastUpdateTime": _c.last_update_time,
-        "StartExecTime": _c.start_exec_time,
-        "HeartBeatTime": _c.heartbeat_time,
-        "EndExecTime": _c.end_exec_time,
-        "Status": _c.status,
-        "MinorStatus": _c.minor_status,
-        "ApplicationStatus": _c.application_status,
-        "UserPriority": _c.user_priority,
-        "RescheduleCounter": _c.reschedule_counter,
-        "VerifiedFlag": _c.verified_flag,
-        "AccountedFlag": _c.accounted_flag,
-    },
+    {name: _c[column] for name, column in JOB_ATTRIBUTES.items()},
     key="JobID",
     pseudo={"PilotStamp": _of_pilot},
+    families={"JobParameter": _of_parameter},
 )
 """Parameters of jobs, by the names that DIRAC gives them."""
 
@@ -156,15 +155,31 @@ class JobStore:
             some = some.where(_c.owner_sub == sub)
         return int((await self._tx.execute(select(func.count()).select_from(some.subquery()))).scalar_one())
 
-    async def search(self, visible: Visibility, params: SearchParams, *, page: int, per_page: int) -> Page:
+    async def search(self, visible: Visibility, params: SearchParams, paging: Paging) -> Page:
         """Return one page of the visible jobs that fit."""
-        return await SEARCHABLE.search(
-            self._tx, params, page=page, per_page=per_page, visible=visible_jobs(visible)
-        )
+
+        async def known() -> int | None:
+            all_of_it = SummaryParams(grouping=[], search=params.search)
+            if (kind := counts.kind_for(visible, all_of_it)) is None:
+                return None
+            [row] = await counts.summary(self._tx, visible, all_of_it, kind)
+            return int(row["count"])
+
+        return await SEARCHABLE.search(self._tx, params, paging, visible=visible_jobs(visible), known=known)
 
     async def summary(self, visible: Visibility, params: SummaryParams) -> list[dict[str, Any]]:
-        """Count the visible jobs that fit, by the values of some parameters."""
-        return await SEARCHABLE.summary(self._tx, params, visible=visible_jobs(visible))
+        """Count the visible jobs that fit, by the values of some parameters; from counters if possible."""
+        if (kind := counts.kind_for(visible, params)) is not None:
+            return await counts.summary(self._tx, visible, params, kind)
+        return await SEARCHABLE.summary(self._tx, params, visible=visible_jobs(visible), hint=counts.HINT)
+
+    async def fold_counts(self) -> int:
+        """Add up changes of the numbers of jobs; return how many, 0 when there are no more."""
+        return await counts.fold(self._tx)
+
+    async def repair_counts(self, kind: str) -> int:
+        """Make the numbers of jobs of a kind right; return how many were wrong."""
+        return await counts.repair(self._tx, kind)
 
     async def heads(self, visible: Visibility, job_ids: Sequence[int]) -> dict[int, JobHead]:
         """Return the heads of those jobs that are visible."""

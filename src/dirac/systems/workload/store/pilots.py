@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, and_, bindparam, func, select, true, update
 
-from dirac.core.search import Condition, Page, SearchParams, SummaryParams
-from dirac.db.search import Searchable, values_of
+from dirac.core.search import Condition, Page, Paging, SearchParams, SummaryParams
+from dirac.db.search import Searchable
+from dirac.db.search_conditions import values_of
 from dirac.db.search_values import integer
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import PilotMetadata, PilotStatus
@@ -36,7 +37,7 @@ _COLUMNS = {
 
 
 def _of_job(condition: Condition) -> ColumnElement[bool]:
-    job_ids = [integer(value, condition.parameter, 64) for value in values_of(condition)]
+    job_ids = [integer(value, str(condition.parameter), 64) for value in values_of(condition)]
     runs = select(attempts.c.pilot_stamp).where(attempts.c.job_id.in_(job_ids))
     return _c.pilot_stamp.in_(runs)
 
@@ -201,11 +202,9 @@ class PilotStore:
             )
             await self._tx.execute(statement, rows)
 
-    async def search(self, visible: Visibility, params: SearchParams, *, page: int, per_page: int) -> Page:
+    async def search(self, visible: Visibility, params: SearchParams, paging: Paging) -> Page:
         """Return one page of the visible pilots that fit."""
-        return await SEARCHABLE.search(
-            self._tx, params, page=page, per_page=per_page, visible=_visible(visible)
-        )
+        return await SEARCHABLE.search(self._tx, params, paging, visible=_visible(visible))
 
     async def summary(self, visible: Visibility, params: SummaryParams) -> list[dict[str, Any]]:
         """Count the visible pilots that fit, by the values of some parameters."""

@@ -41,7 +41,43 @@ jobs = Table(
     Index(None, "class_id", "status", "user_priority", "job_id"),
     Index(None, "vo", "owner_sub", "job_id"),
     Index(None, "vo", "status", "job_id"),
+    Index(None, "vo", "site", "job_id"),
+    Index(None, "vo", "job_group", "job_id"),
     sqlite_autoincrement=True,
+)
+
+_COUNTED = {
+    "vo": 64,
+    "owner_sub": 255,
+    "owner": 64,
+    "owner_group": 64,
+    "status": 16,
+    "minor_status": 255,
+    "site": 128,
+    "job_type": 64,
+    "job_group": 255,
+}
+COUNTED = tuple(_COUNTED)
+"""The columns of a job by which jobs are counted (decision 0022)."""
+
+# Triggers on the table of jobs append here, in the transaction of each change; nobody else does.
+count_changes = Table(
+    "workload_count_change",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    *(Column(name, String(length), nullable=False) for name, length in _COUNTED.items()),
+    Column("number", Integer, nullable=False),
+)
+
+# What these changes have come to, by fewer columns: those that a kind does not have are empty.
+counts = Table(
+    "workload_count",
+    metadata,
+    Column("digest", String(32), primary_key=True),
+    Column("kind", String(8), nullable=False),
+    *(Column(name, String(length), nullable=False) for name, length in _COUNTED.items()),
+    Column("number", BigId, nullable=False),
+    Index(None, "kind", "vo", "owner_sub"),
 )
 
 descriptions = Table(
