@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, true
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, not_, select, true
 
 from dirac.core.errors import InvalidShapeError
 from dirac.core.search import Condition, Page, Paging, SearchParams, SummaryParams
