@@ -21,7 +21,6 @@ CPU_SEGMENTS: Final = (
 
 _MAX_RAM = 100_000_000
 _MOST_GPUS = 64
-_MOST_RETRIES = 100
 # Legal, kept in `extra` for whoever acts on them, and yet of a known type.
 _KEPT_TEXTS = (
     "InputDataPolicy",
@@ -45,6 +44,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         priority_max: Greatest priority.
         processors_max: Most processors of one job.
         input_data_max: Most files of input data of a job of type ``User``.
+        retries_max: Most runs that a job may ask for after a failed one.
         job_types: Types of jobs; empty: any.
         steps: Names of the steps of the optimisation pipeline that may be asked for; empty: any.
         items_max: Longest list.
@@ -60,6 +60,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     priority_max: int = 10
     processors_max: int = 1024
     input_data_max: int = 500
+    retries_max: int = 100
     job_types: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     items_max: int = 10_000
@@ -208,7 +209,7 @@ def from_jdl(
         environment=read.environment("ExecutionEnvironment"),
         image=read.text("ContainerImage", check=_checks.container),
         depends_on=read.texts("DependsOn"),
-        max_retries=read.number("MaxRetries", 0, _MOST_RETRIES),
+        max_retries=read.number("MaxRetries", 0, limits.retries_max),
         retry_exit_codes=read.numbers("RetryExitCodes", 1, 255),
         job_path=read.texts("JobPath", check=_checks.step_of(limits.steps)),
         extra=read.remaining(longest=limits.arguments_max),
@@ -236,6 +237,8 @@ def _check_together(read: AttributeReader, found: JobDescription, limits: Limits
         read.fault(
             "MinNumberOfProcessors", least, f"at most MaxNumberOfProcessors, which is {most_processors}"
         )
+    if found.retry_exit_codes and found.max_retries is None:
+        read.fault("RetryExitCodes", list(found.retry_exit_codes), "only together with MaxRetries")
     exact = found.number_of_processors
     if exact is not None and not least <= exact <= (most_processors or exact):
         read.fault(

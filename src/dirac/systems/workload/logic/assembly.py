@@ -12,6 +12,7 @@ from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.matching import Matching
 from dirac.systems.workload.logic.nodes import Nodes
+from dirac.systems.workload.logic.optimisation import Optimisation
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
 from dirac.systems.workload.logic.pilot_making import PilotMaker
 from dirac.systems.workload.logic.pilots import Pilots
@@ -19,6 +20,7 @@ from dirac.systems.workload.logic.queries import Queries
 from dirac.systems.workload.logic.renewal import PilotRenewal
 from dirac.systems.workload.logic.rules import ConfiguredRules
 from dirac.systems.workload.logic.sandboxes import Sandboxes
+from dirac.systems.workload.logic.static_catalog import StaticCatalog
 from dirac.systems.workload.logic.submission import Submission
 from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.ports.running import (
@@ -74,6 +76,7 @@ class WorkloadSystem:
         self.queries = Queries(work)
         self.matching = Matching(runs, configuration, tokens, self.signals, clock, classes)
         self.life_cycle = JobLifeCycle(runs, configuration, classes)
+        self.optimisation = Optimisation(runs, configuration, classes, StaticCatalog(configuration))
         self.explain = Explain(runs, configuration, classes)
         self.pilots = Pilots(runs, configuration)
         self.pilot_factory = PilotFactory(runs, configuration, elements, secrets, classes, entropy, program)

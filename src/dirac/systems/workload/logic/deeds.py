@@ -12,9 +12,11 @@ from dirac.core.errors import NotFoundError
 from dirac.systems.configuration.models import Workload
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import no_such_job, require_present
+from dirac.systems.workload.logic.pipeline_moves import is_news, is_rescheduled, readmitted
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import JobStatus, Outcome, StatusChange
 from dirac.systems.workload.policy import Visibility, changeable
+from dirac.systems.workload.ports.pipeline import Handling
 from dirac.systems.workload.ports.running import Change, JobRow, Order, RunUnit
 from dirac.systems.workload.states import HELD, OF_A_RUN, Judgement, Standing, line_event
 
@@ -105,6 +107,8 @@ class Deeds:
         self._classes = classes
         self._changes: list[Change] = []
         self._orders: list[Order] = []
+        self._readmitted: list[int] = []
+        self._followed: list[int] = []
         self.success: dict[int, StatusChange] = {}
         self.failed: dict[int, dict[str, str]] = {}
 
@@ -126,6 +130,11 @@ class Deeds:
             counter: Its new number of reschedules, if it waits again.
             outcome: What its run ended with, if that is not simply the job's new state.
         """
+        if row.handling & Handling.PIPED and is_rescheduled(row.status, judgement):
+            judgement = readmitted(judgement)
+            self._readmitted.append(row.job_id)
+        if row.handling & (Handling.NEEDED | Handling.RETRIED) and is_news(row.status, judgement):
+            self._followed.append(row.job_id)
         for line in judgement.lines:
             self._unit.record(
                 line_event(line, vo=row.vo, job_id=row.job_id, attempt=row.attempt, actor=self._actor)
@@ -183,6 +192,11 @@ class Deeds:
         if self._changes:
             await self._unit.runs.apply(self._changes)
         await self._unit.runs.order(self._orders)
+        if self._readmitted:
+            await self._unit.pipeline.admit(self._readmitted)
+            self._unit.enqueue("workload.advance_jobs", key="advance_jobs")
+        if self._followed:
+            self._unit.enqueue("workload.follow_jobs", {"job_ids": self._followed})
 
     def outcome(self, found: Found) -> Outcome:
         """Return what the caller is told."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
+from dirac.core import plugins
+from dirac.formats.description import Limits
 from dirac.systems.configuration.models import Workload
 from dirac.systems.workload.ports.running import Configured
 
@@ -19,3 +24,36 @@ class ConfiguredRules:
     async def workload(self) -> Workload:
         """Return the section in force."""
         return (await self._configuration.current()).tree.workload
+
+
+UNDERSTOOD: Final = Limits(
+    cpu_time_min=0,
+    cpu_time_max=2**31,
+    priority_min=-(2**31),
+    priority_max=2**31,
+    processors_max=2**16,
+    input_data_max=10**6,
+    items_max=10**6,
+)
+"""For descriptions that were checked when they were stored: rules change, and they still have a meaning."""
+
+
+def limits(rules: Workload) -> Limits:
+    """Return what a description may say."""
+    return Limits(
+        cpu_time_default=min(max(rules.default_cpu_time, rules.min_cpu_time), rules.max_cpu_time),
+        cpu_time_min=rules.min_cpu_time,
+        cpu_time_max=rules.max_cpu_time,
+        priority_min=rules.min_priority,
+        priority_max=rules.max_priority,
+        processors_max=rules.max_processors,
+        input_data_max=rules.max_input_data,
+        retries_max=rules.max_retries,
+        job_types=tuple(rules.job_types),
+        steps=tuple(plugins.names("dirac.optimiser")),
+    )
+
+
+def site_of(sites: Sequence[str]) -> str:
+    """Return what is shown as the site of a job that may run at these; none means any."""
+    return ("Multiple" if len(sites) > 1 else sites[0]) if sites else "ANY"

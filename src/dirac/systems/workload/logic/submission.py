@@ -15,6 +15,7 @@ from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import may_use
 from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared, digest_of, prepare
 from dirac.systems.workload.models import InsertedJob
+from dirac.systems.workload.ports.pipeline import Handling
 from dirac.systems.workload.ports.work import Assignment, Owner, Rules, WorkUnit
 from dirac.systems.workload.sandbox_names import SandboxName
 
@@ -94,6 +95,7 @@ class Submission:
                     for pfn in names
                 ]
             )
+            await _admit(unit, ids, prepared)
             answer = _record(unit, identity, ids, prepared)
             if key is not None:
                 text = msgspec.json.encode(answer).decode()
@@ -132,6 +134,18 @@ async def _archives(
             )
     await unit.sandboxes.mark_stored([found[pfn].sandbox_id for pfn in pfns if found[pfn].stored is None])
     return {pfn: found[pfn].sandbox_id for pfn in pfns}
+
+
+async def _admit(unit: WorkUnit, ids: Sequence[int], prepared: Prepared) -> None:
+    """Note what has to be done for jobs that are not just to wait."""
+    if not prepared.handling:
+        return
+    await unit.pipeline.handle({ids[place]: handling for place, handling in prepared.handling.items()})
+    await unit.pipeline.depend([(ids[place], ids[needed]) for place, needed in prepared.needs])
+    piped = [ids[place] for place, handling in prepared.handling.items() if handling & Handling.PIPED]
+    if piped:
+        await unit.pipeline.admit(piped)
+        unit.enqueue("workload.advance_jobs", key="advance_jobs")
 
 
 def _record(unit: WorkUnit, identity: Identity, ids: Sequence[int], prepared: Prepared) -> list[InsertedJob]:

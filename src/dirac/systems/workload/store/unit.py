@@ -8,6 +8,7 @@ from dirac.systems.workload.ports.running import PilotSecretRepository
 from dirac.systems.workload.store.jobs import JobStore
 from dirac.systems.workload.store.nodes import NodeStore
 from dirac.systems.workload.store.pilots import PilotStore
+from dirac.systems.workload.store.pipeline import PipelineStore
 from dirac.systems.workload.store.runs import RunStore
 from dirac.systems.workload.store.sandboxes import SandboxStore
 
@@ -29,6 +30,7 @@ class WorkloadUnit(SystemUnit):
         self.runs = RunStore(tx)
         self.pilots = PilotStore(tx)
         self.nodes = NodeStore(tx)
+        self.pipeline = PipelineStore(tx)
 
     @property
     def pilot_secrets(self) -> PilotSecretRepository:
