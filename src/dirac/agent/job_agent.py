@@ -13,7 +13,7 @@ from dirac.agent.wrapper import JobWrapper, Place
 from dirac.core.entropy import Entropy
 from dirac.core.errors import InvalidInputError
 from dirac.core.time import Clock
-from dirac.formats.description import Limits, from_jdl
+from dirac.formats.description import UNDERSTOOD, from_jdl
 from dirac.formats.jdl import parse
 from dirac.systems.workload.models import (
     JobStatus,
@@ -27,8 +27,6 @@ from dirac.systems.workload.models import (
 log = logging.getLogger(__name__)
 
 _LONGEST_WAIT = 20.0
-# The server has checked it by its own rules; here it only has to be understood.
-_ANY = Limits(cpu_time_min=0, cpu_time_max=2**31, processors_max=2**16, input_data_max=10**6, items_max=10**6)
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -123,7 +121,7 @@ class JobAgent:
         log.info("job matched", extra={"job": job.job_id, "attempt": job.attempt})
         server = self._server.for_job(job.token, job.job_id, job.heartbeat_seconds)
         try:
-            description = from_jdl(parse(job.jdl), _ANY)
+            description = from_jdl(parse(job.jdl), UNDERSTOOD)
             wrapper = JobWrapper(
                 job,
                 description,

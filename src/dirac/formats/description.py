@@ -69,6 +69,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     arguments_max: int = 65_536
 
 
+UNDERSTOOD: Final = Limits(
+    cpu_time_min=0,
+    cpu_time_max=2**31,
+    priority_min=-(2**31),
+    priority_max=2**31,
+    processors_max=2**16,
+    input_data_max=10**6,
+    items_max=10**6,
+)
+"""For descriptions that were checked when they were stored: rules change, and they still have a meaning."""
+
+
 class JobDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one job is and needs; an empty list of places means any.
 

@@ -127,6 +127,7 @@ class Queue(_Section, frozen=True):
         ),
     ] = 0
     processors: Annotated[Processors, Meta(description="Processors one pilot gets")] = 1
+    gpus: Annotated[int, Meta(ge=0, le=64, description="Graphics processors one pilot gets")] = 0
     max_ram: Annotated[NotNegative, Meta(description="Memory one pilot may use, in MB; 0 for no limit")] = 0
     tags: Annotated[list[Name], Meta(description="What the queue has that a job may ask for")] = []
     required_tags: Annotated[list[Name], Meta(description="Only jobs that ask for all of these")] = []

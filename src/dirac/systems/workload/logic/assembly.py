@@ -17,6 +17,7 @@ from dirac.systems.workload.logic.pilot_factory import PilotFactory
 from dirac.systems.workload.logic.pilot_making import PilotMaker
 from dirac.systems.workload.logic.pilots import Pilots
 from dirac.systems.workload.logic.queries import Queries
+from dirac.systems.workload.logic.rehearsal import Rehearsals
 from dirac.systems.workload.logic.renewal import PilotRenewal
 from dirac.systems.workload.logic.rules import ConfiguredRules
 from dirac.systems.workload.logic.sandboxes import Sandboxes
@@ -77,6 +78,7 @@ class WorkloadSystem:
         self.matching = Matching(runs, configuration, tokens, self.signals, clock, classes)
         self.life_cycle = JobLifeCycle(runs, configuration, classes)
         self.optimisation = Optimisation(runs, configuration, classes, StaticCatalog(configuration))
+        self.rehearsals = Rehearsals(work, configuration, self.optimisation)
         self.explain = Explain(runs, configuration, classes)
         self.pilots = Pilots(runs, configuration)
         self.pilot_factory = PilotFactory(runs, configuration, elements, secrets, classes, entropy, program)

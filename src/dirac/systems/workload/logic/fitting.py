@@ -34,6 +34,7 @@ class Dimension(StrEnum):
     RAM = "MinRAM"
     PROCESSORS = "NumberOfProcessors"
     WHOLE_NODE = "WholeNode"
+    GPUS = "NumberOfGPUs"
     TAGS = "Tags"
     REQUIRED_TAGS = "RequiredTags"
 
@@ -82,6 +83,7 @@ class Offer(msgspec.Struct, frozen=True):
     max_ram: int
     processors: int
     whole_node: bool
+    gpus: int = 0
 
     @property
     def name(self) -> str:
@@ -103,6 +105,7 @@ def offer_of(resource: Resource, vos: frozenset[str]) -> Offer:
         max_ram=resource.max_ram,
         processors=resource.processors,
         whole_node=resource.whole_node,
+        gpus=resource.gpus,
     )
 
 
@@ -119,6 +122,7 @@ def offer_of_queue(queue: Queue, *, site: str, ce: str, name: str, vos: frozense
         tags=queue.tags,
         required_tags=queue.required_tags,
         whole_node="WholeNode" in queue.tags,
+        gpus=queue.gpus,
     )
     return offer_of(resource, vos)
 
@@ -150,6 +154,8 @@ def fits(wanted: JobClass, offer: Offer) -> list[Reason]:
         reasons.append(Reason(Dimension.CPU_TIME, needs.cpu_time, offer.cpu_time))
     if offer.max_ram and needs.min_ram > offer.max_ram:
         reasons.append(Reason(Dimension.RAM, needs.min_ram, offer.max_ram))
+    if needs.gpus > offer.gpus:
+        reasons.append(Reason(Dimension.GPUS, needs.gpus, offer.gpus))
     if needs.tags and not offer.tags.issuperset(needs.tags):
         reasons += _missing_tags(needs.tags, offer)
     if offer.required_tags and not offer.required_tags.issubset(needs.tags):

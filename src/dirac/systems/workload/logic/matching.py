@@ -293,6 +293,7 @@ def _registered(resource: Resource, pilot: PilotRow | None, tree: Tree) -> Resou
         required_tags=sorted({*placed.required_tags, *queue.required_tags}),
         platforms=sorted({*placed.platforms, *queue.platforms}),
         whole_node=placed.whole_node or "WholeNode" in queue.tags,
+        gpus=max(placed.gpus, queue.gpus),
     )
 
 

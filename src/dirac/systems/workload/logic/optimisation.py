@@ -16,13 +16,13 @@ import msgspec
 from dirac.core.errors import InvalidInputError, UnavailableError
 from dirac.core.unit import Units
 from dirac.formats import description as descriptions
-from dirac.formats.description import JobDescription
+from dirac.formats.description import UNDERSTOOD, JobDescription, Requirements
 from dirac.formats.jdl import parse
 from dirac.systems.configuration.models import Tree
 from dirac.systems.workload.logic.deeds import Deeds, standing_of
 from dirac.systems.workload.logic.life_cycle import SYSTEM
 from dirac.systems.workload.logic.pipeline_moves import IN_PIPELINE, decided
-from dirac.systems.workload.logic.rules import UNDERSTOOD, site_of
+from dirac.systems.workload.logic.rules import site_of
 from dirac.systems.workload.logic.steps import load, path_of
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import JobStatus
@@ -61,6 +61,14 @@ class Judged(msgspec.Struct):
     passed: list[tuple[str, str]] = []
     verdict: Verdict = Go()
     by: str = "JobPath"
+
+    def needs(self) -> Requirements:
+        """Return what the job needs after what the steps have found."""
+        needs = descriptions.requirements(self.candidate.description)
+        if self.candidate.sites is None:
+            return needs
+        sites = tuple(sorted(self.candidate.sites))
+        return msgspec.structs.replace(needs, sites=sites, banned_sites=())
 
 
 class Optimisation:
@@ -103,6 +111,12 @@ class Optimisation:
             if len(due) < _BATCH:
                 break
         return count
+
+    async def judge(self, jobs: Mapping[int, Candidate], tree: Tree) -> dict[int, Judged]:
+        """Judge jobs that are not there yet; what they depend on is left out of it."""
+        async with self._units.read() as unit:
+            world = World(tree, self._catalog, unit.now)
+        return await self._judge(jobs, world)
 
     async def _judge(self, known: Mapping[int, Candidate | Fail], world: World) -> dict[int, Judged]:
         """Let all steps judge jobs; those with the same next step together."""
@@ -159,10 +173,7 @@ class Optimisation:
         found: dict[Owner, dict[str, NewClass]] = {}
         digests: dict[int, tuple[Owner, str, str]] = {}
         for one in going:
-            job, needs = one.candidate, descriptions.requirements(one.candidate.description)
-            if job.sites is not None:
-                sites = tuple(sorted(job.sites))
-                needs = msgspec.structs.replace(needs, sites=sites, banned_sites=())
+            job, needs = one.candidate, one.needs()
             digest = descriptions.digest(needs, job.vo, job.owner_group)
             # Classes belong to groups: whose of the group's jobs it is does not matter.
             owner = Owner(vo=job.vo, sub="", username="", group=job.owner_group)

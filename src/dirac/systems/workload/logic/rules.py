@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from dirac.core import plugins
 from dirac.formats.description import Limits
@@ -24,18 +23,6 @@ class ConfiguredRules:
     async def workload(self) -> Workload:
         """Return the section in force."""
         return (await self._configuration.current()).tree.workload
-
-
-UNDERSTOOD: Final = Limits(
-    cpu_time_min=0,
-    cpu_time_max=2**31,
-    priority_min=-(2**31),
-    priority_max=2**31,
-    processors_max=2**16,
-    input_data_max=10**6,
-    items_max=10**6,
-)
-"""For descriptions that were checked when they were stored: rules change, and they still have a meaning."""
 
 
 def limits(rules: Workload) -> Limits:
