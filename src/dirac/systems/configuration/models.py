@@ -62,7 +62,7 @@ _Directory = Annotated[
     str,
     Meta(
         title="directory",
-        pattern=r"^(/[^/\\s]+)+$(?!\n)",
+        pattern=r"^(/[^/\s]+)+$(?!\n)",
         max_length=255,
         extra={"accepts": "a directory of logical file names: /<vo>/..., without a slash at its end"},
     ),

@@ -331,11 +331,17 @@ async def test_a_failed_job_runs_again_as_often_as_it_asked_for(line: Line) -> N
     await line.finish(first, JobStatus.FAILED, "Failed (exit code 75)")
     await line.advance(300)
     assert (await line.seen(last))[0] == "Checking"  # it may yet be done
+    # Nobody takes it for ended before it is known whether it runs again.
+    assert await line.seen(first) == ("Rescheduled", "Failed: x", "Failed (exit code 75)")
+    assert [run.outcome for run in await line.hall.runs(first)] == ["Failed"]
     await line.follow(first)
-    assert await line.hall.status(first) == "Waiting"
+    assert await line.seen(first) == ("Waiting", "Pilot Agent Submission", "Unknown")
+    assert (await line.hall.row(first)).reschedule_counter == 1
     await line.finish(first, JobStatus.FAILED, "Failed (exit code 75)")
     await line.follow(first)
-    assert await line.hall.status(first) == "Failed"
+    assert await line.seen(first) == ("Failed", "x", "Failed (exit code 75)")
+    await line.follow(first)
+    assert (await line.hall.log(first))[-4:] == ["Running", "Failed", "Rescheduled", "Failed"]
     assert (await line.seen(last))[:2] == ("Failed", "Other job not done")
 
 
@@ -344,6 +350,14 @@ async def test_a_failure_that_was_not_named_is_not_tried_again(line: Line) -> No
     await line.finish(job_id, JobStatus.FAILED, "Failed (exit code 7)")
     await line.follow(job_id)
     assert await line.hall.status(job_id) == "Failed"
+
+
+async def test_a_job_that_was_killed_meanwhile_stays_so(line: Line) -> None:
+    [job_id] = await line.submitted(RETRIES)
+    await line.finish(job_id, JobStatus.FAILED, "Failed (exit code 75)")
+    await line.hall.life.kill(ALICE, [job_id])
+    await line.follow(job_id)
+    assert await line.hall.status(job_id) == "Killed"
 
 
 async def test_jobs_without_needs_cost_nothing(line: Line) -> None:

@@ -12,7 +12,7 @@ from dirac.core.errors import NotFoundError
 from dirac.systems.configuration.models import Workload
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import no_such_job, require_present
-from dirac.systems.workload.logic.pipeline_moves import is_news, is_rescheduled, readmitted
+from dirac.systems.workload.logic.pipeline_moves import is_news, is_rescheduled, readmitted, undecided
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import JobStatus, Outcome, StatusChange
 from dirac.systems.workload.policy import Visibility, changeable
@@ -135,6 +135,8 @@ class Deeds:
             self._readmitted.append(row.job_id)
         if row.handling & (Handling.NEEDED | Handling.RETRIED) and is_news(row.status, judgement):
             self._followed.append(row.job_id)
+            if row.handling & Handling.RETRIED and judgement.standing.status == JobStatus.FAILED:
+                judgement, outcome = undecided(judgement), outcome or str(JobStatus.FAILED)
         for line in judgement.lines:
             self._unit.record(
                 line_event(line, vo=row.vo, job_id=row.job_id, attempt=row.attempt, actor=self._actor)

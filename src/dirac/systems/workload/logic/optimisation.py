@@ -21,11 +21,10 @@ from dirac.formats.jdl import parse
 from dirac.systems.configuration.models import Tree
 from dirac.systems.workload.logic.deeds import Deeds, standing_of
 from dirac.systems.workload.logic.life_cycle import SYSTEM
-from dirac.systems.workload.logic.pipeline_moves import IN_PIPELINE, decided
+from dirac.systems.workload.logic.pipeline_moves import IN_PIPELINE, decided, is_undecided, retried
 from dirac.systems.workload.logic.rules import site_of
 from dirac.systems.workload.logic.steps import load, path_of
 from dirac.systems.workload.logic.waiting import Classes
-from dirac.systems.workload.models import JobStatus
 from dirac.systems.workload.policy import Visibility
 from dirac.systems.workload.ports.pipeline import (
     Candidate,
@@ -42,7 +41,6 @@ from dirac.systems.workload.ports.pipeline import (
 )
 from dirac.systems.workload.ports.running import Configured, JobRow, RunUnit
 from dirac.systems.workload.ports.work import NewClass, Owner
-from dirac.systems.workload.states import rescheduled
 
 _BATCH = 200
 _MOST_BATCHES = 50
@@ -200,23 +198,17 @@ class Optimisation:
         async with self._units.write() as unit:
             rows = await unit.runs.jobs(_ALL, job_ids, lock=True)
             await self._classes.refresh(unit)
-            failed = [
-                row.job_id
-                for row in rows.values()
-                if row.status == JobStatus.FAILED and row.handling & Handling.RETRIED
-            ]
+            failed = [row.job_id for row in rows.values() if is_undecided(row.status, row.minor_status)]
             texts = await unit.jobs.jdls(_ALL, failed) if failed else {}
             deeds = Deeds(unit, SYSTEM, rules, self._classes)
-            given_up = {}
             for job_id in failed:
                 row = rows[job_id]
-                if job_id in texts and may_retry(_described(texts[job_id]), row, rules.max_retries):
-                    judgement = rescheduled(standing_of(row, run=False), now=unit.now, source="Retry")
-                    deeds.add(row, judgement, counter=row.reschedule_counter + 1)
-                else:
-                    given_up[job_id] = Handling(row.handling) & ~Handling.RETRIED
+                again = may_retry(_described(texts.get(job_id, "")), row, rules.max_retries)
+                # This is the decision: a failure that it leaves is one.
+                row = msgspec.structs.replace(row, handling=row.handling & ~Handling.RETRIED)
+                judgement = retried(standing_of(row, run=False), again=again, now=unit.now)
+                deeds.add(row, judgement, counter=row.reschedule_counter + 1 if again else None)
             await deeds.write()
-            await unit.pipeline.handle(given_up)
             dependents = await unit.pipeline.dependents(job_ids)
             if dependents:
                 await unit.pipeline.admit(dependents)

@@ -22,6 +22,7 @@ from dirac.systems.workload.states import (
 IN_PIPELINE: Final = frozenset({JobStatus.RECEIVED, JobStatus.CHECKING, JobStatus.STAGING})
 """States in which the pipeline has a job."""
 
+RETRY_MARK: Final = "Failed: "
 HELD_MARK: Final = "On Hold: "
 _LONGEST = 255
 _AGAIN = "Job Rescheduled"
@@ -87,6 +88,32 @@ def is_news(old: str, judgement: Judgement) -> bool:
     """Tell whether a job has just ended, as far as those are concerned that depend on it."""
     new = judgement.standing.status
     return judgement.counted and new != old and (new in ENDED or new == JobStatus.DELETED)
+
+
+def undecided(judgement: Judgement) -> Judgement:
+    """Return the failure of a job that may run again by itself: until that is known, it has not ended.
+
+    It keeps what it failed with, for the decision and for those who read it if there is no other run.
+    """
+    minor = (RETRY_MARK + judgement.standing.minor_status)[:_LONGEST]
+    said = {"status": JobStatus.RESCHEDULED, "minor_status": minor}
+    line = msgspec.structs.replace(judgement.lines[-1], source="Retry", note=None, **said)
+    standing = msgspec.structs.replace(judgement.standing, **said)
+    return msgspec.structs.replace(judgement, standing=standing, lines=(*judgement.lines, line))
+
+
+def is_undecided(status: str, minor_status: str) -> bool:
+    """Tell whether a job has failed and may run again by itself."""
+    return status == JobStatus.RESCHEDULED and minor_status.startswith(RETRY_MARK)
+
+
+def retried(standing: Standing, *, again: bool, now: datetime) -> Judgement:
+    """Let a job that has failed run again, or be Failed for good."""
+    if again:
+        steps = [(JobStatus.RESCHEDULED, _AGAIN), (JobStatus.WAITING, WAITING_MINOR)]
+    else:
+        steps = [(JobStatus.FAILED, standing.minor_status.removeprefix(RETRY_MARK))]
+    return move(standing, steps, now=now, source="Retry")
 
 
 def readmitted(judgement: Judgement) -> Judgement:

@@ -74,17 +74,13 @@ class Dependencies:
 
 def after_others(needed: Sequence[Needed]) -> Verdict:
     """Judge a job by those that it depends on."""
-    gone = [one for one in needed if one.status is None or (one.status in _BAD and not _comes_back(one))]
+    gone = [one for one in needed if one.status is None or one.status in _BAD]
     if gone:
         return Fail(cause=Cause.JOB_FAILED, detail=_listed([_shown_job(one) for one in gone], len(needed)))
     coming = [one for one in needed if one.status not in _GOOD]
     if coming:
         return Hold(cause=Cause.JOBS, detail=_listed([_shown_job(one) for one in coming], len(needed)))
     return Go()
-
-
-def _comes_back(one: Needed) -> bool:
-    return one.status == JobStatus.FAILED and one.retried
 
 
 def _shown_job(one: Needed) -> str:

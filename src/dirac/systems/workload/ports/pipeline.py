@@ -49,13 +49,11 @@ class Needed(msgspec.Struct, frozen=True):
 
     Attributes:
         status: Its state; None if it has been removed for good.
-        retried: It may yet run again by itself.
     """
 
     job_id: int
     name: str
     status: str | None
-    retried: bool
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

@@ -95,14 +95,13 @@ class PipelineStore:
         """Return what jobs depend on; those that depend on nothing are absent."""
         found: dict[int, list[Needed]] = {}
         statement = (
-            select(_d.job_id, _d.needed_id, _j.job_name, _j.status, _j.handling)
+            select(_d.job_id, _d.needed_id, _j.job_name, _j.status)
             .select_from(dependencies.outerjoin(jobs, _j.job_id == _d.needed_id))
             .where(_d.job_id.in_(job_ids))
             .order_by(_d.job_id, _d.needed_id)
         )
         for row in await self._tx.execute(statement):
-            retried = bool((row.handling or 0) & Handling.RETRIED)
-            one = Needed(row.needed_id, row.job_name or "", row.status, retried)
+            one = Needed(row.needed_id, row.job_name or "", row.status)
             found.setdefault(row.job_id, []).append(one)
         return found
 
