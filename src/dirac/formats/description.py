@@ -219,16 +219,26 @@ def from_jdl(
         gpus=_or(read.number("NumberOfGPUs", 0, _MOST_GPUS), 0),
         log_level=read.text("LogLevel", "INFO", check=_checks.log_level).upper(),
         environment=read.environment("ExecutionEnvironment"),
-        image=read.text("ContainerImage", check=_checks.container),
-        depends_on=read.texts("DependsOn"),
-        max_retries=read.number("MaxRetries", 0, limits.retries_max),
-        retry_exit_codes=read.numbers("RetryExitCodes", 1, 255),
-        job_path=read.texts("JobPath", check=_checks.step_of(limits.steps)),
+        **(_rare(read, limits) if any(name in jdl for name in _RARE) else {}),
         extra=read.remaining(longest=limits.arguments_max),
     )
     _check_together(read, description, limits)
     read.raise_faults()
     return description
+
+
+# Most descriptions have none of these, and reading each costs as much as reading one that is there.
+_RARE: Final = ("ContainerImage", "DependsOn", "MaxRetries", "RetryExitCodes", "JobPath")
+
+
+def _rare(read: AttributeReader, limits: Limits) -> dict[str, Any]:
+    return {
+        "image": read.text("ContainerImage", check=_checks.container),
+        "depends_on": read.texts("DependsOn"),
+        "max_retries": read.number("MaxRetries", 0, limits.retries_max),
+        "retry_exit_codes": read.numbers("RetryExitCodes", 1, 255),
+        "job_path": read.texts("JobPath", check=_checks.step_of(limits.steps)),
+    }
 
 
 def _check_together(read: AttributeReader, found: JobDescription, limits: Limits) -> None:

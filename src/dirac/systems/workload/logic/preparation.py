@@ -132,11 +132,9 @@ class _Maker:
                 hint="Split the submission, or put long lists into files of the input sandbox",
             )
         self.sandboxes.append(tuple(dict.fromkeys(archives)))
-        handling = Handling.PIPED if piped else Handling(0)
-        if described.max_retries:
-            handling |= Handling.RETRIED
-        if handling:
-            self.handling[len(self.jobs)] = handling
+        if piped or described.max_retries:
+            retried = Handling.RETRIED if described.max_retries else Handling(0)
+            self.handling[len(self.jobs)] = retried | (Handling.PIPED if piped else Handling(0))
         if described.depends_on:
             self.dependencies.append(Dependent(len(self.jobs), described.depends_on, where))
         self.jobs.append(
