@@ -65,6 +65,7 @@ OPEN = {
     "POST /api/pilots/token",
     "POST /api/sandbox-store/upload",
     "GET /api/sandbox-store/download",
+    "GET /api/jobs/jdl/schema",
 }
 NOW = "2026-11-20T12:00:00Z"
 
@@ -95,6 +96,8 @@ def attempts(astro: Astro) -> list[Attempt]:
         Attempt("POST", "/api/config/rollback", (403,), {"version": 0}),
         Attempt("POST", "/api/jobs/jdl", (400,), [f'Executable="x"; InputSandbox={{"{astro.input}"}};']),
         Attempt("POST", "/api/jobs/jdl", (400,), [f'Executable="x"; InputSandbox={{"{astro.output}"}};']),
+        Attempt("POST", "/api/jobs/jdl/check", (400,), [f'Executable="x"; InputSandbox={{"{astro.input}"}};']),
+        Attempt("POST", "/api/jobs/jdl/check", (200,), ['Executable="x"; Site="LCG.X.ch";']),
         Attempt("POST", "/api/jobs/search", (200,), {}),
         Attempt("POST", "/api/jobs/search", (200,), everything),
         Attempt("POST", "/api/jobs/search", (200,), by_vo),

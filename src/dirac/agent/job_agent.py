@@ -13,7 +13,7 @@ from dirac.agent.wrapper import JobWrapper, Place
 from dirac.core.entropy import Entropy
 from dirac.core.errors import InvalidInputError
 from dirac.core.time import Clock
-from dirac.formats.description import UNBOUNDED, from_jdl
+from dirac.formats.description import UNDERSTOOD, from_jdl
 from dirac.formats.jdl import parse
 from dirac.systems.workload.models import (
     JobStatus,
@@ -121,7 +121,7 @@ class JobAgent:
         log.info("job matched", extra={"job": job.job_id, "attempt": job.attempt})
         server = self._server.for_job(job.token, job.job_id, job.heartbeat_seconds)
         try:
-            description = from_jdl(parse(job.jdl), UNBOUNDED)
+            description = from_jdl(parse(job.jdl), UNDERSTOOD)
             wrapper = JobWrapper(
                 job,
                 description,

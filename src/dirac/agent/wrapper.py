@@ -8,15 +8,16 @@ import logging
 import os
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from dirac.agent import container
 from dirac.agent.payload import Payload, tail
 from dirac.agent.ports import JobServer
-from dirac.core.errors import ConflictError, DiracError, NotFoundError
+from dirac.core.errors import ConflictError, DiracError, NotFoundError, UnavailableError
 from dirac.core.time import Clock
 from dirac.core.trust import TRUST_VARIABLES
 from dirac.formats.archive import pack
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 _SOURCE = "JobWrapper"
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DIRACOS", *TRUST_VARIABLES)
+# What batch systems say of the graphics processors that they have given.
+_OF_GPUS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 _ERROR_TAIL = "StandardErrorTail"
 # Seconds between two signs of life while somebody follows the output.
 _FOLLOWED_PERIOD = 2.0
@@ -172,10 +175,15 @@ class JobWrapper:
                 raise _PayloadError("Failed Downloading InputSandbox", str(error)[:255]) from error
 
     async def _run_payload(self) -> int:
+        variables = self._environment()
+        command = [self._executable(), *self._arguments()]
+        if self._description.image:
+            command = self._contained(command, variables)
+            variables = container.environment(variables, self._description.environment)
         payload = self._payload = Payload(
-            command=[self._executable(), *self._arguments()],
+            command=command,
             directory=self._directory,
-            environment=self._environment(),
+            environment=variables,
             stdout=self._path(self._description.std_output),
             stderr=self._path(self._description.std_error),
         )
@@ -262,6 +270,21 @@ class JobWrapper:
             archive.unlink(missing_ok=True)
         await self._report(None, "Output Sandbox Uploaded")
 
+    def _contained(self, program: list[str], variables: Mapping[str, str]) -> list[str]:
+        """Return the command that runs the program in the job's image."""
+        try:
+            runtime = container.find_runtime()
+        except UnavailableError as error:
+            raise _PayloadError("Application not found", str(error)[:255]) from error
+        return container.command_line(
+            runtime,
+            self._description.image,
+            program,
+            directory=self._directory,
+            gpus=self._description.gpus,
+            trust=container.trust_of(variables),
+        )
+
     def _path(self, name: str) -> Path:
         return self._directory / Path(name).name
 
@@ -281,13 +304,17 @@ class JobWrapper:
             raise _PayloadError("Illegal Job JDL", f"Arguments: {error}") from error
 
     def _environment(self) -> dict[str, str]:
-        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        names = (*_INHERITED, *_OF_GPUS) if self._description.gpus else _INHERITED
+        inherited = {name: os.environ[name] for name in names if name in os.environ}
+        _, most = self._description.processors()
+        processors = self._place.processors if most is None else min(most, self._place.processors)
         return inherited | {
             "JOBID": str(self._job.job_id),
             "DIRAC_JOB_ATTEMPT": str(self._job.attempt),
             "DIRACSITE": self._place.site,
             "DIRAC_PROCESSORS": str(self._place.processors),
-            "DIRAC_JOB_PROCESSORS": str(self._place.processors),
+            "DIRAC_JOB_PROCESSORS": str(processors),
+            "DIRAC_JOB_GPUS": str(self._description.gpus),
             "TMPDIR": str(self._directory),
             **self._description.environment,
         }

@@ -47,7 +47,7 @@ _CLI = "dirac.cli"
 JOB = Branch(
     "Submit jobs, follow them, get their results",
     {
-        "submit": Leaf(f"{_CLI}.job.submit:submit", "Submit jobs from JDL files"),
+        "submit": Leaf(f"{_CLI}.job.submit:submit", "Submit jobs from files"),
         "status": Leaf(f"{_CLI}.job.lists:status", "Show what jobs are doing"),
         "list": Leaf(f"{_CLI}.job.lists:list_jobs", "List jobs, newest first"),
         "summary": Leaf(f"{_CLI}.job.lists:summary", "Count jobs"),
@@ -56,7 +56,7 @@ JOB = Branch(
         "top": Leaf(f"{_CLI}.job.top:top", "Show what goes on, live"),
         "output": Leaf(f"{_CLI}.job.files:output", "Download the results of jobs"),
         "input": Leaf(f"{_CLI}.job.files:input_", "Download what was submitted with jobs"),
-        "describe": Leaf(f"{_CLI}.job.one:describe", "Show all that is known of a job"),
+        "describe": Leaf(f"{_CLI}.job.describe:describe", "Show all of a job, or of a description"),
         "explain": Leaf(f"{_CLI}.job.one:explain", "Say why a job does or does not run"),
         "log": Leaf(f"{_CLI}.job.look:log", "Show the life of a job"),
         "params": Leaf(f"{_CLI}.job.look:params", "Show the parameters of a job"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from dirac.core.errors import InvalidInputError
@@ -25,8 +25,9 @@ _variable = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}").fullmatch
 class AttributeReader:
     """Reads attributes by name; a fault is remembered and the default returned in its place."""
 
-    def __init__(self, jdl: Jdl, *, text_max: int, items_max: int) -> None:
+    def __init__(self, jdl: Jdl, *, text_max: int, items_max: int, names: Mapping[str, str]) -> None:
         self.jdl = jdl
+        self._names = names
         self.text_max = text_max
         self.items_max = items_max
         self.faults: list[str] = []
@@ -34,7 +35,9 @@ class AttributeReader:
 
     def fault(self, name: str, value: object, accepted: str) -> None:
         """Remember that `value` of attribute `name` is not what is `accepted`."""
-        self.faults.append(f"{name} = {_shown(value)}: accepted is {accepted}")
+        head, dot, tail = name.partition(".")
+        called = self._names.get(head, head) + dot + tail
+        self.faults.append(f"{called} = {_shown(value)}: accepted is {accepted}")
 
     def raise_faults(self) -> None:
         """Raise one InvalidInputError that lists all faults, if there are any."""
@@ -69,18 +72,33 @@ class AttributeReader:
         value = self._take(name)
         if value is None:
             return None
-        number = _as_whole(value)
+        number = as_whole(value)
         if number is None or not low <= number <= high:
             self.fault(name, value, f"a whole number from {low} to {high}{f' ({unit})' if unit else ''}")
             return None
         return number
+
+    def numbers(self, name: str, low: int, high: int) -> tuple[int, ...]:
+        """Read a list of whole numbers, each once; one number, or a text with commas, will do as well."""
+        value = self._take(name)
+        if value is None or value == "":
+            return ()
+        items = list[Value](value.split(",")) if isinstance(value, str) else value
+        found: dict[int, None] = {}
+        for item in items if isinstance(items, list) else [items]:
+            number = as_whole(item)
+            if number is None or not low <= number <= high:
+                self.fault(name, item, f"whole numbers from {low} to {high}")
+            else:
+                found[number] = None
+        return tuple(found)
 
     def flag(self, name: str) -> bool:
         """Read a truth value, which may be written as a text; False if it is not given."""
         value = self._take(name)
         if value is None or value == "":
             return False
-        truth = None if isinstance(value, float | list | Jdl) else _TRUTH.get(str(value).strip().lower())
+        truth = truth_of(value)
         if truth is None:
             self.fault(name, value, "true or false")
         return bool(truth)
@@ -142,10 +160,10 @@ class AttributeReader:
         kept: dict[str, Any] = {}
         for name, value in self.jdl.items():
             if name.lower() not in self._read:
-                plain, size = _plain(value)
+                content, size = plain(value)
                 if size > longest:
                     self.fault(name, value, f"at most {longest} characters")
-                kept[name] = plain
+                kept[name] = content
         return kept
 
     def expect_text(self, name: str) -> None:
@@ -183,11 +201,17 @@ class AttributeReader:
         return None
 
 
+def truth_of(value: Value) -> bool | None:
+    """Return a truth value that may be written as a text; None if it is none."""
+    return None if isinstance(value, float | list | Jdl) else _TRUTH.get(str(value).strip().lower())
+
+
 def _split(item: Value) -> tuple[str, str, str]:
     return item.partition("=") if isinstance(item, str) else ("", "", "")
 
 
-def _as_whole(value: Value) -> int | None:
+def as_whole(value: Value) -> int | None:
+    """Return a whole number that may be written as a text; None if it is none."""
     if isinstance(value, str):
         text = value.strip()
         return int(text.partition(".")[0]) if _whole_number(text) else None
@@ -208,15 +232,15 @@ def _shown(value: object) -> str:
     return str(value)[:_SHOWN]
 
 
-def _plain(value: Value) -> tuple[Any, int]:
+def plain(value: Value) -> tuple[Any, int]:
     """Return a value in the types of JSON and about how many characters it holds."""
     if isinstance(value, str):
         return str(value), len(value)
     if isinstance(value, list):
-        items = [_plain(item) for item in value]
+        items = [plain(item) for item in value]
         return [item for item, _ in items], sum(size + 1 for _, size in items)
     if isinstance(value, Jdl):
-        pairs = {name: _plain(item) for name, item in value.items()}
+        pairs = {name: plain(item) for name, item in value.items()}
         size = sum(len(name) + size for name, (_, size) in pairs.items())
         return {name: item for name, (item, _) in pairs.items()}, size
     return value, 1

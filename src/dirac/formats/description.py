@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from bisect import bisect_left
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from dirac.formats import lfn
+from dirac.formats import _checks
 from dirac.formats._attributes import AttributeReader
 from dirac.formats.jdl import Jdl, Value
 
@@ -18,11 +18,9 @@ CPU_SEGMENTS: Final = (
     *(360, 1800, 3600, 21600, 43200, 86400, 172800, 259200, 345600),
     *(518400, 691200, 864000, 1080000),
 )
-LOG_LEVELS: Final = ("DEBUG", "VERBOSE", "INFO", "NOTICE", "WARN", "ERROR", "EXCEPT", "FATAL", "ALWAYS")
 
 _MAX_RAM = 100_000_000
-_name = re.compile(r'[^\s,;"\'{}\[\]]{1,128}').fullmatch
-
+_MOST_GPUS = 64
 # Legal, kept in `extra` for whoever acts on them, and yet of a known type.
 _KEPT_TEXTS = (
     "InputDataPolicy",
@@ -32,7 +30,7 @@ _KEPT_TEXTS = (
     "SystemConfig",
     "JobConfigArgs",
 )
-_KEPT_LISTS = ("SoftwarePackages", "SubmitPool", "PilotOptions", "JobPath")
+_KEPT_LISTS = ("SoftwarePackages", "SubmitPool", "PilotOptions")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +44,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         priority_max: Greatest priority.
         processors_max: Most processors of one job.
         input_data_max: Most files of input data of a job of type ``User``.
+        retries_max: Most runs that a job may ask for after a failed one.
         job_types: Types of jobs; empty: any.
+        steps: Names of the steps of the optimisation pipeline that may be asked for; empty: any.
         items_max: Longest list.
         text_max: Most characters of a text.
         name_max: Most characters of the name, group and type of a job.
@@ -60,17 +60,25 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     priority_max: int = 10
     processors_max: int = 1024
     input_data_max: int = 500
+    retries_max: int = 100
     job_types: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
     items_max: int = 10_000
     text_max: int = 4096
     name_max: int = 128
     arguments_max: int = 65_536
 
 
-UNBOUNDED: Final = Limits(
-    cpu_time_min=0, cpu_time_max=2**31, processors_max=2**16, input_data_max=10**6, items_max=10**6
+UNDERSTOOD: Final = Limits(
+    cpu_time_min=0,
+    cpu_time_max=2**31,
+    priority_min=-(2**31),
+    priority_max=2**31,
+    processors_max=2**16,
+    input_data_max=10**6,
+    items_max=10**6,
 )
-"""For descriptions that a server has accepted by its own rules: they only have to be understood."""
+"""For descriptions that were checked when they were stored: rules change, and they still have a meaning."""
 
 
 class JobDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,7 +93,13 @@ class JobDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         max_ram: Most memory in MB, 0 if it does not matter.
         number_of_processors: Exact number, if one was asked for.
         max_number_of_processors: None if there is no upper bound.
+        gpus: Graphics processors that the job needs.
         environment: Variables for the payload.
+        image: Container in which the worker node runs the program, as apptainer names it; empty: none.
+        depends_on: Names of jobs of the same submission that have to be done before this one may run.
+        max_retries: Runs that a failed job gets after its first; None if it does not say.
+        retry_exit_codes: Only a run that ended with one of these is tried again; empty: any that failed.
+        job_path: Steps of the optimisation pipeline, in the place of the configured ones.
         extra: Attributes that are not interpreted here, as plain values under the names they were given.
             Among them may be some that only the server may set, such as ``Owner``: never believe these.
     """
@@ -115,8 +129,14 @@ class JobDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     min_number_of_processors: int = 1
     max_number_of_processors: int | None = None
     whole_node: bool = False
+    gpus: int = 0
     log_level: str = "INFO"
     environment: dict[str, str] = {}
+    image: str = ""
+    depends_on: tuple[str, ...] = ()
+    max_retries: int | None = None
+    retry_exit_codes: tuple[int, ...] = ()
+    job_path: tuple[str, ...] = ()
     extra: dict[str, Any] = {}
 
     def processors(self) -> tuple[int, int | None]:
@@ -138,6 +158,7 @@ class Requirements(msgspec.Struct, frozen=True, kw_only=True):
         tags: Tags of which the resource must offer all, sorted, with those that follow from the processors.
         min_ram: Least memory in MB, 0 if it does not matter.
         max_ram: Most memory in MB, 0 if it does not matter.
+        gpus: Graphics processors that the resource must have.
         job_type: Type of the job.
     """
 
@@ -149,49 +170,75 @@ class Requirements(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     min_ram: int = 0
     max_ram: int = 0
+    gpus: int = 0
     job_type: str = "User"
 
 
-def from_jdl(jdl: Jdl, limits: Limits | None = None) -> JobDescription:
+def from_jdl(
+    jdl: Jdl, limits: Limits | None = None, names: Mapping[str, str] | None = None
+) -> JobDescription:
     """Check the description of one job; raise one InvalidInputError that lists all faults.
 
     Parameters must be expanded by then. Each fault names the attribute, its value and what is accepted.
+
+    Args:
+        jdl: The description.
+        limits: What is accepted.
+        names: What to call attributes in messages, for descriptions that were not written as JDL.
     """
     limits = limits or Limits()
-    read = AttributeReader(jdl, text_max=limits.text_max, items_max=limits.items_max)
+    read = AttributeReader(jdl, text_max=limits.text_max, items_max=limits.items_max, names=names or {})
     description = JobDescription(
         executable=_executable(read),
         arguments=read.lines("Arguments", longest=limits.arguments_max),
-        std_output=read.text("StdOutput", "std.out", check=_relative),
-        std_error=read.text("StdError", "std.err", check=_relative),
-        input_sandbox=read.texts("InputSandbox", check=_sandbox_file),
-        output_sandbox=read.texts("OutputSandbox", check=_relative),
-        input_data=read.texts("InputData", check=_logical),
-        output_data=read.texts("OutputData", check=_output_file),
-        output_se=read.texts("OutputSE", check=_plain_name),
+        std_output=read.text("StdOutput", "std.out", check=_checks.relative),
+        std_error=read.text("StdError", "std.err", check=_checks.relative),
+        input_sandbox=read.texts("InputSandbox", check=_checks.sandbox_file),
+        output_sandbox=read.texts("OutputSandbox", check=_checks.relative),
+        input_data=read.texts("InputData", check=_checks.logical),
+        output_data=read.texts("OutputData", check=_checks.output_file),
+        output_se=read.texts("OutputSE", check=_checks.plain_name),
         job_name=read.text("JobName", "Name", longest=limits.name_max),
         job_group=read.text("JobGroup", "NoGroup", longest=limits.name_max),
-        job_type=read.text("JobType", "User", longest=limits.name_max, check=_one_of(limits.job_types)),
+        job_type=read.text(
+            "JobType", "User", longest=limits.name_max, check=_checks.one_of(limits.job_types)
+        ),
         cpu_time=_cpu_time(read, limits),
         priority=_or(read.number("Priority", limits.priority_min, limits.priority_max), 1),
-        sites=read.texts("Site", "Sites", check=_plain_name, any_word=True),
-        banned_sites=read.texts("BannedSites", "BannedSite", check=_plain_name),
-        grid_ces=read.texts("GridCE", "GridCEs", check=_plain_name, any_word=True),
-        platforms=read.texts("Platform", "Platforms", check=_plain_name, any_word=True),
-        tags=read.texts("Tags", "Tag", check=_plain_name),
+        sites=read.texts("Site", "Sites", check=_checks.plain_name, any_word=True),
+        banned_sites=read.texts("BannedSites", "BannedSite", check=_checks.plain_name),
+        grid_ces=read.texts("GridCE", "GridCEs", check=_checks.plain_name, any_word=True),
+        platforms=read.texts("Platform", "Platforms", check=_checks.plain_name, any_word=True),
+        tags=read.texts("Tags", "Tag", check=_checks.plain_name),
         min_ram=_or(read.number("MinRAM", 0, _MAX_RAM, "MB"), 0),
         max_ram=_or(read.number("MaxRAM", 0, _MAX_RAM, "MB"), 0),
         number_of_processors=read.number("NumberOfProcessors", 1, limits.processors_max),
         min_number_of_processors=_or(read.number("MinNumberOfProcessors", 1, limits.processors_max), 1),
         max_number_of_processors=read.number("MaxNumberOfProcessors", 1, limits.processors_max),
         whole_node=read.flag("WholeNode"),
-        log_level=read.text("LogLevel", "INFO", check=_log_level).upper(),
+        gpus=_or(read.number("NumberOfGPUs", 0, _MOST_GPUS), 0),
+        log_level=read.text("LogLevel", "INFO", check=_checks.log_level).upper(),
         environment=read.environment("ExecutionEnvironment"),
+        **(_rare(read, limits) if any(name in jdl for name in _RARE) else {}),
         extra=read.remaining(longest=limits.arguments_max),
     )
     _check_together(read, description, limits)
     read.raise_faults()
     return description
+
+
+# Most descriptions have none of these, and reading each costs as much as reading one that is there.
+_RARE: Final = ("ContainerImage", "DependsOn", "MaxRetries", "RetryExitCodes", "JobPath")
+
+
+def _rare(read: AttributeReader, limits: Limits) -> dict[str, Any]:
+    return {
+        "image": read.text("ContainerImage", check=_checks.container),
+        "depends_on": read.texts("DependsOn"),
+        "max_retries": read.number("MaxRetries", 0, limits.retries_max),
+        "retry_exit_codes": read.numbers("RetryExitCodes", 1, 255),
+        "job_path": read.texts("JobPath", check=_checks.step_of(limits.steps)),
+    }
 
 
 def _check_together(read: AttributeReader, found: JobDescription, limits: Limits) -> None:
@@ -212,6 +259,8 @@ def _check_together(read: AttributeReader, found: JobDescription, limits: Limits
         read.fault(
             "MinNumberOfProcessors", least, f"at most MaxNumberOfProcessors, which is {most_processors}"
         )
+    if found.retry_exit_codes and found.max_retries is None:
+        read.fault("RetryExitCodes", list(found.retry_exit_codes), "only together with MaxRetries")
     exact = found.number_of_processors
     if exact is not None and not least <= exact <= (most_processors or exact):
         read.fault(
@@ -234,38 +283,6 @@ def _cpu_time(read: AttributeReader, limits: Limits) -> int:
 
 def _or(given: int | None, default: int) -> int:
     return default if given is None else given
-
-
-def _relative(path: str) -> str | None:
-    if path.startswith(("/", "~")) or ".." in path.split("/"):
-        return "a path relative to the job's directory, without '..'"
-    return None
-
-
-def _logical(entry: str) -> str | None:
-    found = lfn.fault(entry)
-    return f"a logical file name, LFN:/<vo>/<path> ({found})" if found else None
-
-
-def _sandbox_file(entry: str) -> str | None:
-    return _logical(entry) if lfn.is_lfn(entry) else None
-
-
-def _output_file(entry: str) -> str | None:
-    path = lfn.strip_prefix(entry)
-    return _logical(path) if lfn.is_lfn(entry) and path.startswith("/") else _relative(path)
-
-
-def _plain_name(text: str) -> str | None:
-    return None if _name(text) else "a name of at most 128 characters without blanks, quotes and brackets"
-
-
-def _log_level(text: str) -> str | None:
-    return None if text.upper() in LOG_LEVELS else "one of " + ", ".join(LOG_LEVELS)
-
-
-def _one_of(names: tuple[str, ...]) -> Any:
-    return lambda text: None if not names or text in names else "one of " + ", ".join(names)
 
 
 # Field by field, the attribute that carries it.
@@ -295,6 +312,12 @@ _ATTRIBUTES: Final = {
     "min_number_of_processors": "MinNumberOfProcessors",
     "max_number_of_processors": "MaxNumberOfProcessors",
     "whole_node": "WholeNode",
+    "gpus": "NumberOfGPUs",
+    "image": "ContainerImage",
+    "depends_on": "DependsOn",
+    "max_retries": "MaxRetries",
+    "retry_exit_codes": "RetryExitCodes",
+    "job_path": "JobPath",
     "log_level": "LogLevel",
 }
 
@@ -350,6 +373,7 @@ def requirements(description: JobDescription, *, segments: tuple[int, ...] = CPU
         tags=tuple(sorted(tags)),
         min_ram=description.min_ram,
         max_ram=description.max_ram,
+        gpus=description.gpus,
         job_type=description.job_type,
     )
 

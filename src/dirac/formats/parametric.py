@@ -22,7 +22,7 @@ from dirac.formats.jdl import Bare, Jdl, Value
 
 MAX_CHARACTERS: Final = 64 << 20
 
-_SERIES = {"parameterstart": 1, "parameterstep": 1, "parameterfactor": 1}
+SERIES = {"parameterstart": 1, "parameterstep": 1, "parameterfactor": 1}
 _UNNAMED = ""
 _INDEX = "%n"
 _placeholder = re.compile(r"%(?:([sn])|\(([A-Za-z0-9_.]{1,128})\)s)")
@@ -56,7 +56,7 @@ def expand(jdl: Jdl, *, limit: int, max_characters: int = MAX_CHARACTERS) -> lis
     count = len(next(iter(vectors.values())))
     width = len(str(count - 1))
     vectors[_INDEX] = [str(index).zfill(width) for index in range(count)]
-    kept = {name: value for name, value in jdl.items() if not _is_parameter(name)}
+    kept = {name: value for name, value in jdl.items() if not is_parameter(name)}
     substitution = _Substitution(vectors, max_characters)
     varying = {name for name, value in kept.items() if substitution.touches(value)}
     jobs = []
@@ -67,6 +67,11 @@ def expand(jdl: Jdl, *, limit: int, max_characters: int = MAX_CHARACTERS) -> lis
             job._put(name, substitution.apply(value, index, name) if name in varying else value)
         jobs.append(job)
     return jobs
+
+
+def has_placeholder(text: str) -> bool:
+    """Tell whether a text holds something that looks like a placeholder."""
+    return "%" in text and _placeholder.search(text) is not None
 
 
 def substitute_job_id(jdl: Jdl, job_id: int) -> Jdl:
@@ -85,9 +90,10 @@ def substitute_job_id(jdl: Jdl, job_id: int) -> Jdl:
     return Jdl({name: replaced(value) for name, value in jdl.items()})
 
 
-def _is_parameter(name: str) -> bool:
+def is_parameter(name: str) -> bool:
+    """Tell whether an attribute is one of those that make a description parametric."""
     kind = name.lower().partition(".")[0]
-    return kind == "parameters" or kind in _SERIES
+    return kind == "parameters" or kind in SERIES
 
 
 def _vectors(jdl: Jdl, limit: int) -> _Vectors:
@@ -119,7 +125,7 @@ def _vector(jdl: Jdl, attribute: str, value: Value, limit: int) -> list[Value]:
                 f"{attribute} holds a [ ]; accepted are texts, numbers and lists", where=attribute
             )
     else:
-        count = _as_number(value)
+        count = as_number(value)
     if count is None or not isinstance(count, int) or count < 1:
         raise InvalidInputError(
             f"{attribute} = {str(value)[:40]!r} does not say how many jobs there are",
@@ -138,9 +144,9 @@ def _vector(jdl: Jdl, attribute: str, value: Value, limit: int) -> list[Value]:
 def _series(jdl: Jdl, attribute: str, count: int) -> list[Value]:
     suffix = attribute[len("parameters") :]
     settings = []
-    for key, default in _SERIES.items():
+    for key, default in SERIES.items():
         given = jdl.get(key + suffix, default)
-        number = _as_number(given)
+        number = as_number(given)
         if number is None:
             name = f"Parameter{key[9:].capitalize()}{suffix}"
             raise InvalidInputError(f"{name} = {str(given)[:40]!r} is not a number", where=name)
@@ -162,7 +168,8 @@ def _series(jdl: Jdl, attribute: str, count: int) -> list[Value]:
     return [float(f"{value:.12g}") if isinstance(value, float) else value for value in values]
 
 
-def _as_number(value: Value) -> int | float | None:
+def as_number(value: Value) -> int | float | None:
+    """Return a number that may be written as a text; None if it is none."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):

@@ -202,6 +202,30 @@ class Handler(BaseHTTPRequestHandler):
 
     # jobs
 
+    def rehearse(self) -> None:
+        fits = {"jobs": 1, "name": "good", "fitting": 1, "slots": 9, "requirements": []}
+        effect = {"requirement": "CPUTime", "wanted": "9", "removes": 1, "removes_alone": 1, "examples": []}
+        change = {"change": {"CPUTime": "5"}, "queues": 1, "text": "If you lower CPUTime to 5, 1 would fit."}
+        unfit = fits | {
+            "fitting": 0,
+            "slots": 0,
+            "requirements": [effect],
+            "suggestion": change,
+            "places": [],
+        }
+        found = {
+            "jobs": 3,
+            "at_once": 2,
+            "prepared_first": 1,
+            "not_looked_at": 0,
+            "dependencies": 0,
+            "queues": 1,
+            "classes": [fits | {"places": [{"site": "LCG.A.ch", "queues": 1, "slots": 9}]}, unfit],
+            "more_classes": 0,
+            "obstacles": [{"jobs": 1, "minor_status": "Input Data Not Available", "detail": "1 of 1"}],
+        }
+        self.send(found)
+
     def submit(self) -> None:
         accepted = []
         for text in self.body:
@@ -414,6 +438,7 @@ ROUTES = [
     (r"POST /api/auth/revoke", "revoke"),
     (r"GET /api/auth/userinfo", "userinfo"),
     (r"POST /api/jobs/jdl", "submit"),
+    (r"POST /api/jobs/jdl/check", "rehearse"),
     (r"POST /api/jobs/search", "search_jobs"),
     (r"POST /api/jobs/summary", "sum_jobs"),
     (r"POST /api/jobs/(kill|delete|reschedule)", "change"),

@@ -356,3 +356,48 @@ def test_completion_knows_the_words(command: Command) -> None:
     assert complete("dirac jo") == ["job"]
     assert sorted(complete("dirac job re")) == ["release", "reschedule", "reset"]
     assert "--status" in complete("dirac job list --st")
+
+
+def test_descriptions_in_all_forms(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("executable: run.sh\nresources: {cpu_time: 3600}\nparameter: 2\n")
+    jdl = command("job", "describe", "a.yaml", "--to", "jdl").out
+    assert "CPUTime = 3600;" in jdl
+    (tmp_path / "a.jdl").write_text(jdl)
+    found = command("job", "describe", "a.jdl", "--json")
+    assert found.json == {"executable": "run.sh", "resources": {"cpu_time": 3600}, "parameter": 2}
+    assert len(command("job", "describe", "a.jdl", "--expand", "--to", "json").json["jobs"]) == 2
+    assert command("job", "describe", "a.jdl").out == command("job", "describe", "-", given=jdl).out
+    assert "Job" in command("job", "describe", "--schema").json["$defs"]
+    wrong = command("job", "describe", "-", given="{executable: x, retry: {exit_codes: [300]}}")
+    assert wrong.code == 2
+    assert "retry.exit_codes" in wrong.err
+    assert command("job", "describe").code == 2
+    assert command("job", "describe", "a.yaml", "--inputs", "x").code == 2
+
+
+def test_several_jobs_of_a_file_are_submitted_with_their_files(
+    command: Command, state: State, tmp_path: Path
+) -> None:
+    (tmp_path / "run.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "all.yaml").write_text(
+        "jobs:\n- {executable: run.sh, name: a, input: {sandbox: run.sh}}\n"
+        "- {executable: y, depends_on: [a]}\n"
+    )
+    assert command("job", "submit", "all.yaml").out == "2 jobs submitted: 5-6\n"
+    first, second = state.submitted
+    assert "SB:SandboxSE|" in first
+    assert 'DependsOn = {"a"};' in second
+    missing = command(
+        "job", "submit", "-", given="jobs: [{executable: x}, {executable: y, input: {sandbox: gone}}]"
+    )
+    assert missing.code == 2
+    assert "jobs[1]" in missing.err
+
+
+def test_a_rehearsal_submits_nothing(command: Command, state: State) -> None:
+    found = command("job", "submit", "-", "--dry-run", given='Executable = "x";')
+    assert found.code == 1
+    for part in ("Nothing was submitted. 3 jobs", "LCG.A.ch", "Input Data Not Available", "lower CPUTime"):
+        assert part in found.out
+    assert command("job", "submit", "-", "--dry-run", "--json", given="executable: x").json["jobs"] == 3
+    assert state.submitted == []

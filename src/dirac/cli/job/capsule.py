@@ -134,7 +134,7 @@ def read_facts(root: Path) -> Facts:
 
 def _collect(dirac: Client, job_id: int, root: Path, report: Any) -> None:
     """Write all files of a capsule."""
-    from dirac.formats.description import UNBOUNDED, from_jdl
+    from dirac.formats.description import UNDERSTOOD, from_jdl
     from dirac.formats.jdl import parse
 
     rows = dirac.jobs.search(search=[Condition("JobID", "eq", job_id)], per_page=1).rows
@@ -165,7 +165,7 @@ def _collect(dirac: Client, job_id: int, root: Path, report: Any) -> None:
         job=rows[0],
     )
     _write(root / _FACTS, _pretty(facts))
-    _write_guides(root, facts, from_jdl(parse(jdl), UNBOUNDED))
+    _write_guides(root, facts, from_jdl(parse(jdl), UNDERSTOOD))
 
 
 def _write_guides(root: Path, facts: Facts, description: JobDescription) -> None:

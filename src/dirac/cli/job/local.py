@@ -168,7 +168,7 @@ def _of_capsule(root: Path) -> _Ready:
 
 
 def _describe(jdl: Jdl, job_id: int) -> JobDescription:
-    from dirac.formats.description import UNBOUNDED, from_jdl
+    from dirac.formats.description import UNDERSTOOD, from_jdl
     from dirac.formats.parametric import substitute_job_id
 
-    return from_jdl(substitute_job_id(jdl, job_id), UNBOUNDED)
+    return from_jdl(substitute_job_id(jdl, job_id), UNDERSTOOD)

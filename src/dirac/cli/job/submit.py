@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dirac.cli.command import command
+from dirac.cli.job.texts import read_text
 from dirac.cli.output import Json, client, print_json, progress
 from dirac.core.errors import InvalidInputError
 
@@ -23,11 +23,16 @@ _SHOWN = 10
     "dirac job submit hello.jdl",
     "dirac job submit *.jdl --watch  # all of them, or none; then watch them",
     """echo 'Executable = "/bin/hostname"; OutputSandbox = "std.out";' | dirac job submit -""",
+    "dirac job submit scan.yaml --dry-run  # say what would happen, and where it fits",
+    "dirac job submit tool.cwl --inputs values.yaml",
     "dirac job submit hello.jdl --json  # a list of objects: JobID, Status, MinorStatus, TimeStamp",
 )
 def submit(
     ctx: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILES", help="JDL files; - for standard input.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILES", help="Files in JDL, YAML, JSON or CWL; - for standard input."),
+    ],
     watch: Annotated[bool, typer.Option("--watch", help="Watch the jobs until they have ended.")] = False,
     key: Annotated[
         str | None,
@@ -35,15 +40,25 @@ def submit(
             "--key", metavar="KEY", help="The same key again submits nothing, and gives the same jobs."
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Submit nothing; say what would happen, and where jobs fit.")
+    ] = False,
+    inputs: Annotated[
+        str | None, typer.Option("--inputs", metavar="FILE", help="Values for the inputs of a CWL tool.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Submit jobs from JDL files, with the local files that they name.
+    """Submit jobs from files, with the local files that they name.
 
-    Files in InputSandbox are looked for where the JDL file is (for standard input: here). With --watch, the
-    exit code is 6 if a job did not end well.
+    Files of the input sandbox are looked for where the description is (for standard input: here). With
+    --watch, the exit code is 6 if a job did not end well; with --dry-run it is 1 if one could not run.
     """
+    texts = [read_text(name, inputs) for name in files]
     with client(ctx) as dirac:
-        jobs = _submit(dirac, files, key, quiet=as_json)
+        if dry_run:
+            _rehearse(dirac, texts, _base_dir(files), as_json=as_json)
+            return
+        jobs = _submit(dirac, texts, _base_dir(files), key, quiet=as_json)
         ids = [job.JobID for job in jobs]
         if as_json:
             print_json(jobs)
@@ -58,27 +73,33 @@ def submit(
             end_with(rows)
 
 
-def _submit(dirac: Client, files: list[str], key: str | None, *, quiet: bool) -> list[InsertedJob]:
-    texts = [_read(name) for name in files]
+def _base_dir(files: list[str]) -> Path:
     places = {Path(name).parent.resolve() if name != "-" else Path.cwd() for name in files}
+    if len(places) == 1:
+        return places.pop()
+    raise InvalidInputError(
+        "the files are in several directories, and the jobs of one call are submitted together",
+        hint="Submit them directory by directory",
+    )
+
+
+def _submit(
+    dirac: Client, texts: list[str], base_dir: Path, key: str | None, *, quiet: bool
+) -> list[InsertedJob]:
     with progress("Uploading", quiet=quiet) as report:
-        if len(places) == 1:
-            return dirac.jobs.submit(texts, base_dir=places.pop(), key=key, progress=report)
-        raise InvalidInputError(
-            "the files are in several directories, and the jobs of one call are submitted together",
-            hint="Submit them directory by directory",
-        )
+        return dirac.jobs.submit(texts, base_dir=base_dir, key=key, progress=report)
 
 
-def _read(name: str) -> str:
-    if name == "-":
-        return sys.stdin.read()
-    try:
-        return Path(name).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(
-            f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+def _rehearse(dirac: Client, texts: list[str], base_dir: Path, *, as_json: bool) -> None:
+    from dirac.cli.job.rehearse import print_rehearsal, would_run
+
+    found = dirac.jobs.check(texts, base_dir=base_dir)
+    if as_json:
+        print_json(found)
+    else:
+        print_rehearsal(found)
+    if not would_run(found):
+        raise typer.Exit(1)
 
 
 def _tell(ids: list[int]) -> None:

@@ -10,7 +10,8 @@ from dirac.client.aio.sandboxes import Sandboxes
 from dirac.client.inputs import local_files, with_reference
 from dirac.core.errors import InvalidInputError
 from dirac.formats.archive import pack_members
-from dirac.formats.jdl import Jdl, parse
+from dirac.formats.conversion import read
+from dirac.formats.jdl import Jdl, dump
 from dirac.transport.http_client import Progress
 
 
@@ -20,36 +21,47 @@ async def with_uploads(
     """Upload the local files of descriptions and return the descriptions that refer to them.
 
     All are read and all files found before anything is sent; equal sets of files are sent once. A
-    description without local files stays as it is, letter by letter.
+    text without local files stays as it is, letter by letter; one of several jobs becomes as many.
 
     Raises:
         InvalidInputError: A description is wrong, or a file is not there; `where` says in which.
     """
-    needs = []
-    for number, text in enumerate(texts):
-        place = f"jdl[{number}]" if len(texts) > 1 else None
-        needs.append((text, *_read(text, base_dir, place)))
+    needs = checked(texts, base_dir)
     references: dict[frozenset[tuple[str, Path]], str] = {}
     ready = []
-    for text, parsed, members in needs:
-        if not members:
+    for text, described in zip(texts, needs, strict=True):
+        if not any(members for _, members in described):
             ready.append(text)
             continue
-        files = frozenset(members.items())
-        if files not in references:
-            references[files] = await _upload(members, sandboxes, progress)
-        ready.append(with_reference(parsed, references[files]))
+        for jdl, members in described:
+            files = frozenset(members.items())
+            if files and files not in references:
+                references[files] = await _upload(members, sandboxes, progress)
+            ready.append(with_reference(jdl, references[files]) if files else dump(jdl))
     return ready
 
 
-def _read(text: str, base_dir: Path, place: str | None) -> tuple[Jdl, dict[str, Path]]:
-    try:
-        parsed = parse(text)
-        return parsed, local_files(parsed, base_dir)
-    except InvalidInputError as error:
-        if place is not None:
-            error.where = f"{place} {error.where}" if error.where else place
-        raise
+def checked(texts: Sequence[str], base_dir: Path) -> list[list[tuple[Jdl, dict[str, Path]]]]:
+    """Return, text by text, its descriptions, each with the local files that it needs.
+
+    Raises:
+        InvalidInputError: A description is wrong, or a file is not there; `where` says in which.
+    """
+    found = []
+    for number, text in enumerate(texts):
+        place = [f"jdl[{number}]"] if len(texts) > 1 else []
+        part = ""
+        try:
+            described = []
+            for one in read(text):
+                part = one.place
+                described.append((one.jdl, local_files(one.jdl, base_dir)))
+            found.append(described)
+        except InvalidInputError as error:
+            parts = [*place, part, error.where or ""]
+            error.where = " ".join(word for word in parts if word) or None
+            raise
+    return found
 
 
 async def _upload(members: Mapping[str, Path], sandboxes: Sandboxes, progress: Progress | None) -> str:

@@ -26,6 +26,7 @@ from dirac.systems.workload.models import (
     MatchRequest,
     Outcome,
     Peek,
+    Rehearsal,
     Row,
     SandboxType,
 )
@@ -62,7 +63,7 @@ class Jobs(Control):
         unless the server has an equal one; the description then refers to it.
 
         Args:
-            jdl: A description, or several; a parametric one stands for many jobs.
+            jdl: A description in JDL, YAML or JSON, or several; a parametric one stands for many jobs.
             base_dir: The directory that local files are relative to; the current one if not given.
             key: Idempotency key: the same again returns the same jobs instead of new ones. By default a
                 new random one, which makes tries after a failure of the network safe.
@@ -86,6 +87,23 @@ class Jobs(Control):
         ready = with_uploads(texts, (base_dir or Path()).absolute(), self._sandboxes, progress)
         headers = {"Idempotency-Key": key}
         return self._http.call("POST", "/api/jobs/jdl", list[InsertedJob], body=ready, headers=headers)
+
+    def check(self, jdl: str | Sequence[str], *, base_dir: Path | None = None) -> Rehearsal:
+        """Say what `submit` would do with the same arguments; nothing is uploaded or submitted.
+
+        Raises:
+            InvalidInputError: A description is wrong, or a local file is not there.
+
+        Example::
+
+            found = client.jobs.check('Executable = "/bin/date";')
+            print(found.jobs, [each.fitting for each in found.classes])
+        """
+        from dirac.client.sync.uploads import checked
+
+        texts = [jdl] if isinstance(jdl, str) else list(jdl)
+        checked(texts, (base_dir or Path()).absolute())
+        return self._http.call("POST", "/api/jobs/jdl/check", Rehearsal, body=texts, repeatable=True)
 
     def search(
         self,

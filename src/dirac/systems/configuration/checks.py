@@ -67,6 +67,16 @@ class Checker:
             yield from _listed(site, path, "virtual_organisations", vos, "VO")
             for element, options in _section(site, "computing_elements").items():
                 yield from self._element(element, options, (*path, "computing_elements", element))
+        data = _section(tree, "data")
+        elements = _section(data, "storage_elements")
+        for name, element in elements.items():
+            place = ("data", "storage_elements", name)
+            yield from _listed(element, place, "sites", _section(tree, "sites"), "site")
+        directories = _section(data, "directories")
+        for directory in directories:
+            yield from _listed(directories, ("data", "directories"), directory, elements, "storage element")
+        steps = dict.fromkeys(self._installed("dirac.optimiser"))
+        yield from _listed(_section(tree, "workload"), ("workload",), "job_path", steps, "step")
 
     def _vo(self, vo: Mapping[str, Any], path: Path) -> Found:
         groups = _section(vo, "groups")

@@ -59,6 +59,16 @@ _UserName = Annotated[Name, Meta(title="user")]
 _ElementName = Annotated[Name, Meta(title="element")]
 _PlatformName = Annotated[Name, Meta(title="platform")]
 _LimitName = Annotated[Name, Meta(title="limit")]
+_StorageName = Annotated[Name, Meta(title="element")]
+_Directory = Annotated[
+    str,
+    Meta(
+        title="directory",
+        pattern=r"^(/[^/\s]+)+$(?!\n)",
+        max_length=255,
+        extra={"accepts": "a directory of logical file names: /<vo>/..., without a slash at its end"},
+    ),
+]
 _QueueName = Annotated[Name, Meta(title="queue")]
 
 
@@ -124,6 +134,7 @@ class Queue(_Section, frozen=True):
         ),
     ] = 0
     processors: Annotated[Processors, Meta(description="Processors one pilot gets")] = 1
+    gpus: Annotated[int, Meta(ge=0, le=64, description="Graphics processors one pilot gets")] = 0
     max_ram: Annotated[NotNegative, Meta(description="Memory one pilot may use, in MB; 0 for no limit")] = 0
     tags: Annotated[list[Name], Meta(description="What the queue has that a job may ask for")] = []
     required_tags: Annotated[list[Name], Meta(description="Only jobs that ask for all of these")] = []
@@ -184,6 +195,25 @@ class Pilot(_Section, frozen=True):
     ] = 86400
 
 
+class StorageElement(_Section, frozen=True):
+    """A place where files are."""
+
+    sites: Annotated[list[SiteName], Meta(description="Sites whose jobs read from it")] = []
+    tape: Annotated[bool, Meta(description="Files have to be staged before jobs can read them")] = False
+
+
+class Data(_Section, frozen=True):
+    """Where files are, for sites whose data stay in their places."""
+
+    storage_elements: Annotated[
+        dict[_StorageName, StorageElement], Meta(description="The storage elements, by name")
+    ] = {}
+    directories: Annotated[
+        dict[_Directory, list[Name]],
+        Meta(description="Storage elements that have all files below a directory of logical names"),
+    ] = {}
+
+
 class Workload(_Section, frozen=True):
     """Rules for jobs."""
 
@@ -209,6 +239,12 @@ class Workload(_Section, frozen=True):
     keep_deleted_days: Annotated[
         NotNegative, Meta(description="Days after which a deleted job is removed for good")
     ] = 7
+    max_parametric_jobs: Annotated[
+        Positive, Meta(description="Jobs one parametric description may stand for")
+    ] = 100_000
+    default_cpu_time: Annotated[
+        Positive, Meta(description="Normalised CPU seconds of a job that does not say")
+    ] = 86_400
     max_cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds a job may ask for")] = 500_000
     min_cpu_time: Annotated[Positive, Meta(description="Normalised CPU seconds a job gets at least")] = 100
     max_input_data: Annotated[Positive, Meta(description="Input files a job may name")] = 500
@@ -220,6 +256,17 @@ class Workload(_Section, frozen=True):
         dict[_PlatformName, list[Name]],
         Meta(description="By platform of a machine, the other platforms whose programs it runs"),
     ] = {}
+    min_priority: Annotated[NotNegative, Meta(description="Least priority of a job")] = 0
+    max_priority: Annotated[NotNegative, Meta(description="Greatest priority of a job")] = 10
+    max_retries: Annotated[NotNegative, Meta(description="Runs a job may ask for after one that failed")] = 10
+    job_types: Annotated[list[Name], Meta(description="Types of jobs that are accepted; none for any")] = []
+    job_path: Annotated[
+        list[Name],
+        Meta(description="Steps that jobs go through before they wait, plugins of kind dirac.optimiser"),
+    ] = msgspec.field(default_factory=lambda: ["JobSanity", "InputData", "JobScheduling"])
+    hold_seconds: Annotated[
+        Positive, Meta(description="A job that is held is looked at again after this long")
+    ] = 300
 
 
 class Tree(_Section, frozen=True):
@@ -229,6 +276,7 @@ class Tree(_Section, frozen=True):
         dict[_VOName, VirtualOrganisation], Meta(description="The communities of the installation")
     ] = {}
     sites: Annotated[dict[SiteName, Site], Meta(description="Where jobs can run")] = {}
+    data: Annotated[Data, Meta(description="Where files are")] = Data()
     pilot: Annotated[Pilot, Meta(description="Rules for pilots")] = Pilot()
     workload: Annotated[Workload, Meta(description="Rules for jobs")] = Workload()
 

@@ -311,6 +311,7 @@ class Resource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tags: Annotated[list[Short], Meta(max_length=1000)] = []
     required_tags: Annotated[list[Short], Meta(max_length=100)] = []
     whole_node: bool = False
+    gpus: Annotated[int, Meta(ge=0, le=64)] = 0
 
 
 class MatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -434,6 +435,73 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     waiting_before: int | None = None
     users_before: int | None = None
     reasons: list[WaitReason] = []
+
+
+class RehearsedPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """A site where jobs fit.
+
+    Attributes:
+        queues: How many of its queues fit.
+        slots: Pilots that these may have at a time.
+    """
+
+    site: str
+    queues: int
+    slots: int
+
+
+class RehearsedClass(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs of a submission with the same needs, and where they fit.
+
+    Attributes:
+        name: Of one of the jobs.
+        fitting: How many queues fit.
+        slots: Pilots that these may have at a time.
+        requirements: What each requirement removes.
+        suggestion: The smallest change after which some queue fits, if none does.
+    """
+
+    jobs: int
+    name: str
+    fitting: int
+    slots: int
+    places: list[RehearsedPlace]
+    requirements: list[RequirementEffect]
+    suggestion: Suggestion | None = None
+
+
+class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
+    """What would keep jobs from waiting: they would be held, or fail."""
+
+    jobs: int
+    minor_status: str
+    detail: str
+
+
+class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a submission would do.
+
+    Attributes:
+        jobs: How many jobs it would make.
+        at_once: How many of them would wait for a pilot at once.
+        prepared_first: How many would go through the pipeline first, for their data or other jobs.
+        not_looked_at: How many of these were too many to look at.
+        dependencies: How many dependencies there are between the jobs.
+        queues: Queues that the VO may use.
+        classes: Jobs by their needs, the most frequent first; those they depend on taken as done.
+        more_classes: How many classes are not listed.
+        obstacles: What would keep jobs from waiting as things are now.
+    """
+
+    jobs: int
+    at_once: int
+    prepared_first: int
+    not_looked_at: int
+    dependencies: int
+    queues: int
+    classes: list[RehearsedClass]
+    more_classes: int
+    obstacles: list[Obstacle]
 
 
 class PilotRegistration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

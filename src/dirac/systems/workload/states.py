@@ -320,7 +320,8 @@ def released(standing: Standing, *, now: datetime, source: str) -> Judgement:
     """Let a job wait that is on hold, or that was to wait before its next run; one that waits stays so."""
     if standing.status == S.WAITING:
         return Judgement(standing=standing, lines=())
-    if is_on_hold(standing) or standing.status == S.RESCHEDULED:
+    delayed = standing.status == S.RESCHEDULED and standing.minor_status == DELAYED
+    if is_on_hold(standing) or delayed:
         return move(standing, [(S.WAITING, WAITING_MINOR)], now=now, source=source)
     reason = f"a job that is {standing.status} is not on hold"
     return Judgement(standing=standing, lines=(), refusals=(reason,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dirac.core.tasks import Execution, Task
 from dirac.systems.workload.logic.counting import Counting
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
+from dirac.systems.workload.logic.optimisation import Optimisation
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
 from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.logic.upkeep import Upkeep
@@ -53,6 +54,14 @@ async def _repair_counts(execution: Execution) -> None:
     await execution.provide(Counting).repair()
 
 
+async def _advance_jobs(execution: Execution) -> None:
+    await execution.provide(Optimisation).advance(execution.entry)
+
+
+async def _follow_jobs(execution: Execution) -> None:
+    await execution.provide(Optimisation).follow(execution.args["job_ids"], execution.entry)
+
+
 async def _clean_sandboxes(execution: Execution) -> None:
     await execution.provide(Sandboxes).clean(execution.entry)
 
@@ -62,6 +71,10 @@ TASKS: tuple[Task, ...] = (
     Task("workload.start_pilots", _start_pilots),
     # Whatever the line above has missed: a new site, a queue that takes pilots again.
     Task("workload.start_pilots_all", _start_all_pilots, every=30.0),
+    # Asked for when jobs come that may not wait yet; and for those that are held, when their time has come.
+    Task("workload.advance_jobs", _advance_jobs, every=5.0),
+    # Asked for when a job has ended that others depend on, or that may run again by itself.
+    Task("workload.follow_jobs", _follow_jobs),
     Task("workload.check_pilots", _check_pilots, every=5.0),
     Task("workload.expire_leases", _expire_leases, every=5.0, deadline=60.0),
     Task("workload.end_delays", _end_delays, every=5.0, deadline=60.0),

@@ -107,10 +107,11 @@ async def test_jobs_with_the_same_needs_are_of_one_class(room: Room) -> None:
     ], "alice and bob have classes of their own: shares are per user"
 
 
-async def test_jobs_with_input_data_do_not_wait_for_pilots_yet(room: Room) -> None:
+async def test_jobs_with_input_data_go_through_the_pipeline_first(room: Room) -> None:
     (job,) = await room.submission.submit(ALICE, ['Executable = "x"; InputData = "LFN:/astro/a/b";'])
     assert (job.Status, job.MinorStatus) == ("Received", "Job accepted")
-    assert await count(room.database, tasks) == 0
+    async with room.database.read() as tx:
+        assert [row.name for row in await tx.execute(select(tasks.c.name))] == ["workload.advance_jobs"]
 
 
 async def test_hundred_descriptions_cost_as_many_statements_as_one(room: Room) -> None:

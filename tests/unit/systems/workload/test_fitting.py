@@ -53,6 +53,7 @@ CASES: list[tuple[Dimension, dict[str, Any], dict[str, Any]]] = [
     (D.PROCESSORS, {"tags": ("4Processors", "MultiProcessor")}, {"processors": 2}),
     (D.WHOLE_NODE, {"tags": ("WholeNode",)}, {}),
     (D.TAGS, {"tags": ("GPU",)}, {"tags": ["SSD"]}),
+    (D.GPUS, {"gpus": 2}, {"gpus": 1}),
     (D.REQUIRED_TAGS, {}, {"required_tags": ["GPU"], "tags": ["GPU"]}),
     (D.OWNER_GROUP, {}, {"rules": PlaceRules(groups=frozenset({"production"}))}),
     (D.OWNER, {}, {"rules": PlaceRules(owners=frozenset({"alice"}))}),

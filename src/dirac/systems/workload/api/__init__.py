@@ -5,9 +5,17 @@
 """
 
 from dirac.resources.storage.directory import UPLOAD_PATH
-from dirac.systems.workload.api import control, jobs, nodes, pilots, running, sandboxes
+from dirac.systems.workload.api import control, descriptions, jobs, nodes, pilots, running, sandboxes
 
 __all__ = ["UPLOAD_PATH", "routers", "store_router"]
 
-routers = (jobs.router, running.router, control.router, sandboxes.router, pilots.router, nodes.router)
+routers = (
+    descriptions.router,
+    jobs.router,
+    running.router,
+    control.router,
+    sandboxes.router,
+    pilots.router,
+    nodes.router,
+)
 store_router = sandboxes.store_router

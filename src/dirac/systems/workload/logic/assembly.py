@@ -13,13 +13,16 @@ from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.matching import Matching
 from dirac.systems.workload.logic.nodes import Nodes
+from dirac.systems.workload.logic.optimisation import Optimisation
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
 from dirac.systems.workload.logic.pilot_making import PilotMaker
 from dirac.systems.workload.logic.pilots import Pilots
 from dirac.systems.workload.logic.queries import Queries
+from dirac.systems.workload.logic.rehearsal import Rehearsals
 from dirac.systems.workload.logic.renewal import PilotRenewal
 from dirac.systems.workload.logic.rules import ConfiguredRules
 from dirac.systems.workload.logic.sandboxes import Sandboxes
+from dirac.systems.workload.logic.static_catalog import StaticCatalog
 from dirac.systems.workload.logic.submission import Submission
 from dirac.systems.workload.logic.upkeep import Upkeep
 from dirac.systems.workload.logic.verbs import BulkVerbs
@@ -83,6 +86,8 @@ class WorkloadSystem:
         self.bulk_verbs = BulkVerbs(runs, configuration, classes)
         self.upkeep = Upkeep(runs, configuration, classes)
         self.watching = Watching(runs, configuration)
+        self.optimisation = Optimisation(runs, configuration, classes, StaticCatalog(configuration))
+        self.rehearsals = Rehearsals(work, configuration, self.optimisation)
         self.pilots = Pilots(runs, configuration)
         self.pilot_factory = PilotFactory(runs, configuration, elements, secrets, classes, entropy, program)
         maker = PilotMaker(secrets, program)

@@ -12,9 +12,11 @@ from dirac.core.errors import NotFoundError
 from dirac.systems.configuration.models import Workload
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import no_such_job, require_present
+from dirac.systems.workload.logic.pipeline_moves import is_news, is_rescheduled, readmitted, undecided
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import KILL_CONFIRMED, JobStatus, Outcome, StatusChange
 from dirac.systems.workload.policy import Visibility, changeable
+from dirac.systems.workload.ports.pipeline import Handling
 from dirac.systems.workload.ports.running import Change, JobRow, Order, RunUnit
 from dirac.systems.workload.states import (
     HELD,
@@ -115,6 +117,8 @@ class Deeds:
         self._answered: list[int] = []
         self._delays: dict[int, datetime] = {}
         self._undelayed: list[int] = []
+        self._readmitted: list[int] = []
+        self._followed: list[int] = []
         self.success: dict[int, StatusChange] = {}
         self.failed: dict[int, dict[str, str]] = {}
 
@@ -140,6 +144,13 @@ class Deeds:
         """
         if run and row.status in _GONE and judgement.standing.minor_status == KILL_CONFIRMED:
             self._answered.append(row.job_id)
+        if row.handling & Handling.PIPED and is_rescheduled(row.status, judgement):
+            judgement = readmitted(judgement)
+            self._readmitted.append(row.job_id)
+        if row.handling & (Handling.NEEDED | Handling.RETRIED) and is_news(row.status, judgement):
+            self._followed.append(row.job_id)
+            if row.handling & Handling.RETRIED and judgement.standing.status == JobStatus.FAILED:
+                judgement, outcome = undecided(judgement), outcome or str(JobStatus.FAILED)
         for line in judgement.lines:
             self._unit.record(
                 line_event(line, vo=row.vo, job_id=row.job_id, attempt=row.attempt, actor=self._actor)
@@ -206,6 +217,11 @@ class Deeds:
         await self._unit.control.answer(self._answered)
         await self._unit.control.undelay(self._undelayed)
         await self._unit.control.delay(self._delays)
+        if self._readmitted:
+            await self._unit.pipeline.admit(self._readmitted)
+            self._unit.enqueue("workload.advance_jobs", key="advance_jobs")
+        if self._followed:
+            self._unit.enqueue("workload.follow_jobs", {"job_ids": self._followed})
 
     def outcome(self, found: Found) -> Outcome:
         """Return what the caller is told."""

@@ -281,7 +281,7 @@ def _relaxed(reason: Reason, offer: Offer, tags: str) -> tuple[str, str, str]:
     """Return the attribute to change, its new value (empty: remove it), and the same in words."""
     name, wanted, offered = str(reason.dimension), reason.wanted, reason.offered
     match reason.dimension:
-        case Dimension.CPU_TIME | Dimension.RAM | Dimension.PROCESSORS:
+        case Dimension.CPU_TIME | Dimension.RAM | Dimension.PROCESSORS | Dimension.GPUS:
             return name, str(offered), f"lower {name} from {shown(wanted)} to {shown(offered)}"
         case Dimension.WHOLE_NODE:
             return name, "", "do not ask for a whole node"

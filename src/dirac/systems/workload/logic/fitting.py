@@ -35,6 +35,7 @@ class Dimension(StrEnum):
     RAM = "MinRAM"
     PROCESSORS = "NumberOfProcessors"
     WHOLE_NODE = "WholeNode"
+    GPUS = "NumberOfGPUs"
     TAGS = "Tags"
     REQUIRED_TAGS = "RequiredTags"
     OWNER_GROUP = "OwnerGroup"
@@ -116,6 +117,7 @@ class Offer(msgspec.Struct, frozen=True):
     whole_node: bool
     groups: frozenset[str] = frozenset()
     owners: frozenset[str] = frozenset()
+    gpus: int = 0
 
     @property
     def name(self) -> str:
@@ -149,6 +151,7 @@ def offer_of(resource: Resource, vos: frozenset[str], rules: PlaceRules | None =
         whole_node=resource.whole_node,
         groups=rules.groups,
         owners=rules.owners,
+        gpus=resource.gpus,
     )
 
 
@@ -160,7 +163,14 @@ def less(offer: Offer, needs: Requirements) -> Offer | None:
     processors = offer.processors - taken
     memory = max(1, offer.max_ram - needs.min_ram) if offer.max_ram else 0  # 0 would mean "no limit"
     tags = _all_tags(list(_plain(offer.tags)), processors, whole_node=False)
-    return msgspec.structs.replace(offer, processors=processors, max_ram=memory, tags=tags, whole_node=False)
+    return msgspec.structs.replace(
+        offer,
+        processors=processors,
+        max_ram=memory,
+        gpus=max(0, offer.gpus - needs.gpus),
+        tags=tags,
+        whole_node=False,
+    )
 
 
 def offer_of_queue(
@@ -184,6 +194,7 @@ def offer_of_queue(
         tags=queue.tags,
         required_tags=queue.required_tags,
         whole_node="WholeNode" in queue.tags,
+        gpus=queue.gpus,
     )
     return offer_of(resource, vos, rules)
 
@@ -200,14 +211,7 @@ def _all_tags(tags: list[str], processors: int, *, whole_node: bool) -> frozense
 def fits(wanted: JobClass, offer: Offer) -> list[Reason]:
     """Return all reasons why jobs of a class cannot run on a resource; none if they can."""
     needs = wanted.needs
-    reasons: list[Reason] = []
-    if wanted.vo not in offer.vos:
-        reasons.append(Reason(Dimension.VO, wanted.vo, _sorted(offer.vos)))
-    if offer.groups and wanted.owner_group not in offer.groups:
-        reasons.append(Reason(Dimension.OWNER_GROUP, wanted.owner_group, _sorted(offer.groups)))
-    if offer.owners and wanted.owner_sub not in offer.owners:
-        whose = wanted.owner_sub or wanted.owner_group
-        reasons.append(Reason(Dimension.OWNER, whose, _sorted(offer.owners)))
+    reasons = _not_for(wanted, offer)
     if needs.sites and offer.site not in needs.sites:
         reasons.append(Reason(Dimension.SITE, needs.sites, offer.site))
     if needs.banned_sites and offer.site in needs.banned_sites:
@@ -220,11 +224,26 @@ def fits(wanted: JobClass, offer: Offer) -> list[Reason]:
         reasons.append(Reason(Dimension.CPU_TIME, needs.cpu_time, offer.cpu_time))
     if offer.max_ram and needs.min_ram > offer.max_ram:
         reasons.append(Reason(Dimension.RAM, needs.min_ram, offer.max_ram))
+    if needs.gpus > offer.gpus:
+        reasons.append(Reason(Dimension.GPUS, needs.gpus, offer.gpus))
     if needs.tags and not offer.tags.issuperset(needs.tags):
         reasons += _missing_tags(needs.tags, offer)
     if offer.required_tags and not offer.required_tags.issubset(needs.tags):
         missing = offer.required_tags.difference(needs.tags)
         reasons.append(Reason(Dimension.REQUIRED_TAGS, _sorted(missing), needs.tags))
+    return reasons
+
+
+def _not_for(wanted: JobClass, offer: Offer) -> list[Reason]:
+    """Say why a resource is not for the people whose jobs these are."""
+    reasons = []
+    if wanted.vo not in offer.vos:
+        reasons.append(Reason(Dimension.VO, wanted.vo, _sorted(offer.vos)))
+    if offer.groups and wanted.owner_group not in offer.groups:
+        reasons.append(Reason(Dimension.OWNER_GROUP, wanted.owner_group, _sorted(offer.groups)))
+    if offer.owners and wanted.owner_sub not in offer.owners:
+        whose = wanted.owner_sub or wanted.owner_group
+        reasons.append(Reason(Dimension.OWNER, whose, _sorted(offer.owners)))
     return reasons
 
 

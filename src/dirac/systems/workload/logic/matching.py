@@ -247,6 +247,7 @@ def _registered(resource: Resource, pilot: PilotRow | None, tree: Tree) -> tuple
         required_tags=sorted({*placed.required_tags, *queue.required_tags}),
         platforms=sorted({*placed.platforms, *queue.platforms}),
         whole_node=placed.whole_node or "WholeNode" in queue.tags,
+        gpus=max(placed.gpus, queue.gpus),
     )
     return placed, queue
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -10,11 +10,16 @@ from dirac.core.errors import InvalidInputError, TooLargeError
 from dirac.formats import description as descriptions
 from dirac.formats import jdl as jdls
 from dirac.formats import parametric
-from dirac.formats.description import JobDescription, Limits
+from dirac.formats.conversion import Described, read
+from dirac.formats.description import JobDescription
 from dirac.formats.jdl import Bare, Jdl
 from dirac.formats.parametric import MAX_CHARACTERS
 from dirac.systems.configuration.models import Workload
+from dirac.systems.workload.logic.dependencies import Dependent, resolved
+from dirac.systems.workload.logic.rules import limits, site_of
+from dirac.systems.workload.logic.steps import needs_pipeline
 from dirac.systems.workload.models import JobStatus
+from dirac.systems.workload.ports.pipeline import Handling
 from dirac.systems.workload.ports.work import NewClass, NewJob, Owner
 from dirac.systems.workload.sandbox_names import SandboxName, is_reference
 
@@ -31,11 +36,15 @@ class Prepared(msgspec.Struct, frozen=True):
 
     Attributes:
         sandboxes: For each job the names of its input archives.
+        handling: What has to be done for jobs, by their places in `jobs`; most are absent.
+        needs: Pairs of a job and one that it depends on, by their places.
     """
 
     jobs: list[NewJob]
     classes: list[NewClass]
     sandboxes: list[tuple[str, ...]]
+    handling: dict[int, Handling] = {}
+    needs: list[tuple[int, int]] = []
 
     @property
     def archives(self) -> list[str]:
@@ -54,42 +63,66 @@ def prepare(texts: Sequence[str], owner: Owner, rules: Workload) -> Prepared:
         raise InvalidInputError("there is no job description", hint="Send a list of at least one")
     if len(texts) > most:
         raise TooLargeError(f"{len(texts)} job descriptions; at most {most} are accepted at once")
-    limits = _limits(rules)
-    maker = _Maker(owner, limits)
+    maker = _Maker(owner, rules)
     for index, text in enumerate(texts):
         place = f"jdl[{index}]"
         try:
-            left = most - len(maker.jobs)
-            expanded = parametric.expand(jdls.parse(text), limit=max(left, 1))
+            found = read(text)
         except InvalidInputError as error:
             raise _placed(error, place) from None
-        if len(expanded) > left:
-            raise TooLargeError(f"these are more than the {most} jobs that are accepted at once", where=place)
-        for number, jdl in enumerate(expanded):
-            try:
-                maker.add(jdl)
-            except InvalidInputError as error:
-                raise _placed(error, place if len(expanded) == 1 else f"{place} job {number}") from None
-    return Prepared(jobs=maker.jobs, classes=list(maker.classes.values()), sandboxes=maker.sandboxes)
+        for one in found:
+            _add(maker, one, f"{place} {one.place}".rstrip(), rules)
+    needs = resolved(maker.dependencies, [job.job_name for job in maker.jobs])
+    for _, needed in needs:
+        maker.handling[needed] = maker.handling.get(needed, Handling(0)) | Handling.NEEDED
+    return Prepared(
+        jobs=maker.jobs,
+        classes=list(maker.classes.values()),
+        sandboxes=maker.sandboxes,
+        handling=maker.handling,
+        needs=needs,
+    )
+
+
+def _add(maker: _Maker, one: Described, place: str, rules: Workload) -> None:
+    """Add the jobs of one description."""
+    most = rules.max_jobs_per_submission
+    left = most - len(maker.jobs)
+    try:
+        expanded = parametric.expand(one.jdl, limit=max(min(left, rules.max_parametric_jobs), 1))
+    except InvalidInputError as error:
+        raise _placed(error, place) from None
+    if len(expanded) > left:
+        raise TooLargeError(f"these are more than the {most} jobs that are accepted at once", where=place)
+    for number, jdl in enumerate(expanded):
+        where = place if len(expanded) == 1 else f"{place} job {number}"
+        try:
+            maker.add(jdl, one.names, where)
+        except InvalidInputError as error:
+            raise _placed(error, where) from None
 
 
 class _Maker:
     """Makes jobs from expanded descriptions, and keeps the classes that they are of."""
 
-    def __init__(self, owner: Owner, limits: Limits) -> None:
+    def __init__(self, owner: Owner, rules: Workload) -> None:
         self._owner = owner
-        self._limits = limits
+        self._limits = limits(rules)
+        self._path = rules.job_path
         self._left = MAX_CHARACTERS
         self.jobs: list[NewJob] = []
         self.classes: dict[str, NewClass] = {}
         self.sandboxes: list[tuple[str, ...]] = []
+        self.handling: dict[int, Handling] = {}
+        self.dependencies: list[Dependent] = []
 
-    def add(self, jdl: Jdl) -> None:
-        described = descriptions.from_jdl(jdl, self._limits)
+    def add(self, jdl: Jdl, names: Mapping[str, str], where: str) -> None:
+        described = descriptions.from_jdl(jdl, self._limits, names)
         if len(described.job_type) > _TYPE_LENGTH:
             raise InvalidInputError(f"JobType is longer than {_TYPE_LENGTH} characters", where="JobType")
-        names = [SandboxName.parse(entry).pfn for entry in described.input_sandbox if is_reference(entry)]
-        status, minor_status = ACCEPTED if described.input_data else WAITING
+        archives = [SandboxName.parse(entry).pfn for entry in described.input_sandbox if is_reference(entry)]
+        piped = needs_pipeline(described, self._path)
+        status, minor_status = ACCEPTED if piped else WAITING
         text = self._stored(jdl)
         self._left -= len(text)
         if self._left < 0:
@@ -97,18 +130,19 @@ class _Maker:
                 f"these jobs have descriptions of more than {MAX_CHARACTERS} characters in all",
                 hint="Split the submission, or put long lists into files of the input sandbox",
             )
-        self.sandboxes.append(tuple(dict.fromkeys(names)))
+        self.sandboxes.append(tuple(dict.fromkeys(archives)))
+        if piped or described.max_retries:
+            retried = Handling.RETRIED if described.max_retries else Handling(0)
+            self.handling[len(self.jobs)] = retried | (Handling.PIPED if piped else Handling(0))
+        if described.depends_on:
+            self.dependencies.append(Dependent(len(self.jobs), described.depends_on, where))
         self.jobs.append(
             NewJob(
                 digest=self._class_of(described),
                 jdl=text,
                 status=status,
                 minor_status=minor_status,
-                site=described.sites[0]
-                if len(described.sites) == 1
-                else "Multiple"
-                if described.sites
-                else "ANY",
+                site=site_of(described.sites),
                 job_name=described.job_name,
                 job_group=described.job_group,
                 job_type=described.job_type,
@@ -134,16 +168,6 @@ class _Maker:
 
 
 _OURS_LOWER = frozenset(name.lower() for name in _OURS)
-
-
-def _limits(rules: Workload) -> Limits:
-    return Limits(
-        cpu_time_default=min(max(86_400, rules.min_cpu_time), rules.max_cpu_time),
-        cpu_time_min=rules.min_cpu_time,
-        cpu_time_max=rules.max_cpu_time,
-        processors_max=rules.max_processors,
-        input_data_max=rules.max_input_data,
-    )
 
 
 def _placed(error: InvalidInputError, place: str) -> InvalidInputError:

@@ -18,6 +18,7 @@ from dirac.systems.workload.logic.access import may_use
 from dirac.systems.workload.logic.gathering import Descriptions, Gathered, Room
 from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared
 from dirac.systems.workload.models import InsertedJob
+from dirac.systems.workload.ports.pipeline import Handling
 from dirac.systems.workload.ports.work import Assignment, Owner, Rules, WorkUnit
 from dirac.systems.workload.sandbox_names import SandboxName
 
@@ -131,6 +132,7 @@ class Submission:
                         for pfn in names
                     ]
                 )
+                await _admit(unit, ids, prepared)
                 answer += _record(unit, identity, ids, prepared)
             if any(job.Status == WAITING[0] for job in answer):
                 self._ask_for_pilots(unit, identity.vo)
@@ -190,6 +192,18 @@ async def _archives(
             )
     await unit.sandboxes.mark_stored([found[pfn].sandbox_id for pfn in pfns if found[pfn].stored is None])
     return {pfn: found[pfn].sandbox_id for pfn in pfns}
+
+
+async def _admit(unit: WorkUnit, ids: Sequence[int], prepared: Prepared) -> None:
+    """Note what has to be done for jobs that are not just to wait."""
+    if not prepared.handling:
+        return
+    await unit.pipeline.handle({ids[place]: handling for place, handling in prepared.handling.items()})
+    await unit.pipeline.depend([(ids[place], ids[needed]) for place, needed in prepared.needs])
+    piped = [ids[place] for place, handling in prepared.handling.items() if handling & Handling.PIPED]
+    if piped:
+        await unit.pipeline.admit(piped)
+        unit.enqueue("workload.advance_jobs", key="advance_jobs")
 
 
 def _record(unit: WorkUnit, identity: Identity, ids: Sequence[int], prepared: Prepared) -> list[InsertedJob]:

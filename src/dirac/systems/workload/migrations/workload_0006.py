@@ -6,7 +6,7 @@ from alembic import op
 from dirac.db.types import BigId, Json, UtcDateTime
 
 revision = "workload_0006"
-down_revision = "workload_0004"
+down_revision = "workload_0005"
 branch_labels = None
 depends_on = None
 

@@ -17,6 +17,7 @@ from dirac.systems.workload.models import PilotMetadata
 from dirac.systems.workload.policy import Visibility
 from dirac.systems.workload.ports.control import ControlRepository
 from dirac.systems.workload.ports.nodes import NodeRepository
+from dirac.systems.workload.ports.pipeline import PipelineRepository
 from dirac.systems.workload.ports.work import JobRepository
 from dirac.systems.workload.states import Standing
 
@@ -151,6 +152,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
         claimed: When the pilot got it.
         lease_until: When it counts as lost, None if there is none or it is over.
         last_report: Time of the newest report that the run has made.
+        handling: What has to be done for it and not for most others, `ports.pipeline.Handling`.
     """
 
     job_id: int
@@ -174,6 +176,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     lease_until: datetime | None = None
     last_report: datetime | None = None
     claimed: datetime | None = None
+    handling: int = 0
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -469,6 +472,11 @@ class RunUnit(UnitOfWork, Protocol):
     @property
     def pilots(self) -> PilotRepository:
         """The pilots."""
+        ...
+
+    @property
+    def pipeline(self) -> PipelineRepository:
+        """Jobs that may not wait for pilots yet."""
         ...
 
     @property

@@ -18,6 +18,7 @@ from dirac.core.unit import Event, UnitOfWork
 from dirac.systems.configuration.models import Workload
 from dirac.systems.workload.models import SandboxType
 from dirac.systems.workload.policy import Visibility
+from dirac.systems.workload.ports.pipeline import PipelineRepository
 
 JOB_ATTRIBUTES = {
     "JobID": "job_id",
@@ -249,6 +250,11 @@ class WorkUnit(UnitOfWork, Protocol):
     @property
     def sandboxes(self) -> SandboxRepository:
         """The archives."""
+        ...
+
+    @property
+    def pipeline(self) -> PipelineRepository:
+        """Jobs that may not wait for pilots yet."""
         ...
 
     async def recall(self, scope: str, key: str, digest: str) -> str | None:

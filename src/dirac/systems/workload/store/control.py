@@ -18,16 +18,21 @@ from dirac.systems.workload.store.tables import (
     attempts,
     commands,
     delays,
+    dependencies,
     descriptions,
     heartbeats,
     jobs,
     parameters,
+    pipeline,
 )
 
 _j = jobs.c
 _k = commands.c
 _h = heartbeats.c
-_OF_A_JOB = (descriptions, attempts, parameters, commands, delays, heartbeats, assignments, jobs)
+_OF_A_JOB = (
+    *(descriptions, attempts, parameters, commands, delays, heartbeats),
+    *(assignments, pipeline, dependencies, jobs),
+)
 
 
 class ControlStore:

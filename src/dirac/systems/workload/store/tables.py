@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Double, Index, Integer, String, Table
+from sqlalchemy import Boolean, Column, Double, Index, Integer, SmallInteger, String, Table
 
 from dirac.db.tables import new_metadata
 from dirac.db.types import BigId, Json, LongText, UtcDateTime
@@ -37,6 +37,8 @@ jobs = Table(
     Column("heartbeat_time", UtcDateTime),
     Column("verified_flag", Boolean, nullable=False),
     Column("accounted_flag", Boolean, nullable=False),
+    # What has to be done for this job and not for most others: `ports.pipeline.Handling`.
+    Column("handling", SmallInteger, nullable=False, server_default="0"),
     # A claim looks for one waiting job of a class; status first would make all claims meet (DESIGN 4).
     Index(None, "class_id", "status", "user_priority", "job_id"),
     Index(None, "vo", "owner_sub", "job_id"),
@@ -216,6 +218,23 @@ assignments = Table(
     # The run that wrote an output; outputs of older runs are not shown.
     Column("attempt", Integer),
     Index(None, "sandbox_id"),
+)
+
+# Jobs that may not wait yet, with the moment at which they are looked at next.
+pipeline = Table(
+    "workload_pipeline",
+    metadata,
+    Column("job_id", BigId, primary_key=True, autoincrement=False),
+    Column("due", UtcDateTime, nullable=False, index=True),
+    # Raised by whoever decides about the job, so that nobody decides about what has changed meanwhile.
+    Column("turn", Integer, nullable=False),
+)
+
+dependencies = Table(
+    "workload_dependency",
+    metadata,
+    Column("job_id", BigId, primary_key=True, autoincrement=False),
+    Column("needed_id", BigId, primary_key=True, autoincrement=False, index=True),
 )
 
 nodes = Table(

@@ -9,6 +9,7 @@ from dirac.systems.workload.store.control import ControlStore
 from dirac.systems.workload.store.jobs import JobStore
 from dirac.systems.workload.store.nodes import NodeStore
 from dirac.systems.workload.store.pilots import PilotStore
+from dirac.systems.workload.store.pipeline import PipelineStore
 from dirac.systems.workload.store.runs import RunStore
 from dirac.systems.workload.store.sandboxes import SandboxStore
 
@@ -31,6 +32,7 @@ class WorkloadUnit(SystemUnit):
         self.control = ControlStore(tx)
         self.pilots = PilotStore(tx)
         self.nodes = NodeStore(tx)
+        self.pipeline = PipelineStore(tx)
 
     @property
     def pilot_secrets(self) -> PilotSecretRepository:
