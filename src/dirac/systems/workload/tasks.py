@@ -5,7 +5,7 @@ from __future__ import annotations
 from dirac.core.tasks import Execution, Task
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
-from dirac.systems.workload.logic.sandboxes import Sandboxes
+from dirac.systems.workload.logic.sandboxes import CLEAN_TASK, Sandboxes
 
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
@@ -43,6 +43,6 @@ TASKS: tuple[Task, ...] = (
     Task("workload.check_pilots", _check_pilots, every=5.0),
     Task("workload.expire_leases", _expire_leases, every=5.0, deadline=60.0),
     Task("workload.clean_pilots", _clean_pilots, every=_DAY),
-    Task("workload.clean_sandboxes", _clean_sandboxes, every=6 * _HOUR, deadline=_HOUR),
+    Task(CLEAN_TASK, _clean_sandboxes, every=6 * _HOUR, deadline=_HOUR),
 )
 """All of it, for the composition root."""

@@ -242,7 +242,7 @@ async def test_a_sandbox_goes_up_and_down(client: httpx.AsyncClient) -> None:
     assert (sent.status_code, sent.content) == (204, b"")
     again = await client.post("/api/jobs/sandbox", json=announced(content), headers=as_("alice"))
     assert again.json() == {"pfn": answer["pfn"]}
-    where = {"pfn": "SB:SandboxSE|" + answer["pfn"]}
+    where = {"pfn": answer["pfn"]}
     address = (await client.get("/api/jobs/sandbox", params=where, headers=as_("alice"))).json()
     assert address["expires_in"] == 300
     got = await client.get(address["url"])
@@ -280,7 +280,7 @@ async def test_uploads_other_than_announced_are_refused(client: httpx.AsyncClien
     ):
         answer = await client.post(UPLOAD_PATH, content=body, headers=multipart)
         assert answer.status_code == 400, answer.text
-    key = ticket["pfn"].removeprefix("/S3/sandboxes/")
+    key = ticket["pfn"].removeprefix("SB:SandboxSE|/S3/sandboxes/")
     assert await room.objects.exists([key]) == set()
     sent = await client.post(UPLOAD_PATH, data=fields, files={"file": ("f", content)})
     assert sent.status_code == 204

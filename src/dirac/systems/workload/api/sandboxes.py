@@ -14,7 +14,14 @@ from dirac.systems.workload import policy
 from dirac.systems.workload.api.form import open_form
 from dirac.systems.workload.api.jobs import JobIdInPath
 from dirac.systems.workload.logic.sandboxes import Sandboxes
-from dirac.systems.workload.models import JobIds, SandboxDownload, SandboxInfo, SandboxType, SandboxUpload
+from dirac.systems.workload.models import (
+    JobIds,
+    JobSandboxes,
+    SandboxDownload,
+    SandboxInfo,
+    SandboxType,
+    SandboxUpload,
+)
 from dirac.transport.routing import SystemRouter, allowed, body, open_to_all, provided
 
 router = SystemRouter("/api/jobs", "jobs")
@@ -70,11 +77,10 @@ async def unassign_bulk_jobs_sandboxes(
 
 
 @router.get("/{job_id}/sandbox")
-async def get_job_sandboxes(
-    caller: Downloader, sandboxes: TheSandboxes, job_id: JobIdInPath
-) -> dict[SandboxType, list[str]]:
+async def get_job_sandboxes(caller: Downloader, sandboxes: TheSandboxes, job_id: JobIdInPath) -> JobSandboxes:
     """Show the archives of a job."""
-    return await sandboxes.assigned(caller, job_id)
+    found = await sandboxes.assigned(caller, job_id)
+    return JobSandboxes(Input=found["input"], Output=found["output"])
 
 
 @router.get("/{job_id}/sandbox/{sandbox_type}")

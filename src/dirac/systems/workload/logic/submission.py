@@ -14,6 +14,7 @@ from dirac.resources.storage.base import ObjectStore
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import may_use
 from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared, digest_of, prepare
+from dirac.systems.workload.logic.sandboxes import uploaded
 from dirac.systems.workload.models import InsertedJob
 from dirac.systems.workload.ports.work import Assignment, Owner, Rules, WorkUnit
 from dirac.systems.workload.sandbox_names import SandboxName
@@ -106,12 +107,12 @@ class Submission:
             return set()
         async with self._units.read() as unit:
             found = await unit.sandboxes.find(pfns)
-        keys = {
-            SandboxName.parse(pfn).key: pfn
+        unknown = [
+            SandboxName.parse(pfn)
             for pfn, record in found.items()
             if record.stored is None and may_use(identity, record)
-        }
-        return {keys[key] for key in await self._objects.exists(list(keys))} if keys else set()
+        ]
+        return await uploaded(self._objects, unknown)
 
 
 async def _archives(
