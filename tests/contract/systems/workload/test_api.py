@@ -255,6 +255,22 @@ async def test_a_sandbox_goes_up_and_down(client: httpx.AsyncClient) -> None:
     assert forged.status_code == 403
 
 
+async def test_the_name_of_an_output_may_come_without_quotes(client: httpx.AsyncClient) -> None:
+    (job,) = (await client.post("/api/jobs/jdl", json=[ECHO], headers=as_("alice"))).json()
+    ticket = (await client.post("/api/jobs/sandbox", json=announced(b"x"), headers=as_("alice"))).json()
+    await client.post(ticket["url"], data=ticket["fields"], files={"file": ("x", b"x")})
+    headers = as_("alice", **{"Content-Type": "application/json"})
+    path = f"/api/jobs/{job['JobID']}/sandbox"
+    bare = ticket["pfn"].removeprefix("SB:SandboxSE|")
+    for name in (ticket["pfn"], bare):
+        await client.delete(path, headers=headers)
+        sent = await client.patch(f"{path}/output", content=name, headers=headers)
+        assert (sent.status_code, sent.json()) == (200, None)
+        assert (await client.get(path, headers=headers)).json() == {"Input": [], "Output": [bare]}
+    for wrong, status in ((b"/S3/\xff", 400), (b"nonsense", 400), (b"/S3/" + b"x" * 600, 422)):
+        assert (await client.patch(f"{path}/output", content=wrong, headers=headers)).status_code == status
+
+
 async def test_uploads_other_than_announced_are_refused(client: httpx.AsyncClient, room: Room) -> None:
     content = b"x" * 1000
     ticket = (await client.post("/api/jobs/sandbox", json=announced(content), headers=as_("alice"))).json()
