@@ -32,7 +32,7 @@ def descriptions(world: World) -> list[Case]:
         jdl(400, program + 'JobType = "' + "x" * 100 + '";', "JobType is longer than 64"),
         jdl(400, program + 'LogLevel = "LOUD";', "LogLevel", "DEBUG"),
         jdl(400, program + 'InputSandbox = "SB:SandboxSE|/S3/x";', "does not name a sandbox", "Names are"),
-        jdl(400, program + f'InputSandbox = "SB:SandboxSE|{world.pfn}";', "InputSandbox", "Upload it"),
+        jdl(400, program + f'InputSandbox = "{world.pfn}";', "InputSandbox", "Upload it"),
         jdl(400, program + "Parameters = -1;", "Parameters", "number from 1"),
         jdl(400, program + "Parameters = 99999999;", "99999999 jobs", "at most 10000", "split"),
         jdl(400, program + "Parameters = {1, 2}; Parameters.x = {3};", "Parameters.x has 1", "same number"),

@@ -102,7 +102,7 @@ def reports(world: World) -> list[Case]:
         patch("heartbeat", 422, {job: {"StandardOutput": "x" * 10 * MB}}, "length <= 65536"),
         patch("heartbeat", 422, {job: {"Nonsense": 1}}, "Nonsense"),
         patch("metadata", 400, {job: {"Status": "Done"}}, "Status cannot be set", "Only Site"),
-        patch("metadata", 400, {job: {"x": [1]}}, f"job {job}", "no text and no number"),
+        patch("metadata", 400, {job: {"x": None}}, f"job {job}", "x has no value"),
         patch("metadata", 400, {job: {"": 1}}, f"job {job}", "A name has 1 to 128 characters"),
         patch("metadata", 400, {job: {"x ": 1}}, "'x '", "no blanks around it"),
         patch("metadata", 413, {job: {"x": "x" * 10 * MB}}, f"job {job}", "characters"),

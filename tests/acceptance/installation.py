@@ -21,6 +21,7 @@ from dirac.client.session import find_session
 from dirac.server import control
 from dirac.server.settings import load
 from pilot.release import make_release
+from tests.services.authority import Authority
 
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0
@@ -90,13 +91,15 @@ class Installation:
 
     Args:
         directory: An empty directory.
+        tls: Serve TLS, with a certificate of an authority of its own.
         options: Values for the configuration: pilots, idle, lease, heartbeat, reschedules.
     """
 
-    def __init__(self, directory: Path, **options: int) -> None:
+    def __init__(self, directory: Path, *, tls: bool = False, **options: int) -> None:
         self.directory = directory
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.authority = Authority(directory / "pki") if tls else None
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.state = directory / "server"
         self.settings_file = self.state / "dirac.toml"
         self.passwords = self.state / "secrets" / "passwords.json"
@@ -111,12 +114,21 @@ class Installation:
         self.settings_file.write_text(
             f'state = "{self.state}"\n'
             'master_key_file = "secrets/master.key"\n'
-            f'[http]\nurl = "{self.url}"\nport = {self.port}\n'
+            f'[http]\nurl = "{self.url}"\nport = {self.port}\n{self._certificate()}'
             f'[pilots]\nprogram = "{cvmfs}/dirac/pilot/dirac-pilot.py"\n'
             f'directory = "{self.directory}/pilots"\n'
         )
         self.tree = self.directory / "configuration.yml"
         self.tree.write_text(TREE.format(cvmfs=cvmfs, **self._options))
+
+    def _certificate(self) -> str:
+        if self.authority is None:
+            return ""
+        certificate, key = self.authority.certificate(stem="server")
+        return f'tls_certificate = "{certificate}"\ntls_key = "{key}"\n'
+
+    def _trust(self) -> dict[str, str]:
+        return {} if self.authority is None else {"DIRAC_CA_FILE": str(self.authority.ca)}
 
     # The server
 
@@ -124,6 +136,7 @@ class Installation:
         """Run ``dirac-server`` and return what it says."""
         done = subprocess.run(
             [BIN / "dirac-server", *words, "--settings", self.settings_file, "--json"],
+            env=os.environ | self._trust(),
             input=given,
             capture_output=True,
             text=True,
@@ -205,7 +218,7 @@ class Installation:
             "DIRAC_URL": self.url,
             "DIRAC_CREDENTIALS": str(home / "credentials.json"),
             "DIRAC_DEMO_PASSWORDS": str(self.passwords),
-        }
+        } | self._trust()
         if operator:
             values["DIRAC_TOKEN_FILE"] = str(self.state / "secrets" / "operator.token")
         return values

@@ -35,6 +35,7 @@ from dirac.systems.workload.models import (
 log = logging.getLogger(__name__)
 
 _SOURCE = "JobWrapper"
+_ARCHIVES = ("SB:", "/S3/")
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DIRACOS", *TRUST_VARIABLES)
 # What batch systems say of the graphics processors that they have given.
 _OF_GPUS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
@@ -162,7 +163,7 @@ class JobWrapper:
         await self._server.report([(self._clock.now(), update)])
 
     async def _fetch_inputs(self) -> None:
-        references = [name for name in self._description.input_sandbox if name.startswith("SB:")]
+        references = [name for name in self._description.input_sandbox if name.startswith(_ARCHIVES)]
         if not references:
             return
         await self._report(None, "Downloading InputSandbox")

@@ -2,7 +2,7 @@
 
 ``InputSandbox`` may name files of the submitter's machine, relative to a directory, with ``~`` and wildcards,
 and whole directories. They travel in one archive, flat as the job finds them: a file under its own name, a
-directory with what is below it. What begins with ``LFN:`` or ``SB:`` stays as it is.
+directory with what is below it. What begins with ``LFN:``, ``SB:`` or ``/S3/`` stays as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dirac.formats.jdl import Jdl, Value, dump
 from dirac.formats.parametric import expand
 
 _ATTRIBUTE = "InputSandbox"
-_REMOTE = ("LFN:", "SB:")
+_REMOTE = ("LFN:", "SB:", "/S3/")
 _MOST_JOBS = 100_000
 
 

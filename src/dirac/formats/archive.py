@@ -10,15 +10,20 @@ from __future__ import annotations
 import bz2
 import errno
 import gzip
-import lzma
 import os
 import shutil
+import sys
 import tarfile
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, cast
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from dirac.core.errors import DiracError, InvalidInputError, TooLargeError, UnavailableError
 
@@ -28,7 +33,9 @@ MAX_MEMBERS: Final = 100_000
 _CHUNK = 1 << 16
 # Extended headers are read in one piece by the library; no honest one is larger.
 _LARGEST_READ = 1 << 20
-_MAGIC = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
+# Not xz: a few bytes could ask for 4 GiB of memory. With Zstandard, 128 MiB are the most by default.
+_MAGIC = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\x28\xb5\x2f\xfd", zstd.open))
+_DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 # What a name in an archive can do wrong; anything else is a fault of this machine.
 _NAME_FAULTS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ}
 
@@ -92,7 +99,7 @@ def _add(tar: tarfile.TarFile, name: str, file: Path) -> None:
 def unpack(
     archive: Path, directory: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS
 ) -> list[Path]:
-    """Unpack a tar archive, plain or compressed by gzip, bzip2 or xz, whatever its name says.
+    """Unpack a tar archive, plain or compressed by gzip, bzip2 or Zstandard, whatever its name says.
 
     Nothing appears in the directory unless the whole archive is acceptable. Existing files of the same names
     are replaced; directories appear with their files.
@@ -174,9 +181,9 @@ class _Extraction:
                     for count, member in enumerate(tar, 1):
                         self._check_size(member, count)
                         self._take(tar, member)
-        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        except _DAMAGE as error:
             raise InvalidInputError(f"this is no archive, or a damaged one: {error}") from error
-        except (ValueError, UnicodeError, OverflowError) as error:
+        except (ValueError, UnicodeError, OverflowError, RecursionError) as error:
             raise InvalidInputError(f"the archive is damaged: {error}") from error
         for name, target in self._links:
             self._link(name, target)

@@ -48,7 +48,11 @@ class Body:
             if size > self._limit:
                 raise TooLargeError(f"the body is larger than {self._limit} bytes", hint="Send less at once")
             chunks.append(chunk)
-        return decode(b"".join(chunks), self.kind)
+        return self.read(b"".join(chunks))
+
+    def read(self, content: bytes) -> Any:
+        """Return the value of a body that has come."""
+        return decode(content, self.kind)
 
 
 def check_media(request: Request) -> None:

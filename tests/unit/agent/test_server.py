@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -184,11 +185,26 @@ async def test_an_input_sandbox_is_unpacked_where_it_belongs(tmp_path: Path) -> 
             "GET /f": httpx.Response(200, content=content),
         }
     )
-    await job(fake).fetch_sandbox(f"SB:SandboxSE|{PFN}", tmp_path / "run")
-    assert fake.requests[0].url.params["pfn"] == PFN
+    pfn = PFN.replace("0" * 64, hashlib.sha256(content).hexdigest())
+    await job(fake).fetch_sandbox(f"SB:SandboxSE|{pfn}", tmp_path / "run")
+    assert fake.requests[0].url.params["pfn"] == pfn
     assert (tmp_path / "run/sub/f").read_bytes() == Path(__file__).read_bytes()
     found = sorted(path.name for path in tmp_path.rglob("*"))
     assert found == ["f", "run", "sub", "x.tar.gz"]
+
+
+async def test_an_input_sandbox_that_is_not_what_its_name_says_is_not_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    pack_members({"f": Path(__file__)}, tmp_path / "x.tar.gz")
+    fake = Fake(
+        {
+            "GET /api/jobs/sandbox": {"url": f"{SERVER}/f?signature=x", "expires_in": 300},
+            "GET /f": httpx.Response(200, content=(tmp_path / "x.tar.gz").read_bytes()),
+        }
+    )
+    with pytest.raises(UnavailableError, match="SHA-256"):
+        await job(fake).fetch_sandbox(f"SB:SandboxSE|{PFN}", tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["run", "x.tar.gz"]
 
 
 async def test_a_pilots_token_is_renewed_before_its_end_until_there_is_no_more() -> None:

@@ -91,12 +91,13 @@ async def test_arguments_that_no_shell_would_take(tmp_path: Path) -> None:
 
 async def test_the_input_sandbox_is_there_and_can_be_run(tmp_path: Path) -> None:
     server = FakeJobServer()
-    server.sandboxes[INPUT] = {"run.sh": "#!/bin/sh\ncat data.txt; echo $1 $NAME", "data.txt": "data "}
+    server.sandboxes[INPUT] = {"run.sh": "#!/bin/sh\ncat data.txt; echo $1 $NAME"}
+    server.sandboxes["/S3/data"] = {"data.txt": "data "}  # as DIRAC's clients may name them
     description = JobDescription(
         executable="run.sh",
         arguments="'with blank'",
         environment={"NAME": "value"},
-        input_sandbox=(INPUT, "LFN:/astro/ignored"),
+        input_sandbox=(INPUT, "/S3/data", "LFN:/astro/ignored"),
         output_sandbox=("std.out",),
     )
     assert await wrapper(tmp_path, description, server).run()

@@ -85,7 +85,7 @@ def test_the_reference_takes_the_place_of_local_files() -> None:
 
 
 _items = st.lists(
-    st.sampled_from(["LFN:/astro/a", "SB:SandboxSE|/S3/b", "local", "dir/file", "sb:c"]), max_size=5
+    st.sampled_from(["LFN:/astro/a", "SB:SandboxSE|/S3/b", "/S3/d", "local", "dir/file", "sb:c"]), max_size=5
 )
 
 
@@ -97,6 +97,6 @@ def test_rewriting_changes_nothing_else(attributes: dict[str, str], items: list[
     jdl["InputSandbox"] = items
     rewritten = parse(with_reference(jdl, REFERENCE))
     assert {name: rewritten[name] for name in attributes} == attributes
-    remote = [item for item in items if str(item).upper().startswith(("LFN:", "SB:"))]
+    remote = [item for item in items if str(item).upper().startswith(("LFN:", "SB:", "/S3/"))]
     assert rewritten["InputSandbox"] == [*remote, REFERENCE]
     assert not local_files(rewritten, Path("/nowhere"))

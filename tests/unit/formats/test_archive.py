@@ -4,7 +4,6 @@ import bz2
 import gzip
 import hashlib
 import io
-import lzma
 import os
 import tarfile
 import tempfile
@@ -16,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dirac.core.errors import InvalidInputError, TooLargeError
-from dirac.formats.archive import pack, pack_members, unpack
+from dirac.formats.archive import pack, pack_members, unpack, zstd
 
 _part = st.text("abcXYZ019._- é", min_size=1, max_size=8).filter(lambda text: text not in (".", ".."))
 _trees = st.dictionaries(
@@ -102,7 +101,7 @@ def test_what_cannot_be_packed_is_named(tmp_path: Path, fault: str) -> None:
         pack([path], tmp_path / "a.tar.gz", base=tmp_path / "base")
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, bytes])
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, zstd.compress, bytes])
 def test_the_compression_is_known_by_content(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     (tmp_path / "sandbox").write_bytes(compress(tar((member("f"), b"x"))))
     assert [path.name for path in unpack(tmp_path / "sandbox", tmp_path / "out")] == ["f"]
@@ -201,7 +200,7 @@ def test_a_header_of_unreasonable_size_is_not_read(tmp_path: Path) -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damage_is_an_error_and_never_anything_else(data: st.DataObject) -> None:
-    compress = data.draw(st.sampled_from([gzip.compress, bz2.compress, lzma.compress, bytes]))
+    compress = data.draw(st.sampled_from([gzip.compress, bz2.compress, zstd.compress, bytes]))
     good = compress(tar((member("d/f"), b"content" * 50), (member("g"), b"")))
     bad = bytearray(good[: data.draw(st.integers(0, len(good)))])
     for _ in range(data.draw(st.integers(0, 4)) if bad else 0):
@@ -216,6 +215,75 @@ def test_damage_is_an_error_and_never_anything_else(data: st.DataObject) -> None
         else:
             assert all(path.is_relative_to(root / "out") for path in files)
         assert sorted(path.name for path in root.iterdir()) == ["a", "out"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from(["a", "b", "..", ".", "", "x" * 300]), max_size=4).map("/".join),
+            st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE]),
+            st.lists(st.sampled_from(["a", "b", "..", "", "tmp"]), max_size=4).map("/".join),
+        ),
+        max_size=6,
+    )
+)
+def test_whatever_the_names_nothing_appears_outside(members: list[tuple[str, bytes, str]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        (root / "a").write_bytes(tar(*((member(*one), b"") for one in members)))
+        try:
+            files = unpack(root / "a", root / "in/out")
+        except InvalidInputError:
+            assert list((root / "in/out").iterdir()) == []
+        else:
+            assert all(not path.is_symlink() and path.is_file() for path in files)
+        assert sorted(path.name for path in root.iterdir()) == ["a", "in"]
+        assert [path.name for path in (root / "in").iterdir()] == ["out"]
+        assert not [path for path in root.rglob("*") if path.is_symlink()]
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE])
+def test_a_chain_of_headers_without_a_file_is_refused(tmp_path: Path, kind: bytes) -> None:
+    text = b"12 path=abc\n" if kind == tarfile.XHDTYPE else b"abc\0"
+    header = member("long", kind)
+    header.size = len(text)
+    content = (header.tobuf() + text.ljust(512, b"\0")) * 5000 + member("f").tobuf() + bytes(1024)
+    (tmp_path / "a").write_bytes(gzip.compress(content))
+    with pytest.raises(InvalidInputError, match="damaged"):
+        unpack(tmp_path / "a", tmp_path / "out")
+
+
+def test_a_file_of_holes_counts_with_its_holes(tmp_path: Path) -> None:
+    header = bytearray(member("holes", tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT))
+    header[386:398] = header[398:410] = b"%011o\0" % 0  # no data at all,
+    header[483:495] = b"%011o\0" % (8 << 30)  # of 8 GiB
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "a").write_bytes(bytes(header) + bytes(1024))
+    with pytest.raises(TooLargeError, match="holes"):
+        unpack(tmp_path / "a", tmp_path / "out")
+
+
+def test_an_archive_cannot_ask_for_much_memory(tmp_path: Path) -> None:
+    wide = zstd.CompressionParameter
+    options = {wide.window_log: 28, wide.enable_long_distance_matching: 1}
+    packer = zstd.ZstdCompressor(options=options)
+    packed = packer.compress(tar((member("f"), b"x"))) + packer.flush()
+    (tmp_path / "a").write_bytes(packed)
+    with pytest.raises(InvalidInputError, match="archive"):
+        unpack(tmp_path / "a", tmp_path / "out")
+
+
+def test_what_is_left_of_a_directory_and_of_owners_is_their_files(tmp_path: Path) -> None:
+    directory = member("d", tarfile.DIRTYPE)
+    file = member("d/f")
+    file.uid = file.gid = 4242
+    file.mode = 0o6755
+    (tmp_path / "a").write_bytes(zstd.compress(tar((directory, b""), (file, b"x"))))
+    [unpacked] = unpack(tmp_path / "a", tmp_path / "out")
+    assert unpacked.stat().st_mode & 0o7777 == 0o755
+    assert unpacked.stat().st_uid == os.getuid()
 
 
 def test_a_text_is_no_archive(tmp_path: Path) -> None:

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
 
-from dirac.core.errors import DiracError, InvalidInputError, NotAllowedError
+from dirac.core.errors import DiracError, InvalidInputError, NotAllowedError, UnavailableError
 from dirac.systems.workload.models import SandboxDownload, SandboxInfo, SandboxType, SandboxUpload
 from dirac.transport.http_client_sync import HttpClient, Progress
 
 PREFIX = "SB:SandboxSE|"
+_CHECKSUM = re.compile(r"/sha256:([0-9a-f]{64})\.[a-z0-9.]+$")
 _FORMATS = ("tar.gz", "tar.bz2", "tar.zst")
 
 
@@ -64,22 +66,29 @@ class Sandboxes:
         return PREFIX + strip(target.pfn)
 
     def download(self, pfn: str, path: Path, *, progress: Progress | None = None) -> None:
-        """Download an archive.
+        """Download an archive, and compare what came with the checksum in its name.
 
         Args:
             pfn: Which.
-            path: File to write; replaced when all has come.
+            path: File to write; replaced when all has come and is what it should be.
             progress: Called with the bytes that came and the bytes in all (0 if unknown).
 
         Raises:
             NotFoundError: There is no such sandbox, or none that the caller may see.
+            UnavailableError: What came is something else.
 
         Example::
 
             client.sandboxes.download(reference, Path("input.tar.gz"))
         """
         source = self._http.call("GET", "/api/jobs/sandbox", SandboxDownload, params={"pfn": strip(pfn)})
-        self._http.download(source.url, path, progress=progress)
+        fetched = path.with_name(f".{path.name}.fetched")
+        try:
+            self._http.download(source.url, fetched, progress=progress)
+            check_content(fetched, pfn)
+            fetched.replace(path)
+        finally:
+            fetched.unlink(missing_ok=True)
 
     def of_job(
         self, job_id: int, kind: SandboxType | None = None
@@ -134,6 +143,24 @@ class Sandboxes:
 def strip(pfn: str) -> str:
     """Return a PFN without the name of the storage element in front."""
     return pfn.rpartition("|")[2]
+
+
+def check_content(file: Path, pfn: str) -> None:
+    """Make sure that a file is the archive of this name; names without a checksum say nothing.
+
+    Raises:
+        UnavailableError: It is not.
+    """
+    named = _CHECKSUM.search(pfn)
+    if named is None:
+        return
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != named[1]:
+        raise UnavailableError(
+            f"what came for {pfn!r} is not that sandbox: its SHA-256 is {found}",
+            hint="Try again; if it stays so, the object store has lost it: upload it again",
+        )
 
 
 def describe(path: Path) -> SandboxInfo:

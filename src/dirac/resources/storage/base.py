@@ -13,6 +13,7 @@ What a client does is the same for every store::
 
 from __future__ import annotations
 
+import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -20,7 +21,7 @@ from typing import Any, Self
 
 import msgspec
 
-from dirac.core.errors import InvalidInputError
+from dirac.core.errors import InvalidInputError, NotFoundError
 
 MAX_KEY = 200
 """Characters of a key."""
@@ -136,6 +137,27 @@ class ObjectStore(ABC):
             NotFoundError: There is none.
         """
         return b"".join([part async for part in self.open(key)])
+
+    async def verify(self, key: str, *, sha256: str) -> bool:
+        """Tell whether an object is there with the content that it should have; what has another is removed.
+
+        Not every service checks what is uploaded. Whoever first counts an object as uploaded asks here, so
+        that nobody is told that something is there already which is not what it says.
+
+        Args:
+            key: Name of the object.
+            sha256: What its SHA-256 should be, in lower case hexadecimal.
+        """
+        digest = hashlib.sha256()
+        try:
+            async for part in self.open(key):
+                digest.update(part)
+        except NotFoundError:
+            return False
+        if digest.hexdigest() == sha256:
+            return True
+        await self.delete([key])
+        return False
 
     @abstractmethod
     async def delete(self, keys: Collection[str]) -> None:

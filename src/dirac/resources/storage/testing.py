@@ -87,6 +87,18 @@ class ObjectStoreContract:
         await put(store, key, content)
         assert await store.read(key) == content
 
+    async def test_what_has_another_content_than_its_name_says_is_not_believed_and_removed(
+        self, store: ObjectStore
+    ) -> None:
+        key, content = new_object()
+        right, other = hashlib.sha256(content).hexdigest(), hashlib.sha256(content[::-1]).hexdigest()
+        assert not await store.verify(key, sha256=right)
+        await put(store, key, content)
+        assert await store.verify(key, sha256=right)
+        assert await store.exists([key]) == {key}
+        assert not await store.verify(key, sha256=other)
+        assert await store.exists([key]) == set()
+
     async def test_what_is_not_there_is_not_found(self, store: ObjectStore) -> None:
         key, _ = new_object()
         assert await store.exists([]) == set()

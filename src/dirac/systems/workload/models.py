@@ -288,6 +288,13 @@ class SandboxUpload(msgspec.Struct, frozen=True, omit_defaults=True):
     fields: dict[str, str] = {}
 
 
+class JobSandboxes(msgspec.Struct, frozen=True):
+    """The archives of a job."""
+
+    Input: list[str]
+    Output: list[str]
+
+
 class SandboxDownload(msgspec.Struct, frozen=True):
     """Where a sandbox can be had, for so many seconds."""
 

@@ -15,11 +15,14 @@ from dirac.systems.workload.models import SandboxInfo
 from dirac.systems.workload.ports.work import Owner
 
 BUCKET = "sandboxes"
+STORE = "SandboxSE"
+"""Our store of archives, by the name that a JDL of DIRAC knows it by."""
+
 MAX_LENGTH = 512
 
 _NAME = re.compile(
     r"(?:SB:[A-Za-z]+\|)?(?P<pfn>/S3/(?P<bucket>[a-z0-9.-]{3,63})/"
-    r"(?P<key>(?:[A-Za-z0-9._:@+=,-]+/){3}sha256:[0-9a-f]{64}\.tar\.(?:bz2|zst|gz)))"
+    r"(?P<key>(?:[A-Za-z0-9._:@+=,-]+/){3}sha256:(?P<sha256>[0-9a-f]{64})\.tar\.(?:bz2|zst|gz)))"
 ).fullmatch
 _UNSAFE = re.compile(r"^\.|[^A-Za-z0-9._@+-]")
 _FOLDER_LENGTH = 36  # three of them and the rest are within what an object store takes as a key
@@ -32,10 +35,17 @@ class SandboxName(msgspec.Struct, frozen=True):
     Attributes:
         pfn: In full, without the name of a store in front.
         key: What the object store knows it by.
+        sha256: The checksum that its content has.
     """
 
     pfn: str
     key: str
+    sha256: str
+
+    @property
+    def reference(self) -> str:
+        """How a description of a job names it."""
+        return f"SB:{STORE}|{self.pfn}"
 
     @classmethod
     def parse(cls, text: str) -> SandboxName:
@@ -50,14 +60,15 @@ class SandboxName(msgspec.Struct, frozen=True):
                 f"{text[:120]!r} does not name a sandbox",
                 hint=f"Names are SB:SandboxSE|/S3/{BUCKET}/VO/GROUP/USER/sha256:HEX.tar.bz2",
             )
-        return cls(pfn=match["pfn"], key=match["key"])
+        return cls(pfn=match["pfn"], key=match["key"], sha256=match["sha256"])
 
     @classmethod
     def of(cls, owner: Owner, info: SandboxInfo) -> SandboxName:
         """Return the name that an archive of somebody gets: the same for the same content."""
         folders = "/".join(_folder(part) for part in (owner.vo, owner.group, owner.username))
-        key = f"{folders}/sha256:{info.checksum.lower()}.{info.format}"
-        return cls(pfn=f"/S3/{BUCKET}/{key}", key=key)
+        checksum = info.checksum.lower()
+        key = f"{folders}/sha256:{checksum}.{info.format}"
+        return cls(pfn=f"/S3/{BUCKET}/{key}", key=key, sha256=checksum)
 
 
 def is_reference(entry: str) -> bool:

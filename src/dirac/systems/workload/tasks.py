@@ -7,7 +7,7 @@ from dirac.systems.workload.logic.counting import Counting
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.optimisation import Optimisation
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
-from dirac.systems.workload.logic.sandboxes import Sandboxes
+from dirac.systems.workload.logic.sandboxes import CLEAN_TASK, Sandboxes
 from dirac.systems.workload.logic.upkeep import Upkeep
 
 _HOUR = 3600.0
@@ -83,6 +83,6 @@ TASKS: tuple[Task, ...] = (
     Task("workload.fold_counts", _fold_counts, every=5.0, deadline=60.0),
     Task("workload.repair_counts", _repair_counts, every=_DAY, deadline=_HOUR),
     Task("workload.clean_pilots", _clean_pilots, every=_DAY),
-    Task("workload.clean_sandboxes", _clean_sandboxes, every=6 * _HOUR, deadline=_HOUR),
+    Task(CLEAN_TASK, _clean_sandboxes, every=6 * _HOUR, deadline=_HOUR),
 )
 """All of it, for the composition root."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
+
+from sqlalchemy import event
 
 from dirac.core.time import Clock
 from dirac.db.engine import Database, DatabaseUnits
@@ -17,6 +20,7 @@ from dirac.systems.workload.logic.queries import Queries
 from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.logic.submission import Submission
 from dirac.systems.workload.models import SandboxInfo, SandboxUpload
+from dirac.systems.workload.sandbox_names import SandboxName
 from dirac.systems.workload.store.unit import WorkloadUnit
 
 ECHO = 'Executable = "/bin/echo"; Arguments = "job %j";'
@@ -48,7 +52,7 @@ class Room:
         """Upload an archive; return its name."""
         ticket = await self.sandboxes.initiate(caller, info(content))
         await self.upload(ticket, content)
-        return ticket.pfn
+        return SandboxName.parse(ticket.pfn).pfn
 
     async def upload(self, ticket: SandboxUpload, content: bytes) -> None:
         """Upload what was announced, unless it is there."""
@@ -140,3 +144,16 @@ def pilot(stamp: str = "p1", vo: str = "astro") -> Identity:
         expires=datetime(2030, 1, 1, tzinfo=UTC),
         stamp=stamp,
     )
+
+
+@contextmanager
+def counting(database: Database) -> Iterator[list[str]]:
+    """Collect the statements that a database is sent."""
+    seen: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
+        seen.append(statement)
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(database.engine.sync_engine, "before_cursor_execute", note)

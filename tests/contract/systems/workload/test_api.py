@@ -304,7 +304,7 @@ async def test_a_sandbox_goes_up_and_down(client: httpx.AsyncClient) -> None:
     assert (sent.status_code, sent.content) == (204, b"")
     again = await client.post("/api/jobs/sandbox", json=announced(content), headers=as_("alice"))
     assert again.json() == {"pfn": answer["pfn"]}
-    where = {"pfn": "SB:SandboxSE|" + answer["pfn"]}
+    where = {"pfn": answer["pfn"]}
     address = (await client.get("/api/jobs/sandbox", params=where, headers=as_("alice"))).json()
     assert address["expires_in"] == 300
     got = await client.get(address["url"])
@@ -315,6 +315,22 @@ async def test_a_sandbox_goes_up_and_down(client: httpx.AsyncClient) -> None:
     parts = urlsplit(address["url"])
     forged = await client.get(f"{parts.path}?{parts.query}0")
     assert forged.status_code == 403
+
+
+async def test_the_name_of_an_output_may_come_without_quotes(client: httpx.AsyncClient) -> None:
+    (job,) = (await client.post("/api/jobs/jdl", json=[ECHO], headers=as_("alice"))).json()
+    ticket = (await client.post("/api/jobs/sandbox", json=announced(b"x"), headers=as_("alice"))).json()
+    await client.post(ticket["url"], data=ticket["fields"], files={"file": ("x", b"x")})
+    headers = as_("alice", **{"Content-Type": "application/json"})
+    path = f"/api/jobs/{job['JobID']}/sandbox"
+    bare = ticket["pfn"].removeprefix("SB:SandboxSE|")
+    for name in (ticket["pfn"], bare):
+        await client.delete(path, headers=headers)
+        sent = await client.patch(f"{path}/output", content=name, headers=headers)
+        assert (sent.status_code, sent.json()) == (200, None)
+        assert (await client.get(path, headers=headers)).json() == {"Input": [], "Output": [bare]}
+    for wrong, status in ((b"/S3/\xff", 400), (b"nonsense", 400), (b"/S3/" + b"x" * 600, 422)):
+        assert (await client.patch(f"{path}/output", content=wrong, headers=headers)).status_code == status
 
 
 async def test_uploads_other_than_announced_are_refused(client: httpx.AsyncClient, room: Room) -> None:
@@ -342,7 +358,7 @@ async def test_uploads_other_than_announced_are_refused(client: httpx.AsyncClien
     ):
         answer = await client.post(UPLOAD_PATH, content=body, headers=multipart)
         assert answer.status_code == 400, answer.text
-    key = ticket["pfn"].removeprefix("/S3/sandboxes/")
+    key = ticket["pfn"].removeprefix("SB:SandboxSE|/S3/sandboxes/")
     assert await room.objects.exists([key]) == set()
     sent = await client.post(UPLOAD_PATH, data=fields, files={"file": ("f", content)})
     assert sent.status_code == 204

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import func, insert, select, update
@@ -17,13 +19,15 @@ from dirac.core.errors import (
     UnavailableError,
 )
 from dirac.db.tables import events, tasks
+from dirac.resources.storage.directory import Grant
 from dirac.systems.configuration.models import Workload
 from dirac.systems.identity.models import Identity, Property
+from dirac.systems.workload.sandbox_names import SandboxName
 from dirac.systems.workload.store.tables import attempts, jobs, sandboxes
 from dirac.testing.faults import FailNth
 from dirac.testing.time import FakeClock
 
-from .support import Room, info, person, pilot, run
+from .support import Room, counting, info, person, pilot, run
 
 ALICE = person("alice")
 BOSS = person("boss", "astro", Property.JOB_ADMINISTRATOR)
@@ -54,11 +58,11 @@ async def set_status(room: Room, job_id: int, status: str) -> None:
 async def test_the_same_content_is_uploaded_once(room: Room) -> None:
     first = await room.sandboxes.initiate(ALICE, info(b"data"))
     assert first.url is not None
-    assert first.pfn.startswith("/S3/sandboxes/astro/users/alice/sha256:")
+    assert first.pfn.startswith("SB:SandboxSE|/S3/sandboxes/astro/users/alice/sha256:")
     await room.upload(first, b"data")
     again = await room.sandboxes.initiate(ALICE, info(b"data"))
     assert (again.pfn, again.url, again.fields) == (first.pfn, None, {})
-    assert await room.fetched(ALICE, "SB:SandboxSE|" + first.pfn) == b"data"
+    assert await room.fetched(ALICE, first.pfn.removeprefix("SB:SandboxSE|")) == b"data"
     other = await room.sandboxes.initiate(person("bob"), info(b"data"))
     assert other.url is not None
 
@@ -250,7 +254,7 @@ async def names(room: Room) -> set[str]:
 async def test_what_no_job_needs_is_deleted_after_a_while(room: Room, clock: FakeClock) -> None:
     used = await room.stored_sandbox(ALICE, b"used")
     unused = await room.stored_sandbox(ALICE, b"unused")
-    announced = (await room.sandboxes.initiate(ALICE, info(b"announced"))).pfn
+    announced = (await room.sandboxes.initiate(ALICE, info(b"announced"))).pfn.removeprefix("SB:SandboxSE|")
     await room.submitted(ALICE, f'Executable = "x"; InputSandbox = "{used}";')
     await room.sandboxes.initiate(ALICE, info(b"unused"))  # makes it known as stored
     clock.advance(2 * DAY)
@@ -265,6 +269,88 @@ async def test_what_no_job_needs_is_deleted_after_a_while(room: Room, clock: Fak
     async with room.database.read() as tx:
         open_tasks = select(func.count()).select_from(tasks).where(tasks.c.name == "workload.clean_sandboxes")
         assert (await tx.execute(open_tasks.where(tasks.c.state != "Done"))).scalar_one() == 0
+
+
+async def test_what_jobs_need_is_looked_at_once_in_fifteen_days(
+    room: Room, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dirac.systems.workload.logic.sandboxes._BATCH", 4)
+    used = [await room.stored_sandbox(ALICE, f"used {n}".encode()) for n in range(10)]
+    unused = [await room.stored_sandbox(ALICE, f"unused {n}".encode()) for n in range(10)]
+    for pfn in unused:
+        await room.sandboxes.initiate(ALICE, info(f"unused {pfn}".encode()))
+    await room.submitted(ALICE, *[f'Executable = "x"; InputSandbox = "{pfn}";' for pfn in used])
+    clock.advance(16 * DAY)
+    with counting(room.database) as first:
+        await room.sandboxes.clean(await entry(room))
+    assert await names(room) == set(used)
+    clock.advance(14 * DAY)
+    with counting(room.database) as second:
+        await room.sandboxes.clean(await entry(room))
+    assert await names(room) == set(used)
+    reads = [text for text in second if "workload_sandbox" in text]
+    assert len(reads) == 2, reads  # nothing is due: one look for each of the two kinds
+    assert len([text for text in first if "workload_sandbox" in text]) <= 9 * 6
+
+
+async def test_cleaning_leaves_the_rest_to_another_task(
+    room: Room, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dirac.systems.workload.logic.sandboxes._BATCH", 2)
+    monkeypatch.setattr("dirac.systems.workload.logic.sandboxes._MOST_BATCHES", 3)
+    for n in range(7):
+        await room.stored_sandbox(ALICE, f"{n}".encode())
+    clock.advance(16 * DAY)
+    await room.sandboxes.clean(await entry(room))
+    assert len(await names(room)) == 1
+    async with room.database.read() as tx:
+        mine = (tasks.c.name == "workload.clean_sandboxes", tasks.c.state == "Pending")
+        (rest,) = (await tx.execute(select(tasks.c.id).where(*mine))).scalars()
+    await room.sandboxes.clean(str(rest))
+    assert await names(room) == set()
+
+
+async def test_what_was_unassigned_is_kept_for_fifteen_days_more(room: Room, clock: FakeClock) -> None:
+    pfn = await room.stored_sandbox(ALICE)
+    ids = await room.submitted(ALICE, f'Executable = "x"; InputSandbox = "{pfn}";')
+    clock.advance(40 * DAY)
+    await room.sandboxes.unassign(ALICE, ids)
+    clock.advance(14 * DAY)
+    await room.sandboxes.clean(await entry(room))
+    assert await room.fetched(ALICE, pfn) == b"archive"
+    clock.advance(2 * DAY)
+    await room.sandboxes.clean(await entry(room))
+    assert await names(room) == set()
+
+
+async def test_what_the_store_took_without_looking_is_not_believed(room: Room) -> None:
+    ticket = await room.sandboxes.initiate(ALICE, info(b"right"))
+    name = SandboxName.parse(ticket.pfn)
+
+    async def put_something_else() -> None:
+        grant = Grant(name.key, 5, hashlib.sha256(b"wrong").hexdigest())
+        await room.objects.receive(grant, _pieces(b"wrong"))
+
+    await put_something_else()
+    with pytest.raises(NotFoundError, match="never uploaded"):
+        await room.sandboxes.download(ALICE, name.pfn)
+    await put_something_else()
+    with pytest.raises(InvalidInputError, match="no sandbox"):
+        await room.submitted(ALICE, f'Executable = "x"; InputSandbox = "{name.pfn}";')
+    await put_something_else()
+    again = await room.sandboxes.initiate(ALICE, info(b"right"))
+    assert again.url is not None
+    (job_id,) = await room.submitted(ALICE)
+    await put_something_else()
+    with pytest.raises(NotFoundError, match="no sandbox"):
+        await room.sandboxes.assign_output(ALICE, job_id, name.pfn)
+    await room.upload(again, b"right")
+    await room.sandboxes.assign_output(ALICE, job_id, name.pfn)
+    assert await room.fetched(ALICE, name.pfn) == b"right"
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 @pytest.mark.parametrize("lost", [False, True])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import event, func, select
+from sqlalchemy import func, select
 
 from dirac.core.errors import (
     ConflictError,
@@ -25,21 +25,9 @@ from dirac.systems.workload.store.tables import classes, descriptions, jobs
 from dirac.testing.faults import FailNth
 from dirac.testing.time import FakeClock
 
-from .support import ECHO, Room, info, person
+from .support import ECHO, Room, counting, info, person
 
 ALICE = person("alice")
-
-
-@contextlib.contextmanager
-def counting(database: Database) -> Iterator[list[str]]:
-    seen: list[str] = []
-
-    def note(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
-        seen.append(statement)
-
-    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(database.engine.sync_engine, "before_cursor_execute", note)
 
 
 async def count(database: Database, table: object) -> int:

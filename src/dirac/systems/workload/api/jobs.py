@@ -84,13 +84,27 @@ def paged(page: Page, noun: str) -> Response:
     return Response(encode(page.rows), 206 if headers else 200, headers, "application/json")
 
 
+_ROWS = {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}
+
+
+def _range(example: str) -> dict[str, Any]:
+    """Describe the header that says which rows an answer has."""
+    about = "The first and the last row, from 0, and how many fit"
+    return {"Content-Range": {"description": about, "schema": {"type": "string", "example": example}}}
+
+
 PAGED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "All that fits, as rows", "content": {"application/json": {}}},
+    200: {"description": "All that fits, as rows", "content": _ROWS},
     206: {
         "description": "A part; Content-Range says which. Next-Cursor, if asked for, is where to go on",
-        "content": {"application/json": {}},
+        "content": _ROWS,
+        "headers": _range("jobs 0-99/4711"),
     },
-    416: {"description": "A page beyond the end", "content": {"application/json": {}}},
+    416: {
+        "description": "A page beyond the end",
+        "content": {"application/json": {}},
+        "headers": _range("jobs */4711"),
+    },
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from starlette.responses import FileResponse, Response
 
 from dirac.resources.storage.directory import DOWNLOAD_FIELDS, UPLOAD_FIELDS, DirectoryStore
@@ -14,8 +14,16 @@ from dirac.systems.workload import policy
 from dirac.systems.workload.api.form import open_form
 from dirac.systems.workload.api.jobs import JobIdInPath
 from dirac.systems.workload.logic.sandboxes import Sandboxes
-from dirac.systems.workload.models import JobIds, SandboxDownload, SandboxInfo, SandboxType, SandboxUpload
-from dirac.transport.routing import SystemRouter, allowed, body, open_to_all, provided
+from dirac.systems.workload.models import (
+    JobIds,
+    JobSandboxes,
+    SandboxDownload,
+    SandboxInfo,
+    SandboxType,
+    SandboxUpload,
+)
+from dirac.transport.routing import MAX_BODY, Body, SystemRouter, allowed, body, open_to_all, provided
+from dirac.transport.wire import encode
 
 router = SystemRouter("/api/jobs", "jobs")
 store_router = SystemRouter("/api/sandbox-store", "sandbox-store")
@@ -25,6 +33,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 TheSandboxes = Annotated[Sandboxes, provided(Sandboxes)]
 Changer = Annotated[Identity, allowed(policy.change_jobs)]
 Downloader = Annotated[Identity, allowed(policy.download_sandbox)]
+_BARE = (b"SB:", b"/S3/")
 _ARCHIVE = {"type": "string", "format": "binary"}
 _FORM = {
     "type": "object",
@@ -41,6 +50,15 @@ _DOWNLOAD = {
 _CONTENT = {"application/octet-stream": {"schema": _ARCHIVE}}
 _SENT: dict[int | str, dict[str, Any]] = {200: {"content": _CONTENT}}
 _SIGNED = open_to_all("the address is signed, and expires after minutes")
+
+
+class PfnBody(Body):
+    """A name as a JSON string; DiracX's published client sends it without quotes."""
+
+    def read(self, content: bytes) -> Any:
+        """Return the name."""
+        bare = content.startswith(_BARE)
+        return super().read(encode(content.decode(errors="replace")) if bare else content)
 
 
 @router.post("/sandbox")
@@ -70,11 +88,10 @@ async def unassign_bulk_jobs_sandboxes(
 
 
 @router.get("/{job_id}/sandbox")
-async def get_job_sandboxes(
-    caller: Downloader, sandboxes: TheSandboxes, job_id: JobIdInPath
-) -> dict[SandboxType, list[str]]:
+async def get_job_sandboxes(caller: Downloader, sandboxes: TheSandboxes, job_id: JobIdInPath) -> JobSandboxes:
     """Show the archives of a job."""
-    return await sandboxes.assigned(caller, job_id)
+    found = await sandboxes.assigned(caller, job_id)
+    return JobSandboxes(Input=found["input"], Output=found["output"])
 
 
 @router.get("/{job_id}/sandbox/{sandbox_type}")
@@ -90,7 +107,7 @@ async def assign_sandbox_to_job(
     caller: Annotated[Identity, allowed(policy.update_jobs)],
     sandboxes: TheSandboxes,
     job_id: JobIdInPath,
-    pfn: Annotated[str, body(Name)],
+    pfn: Annotated[str, Depends(PfnBody(Name, MAX_BODY))],
 ) -> None:
     """Make an uploaded archive an output of a job."""
     await sandboxes.assign_output(caller, job_id, pfn)

@@ -308,8 +308,8 @@ def _parameters(job_id: int, given: Mapping[str, Any]) -> dict[str, str]:
                 where=where,
                 hint=f"A name has 1 to {_NAME_LENGTH} characters, and no blanks around it",
             )
-        if value is None or isinstance(value, dict | list):
-            raise InvalidInputError(f"the value of {name} is no text and no number", where=where)
+        if value is None or (name == "Site" and not isinstance(value, str)):
+            raise InvalidInputError(f"{name} has no value that it could have", where=where)
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
         if len(text) > (_SITE_LENGTH if name == "Site" else _VALUE_LENGTH):
             raise TooLargeError(f"the value of {name} has {len(text)} characters", where=where)

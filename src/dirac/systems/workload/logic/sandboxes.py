@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from dirac.core.errors import ConflictError, NotFoundError, TooLargeError
@@ -30,11 +31,14 @@ from dirac.systems.workload.ports.work import (
 from dirac.systems.workload.sandbox_names import SandboxName
 
 SANDBOX_EVENT = "workload.job.sandbox"
+CLEAN_TASK = "workload.clean_sandboxes"
 
 _URL_SECONDS = 300
 _KEEP_UNUSED = timedelta(days=15)
 _KEEP_ANNOUNCED = timedelta(days=1)
-_BATCH = 500
+_BATCH = 1000  # what S3 removes with one call
+_MOST_BATCHES = 500
+_VERIFIED_AT_ONCE = 16
 # When a run may still hand in results. A lost run is none of these, even while no other has begun.
 _RUNNING = (
     JobStatus.MATCHED,
@@ -81,13 +85,13 @@ class Sandboxes:
             record = await unit.sandboxes.announce(owner, name.pfn, info.size)
             if not is_of(owner, record):
                 raise ConflictError(f"the name {name.pfn!r} belongs to a former user of the same name")
-        if await self._objects.exists([name.key]):
+        if await self._is_there(name, record):
             await self._note(record)
-            return SandboxUpload(pfn=name.pfn)
+            return SandboxUpload(pfn=name.reference)
         ticket = await self._objects.presign_upload(
             name.key, size=info.size, sha256=info.checksum.lower(), expires_in=_URL_SECONDS
         )
-        return SandboxUpload(pfn=name.pfn, url=ticket.url, fields=ticket.fields)
+        return SandboxUpload(pfn=name.reference, url=ticket.url, fields=ticket.fields)
 
     async def download(self, identity: Identity, pfn: str) -> SandboxDownload:
         """Return an address from which anybody who has it can get the archive, for a short time.
@@ -101,7 +105,7 @@ class Sandboxes:
             record = (await unit.sandboxes.find([name.pfn])).get(name.pfn)
             if record is None or not await self._may_read(unit, identity, record):
                 raise no_such_sandbox(pfn)
-        if record.stored is None and not await self._objects.exists([name.key]):
+        if record.stored is None and not await self._is_there(name, record):
             raise NotFoundError(f"the sandbox {pfn!r} was announced, but never uploaded")
         url = await self._objects.presign_download(name.key, expires_in=_URL_SECONDS)
         return SandboxDownload(url=url, expires_in=_URL_SECONDS)
@@ -114,7 +118,7 @@ class Sandboxes:
             ConflictError: The run is over, or another one has begun.
         """
         name = SandboxName.parse(pfn)
-        here = bool(await self._objects.exists([name.key]))
+        here = bool(await uploaded(self._objects, [name]))
         async with self._units.write() as unit:
             await unit.jobs.lock([job_id])
             head = await head_for_change(unit, identity, job_id)
@@ -172,22 +176,27 @@ class Sandboxes:
         """Delete archives that no job needs: assigned to none for 15 days, or never uploaded for one.
 
         Objects are deleted while their records are locked and count as not stored: whoever announces or
-        uses the same archive meanwhile waits, and then finds that it has to be uploaded again.
+        uses the same archive meanwhile waits, and then finds that it has to be uploaded again. What is left
+        after so many batches is another entry's.
 
         Args:
             entry: The outbox entry that asked for it.
         """
-        while True:
+        for _ in range(_MOST_BATCHES):
             async with self._units.write() as unit:
-                retired = await unit.sandboxes.retire(unit.now - _KEEP_UNUSED, _BATCH)
+                old = await unit.sandboxes.review(unit.now - _KEEP_UNUSED, _BATCH)
+                await unit.sandboxes.mark_missing([record.sandbox_id for record in old.unused])
             async with self._units.write() as unit:
-                records = await unit.sandboxes.disposable(unit.now - _KEEP_ANNOUNCED, _BATCH)
-                if records:
-                    await self._objects.delete([SandboxName.parse(record.pfn).key for record in records])
-                    await unit.sandboxes.delete([record.sandbox_id for record in records])
-                if not retired and len(records) < _BATCH:
+                lost = await unit.sandboxes.review(unit.now - _KEEP_ANNOUNCED, _BATCH, missing=True)
+                if lost.unused:
+                    await self._objects.delete([SandboxName.parse(record.pfn).key for record in lost.unused])
+                    await unit.sandboxes.delete([record.sandbox_id for record in lost.unused])
+                if max(old.seen, lost.seen) < _BATCH:
                     unit.complete(entry)
                     return
+        async with self._units.write() as unit:
+            unit.enqueue(CLEAN_TASK)
+            unit.complete(entry)
 
     async def _owner(self, unit: WorkUnit, identity: Identity) -> Owner:
         if identity.kind == "job" and identity.job_id is not None:
@@ -201,10 +210,26 @@ class Sandboxes:
             return any(pfn == record.pfn for _, _, pfn in inputs)
         return in_sight(readable(identity), record) or may_use(identity, record)
 
+    async def _is_there(self, name: SandboxName, record: SandboxRecord) -> bool:
+        if record.stored is None:
+            return bool(await uploaded(self._objects, [name]))
+        return bool(await self._objects.exists([name.key]))
+
     async def _note(self, record: SandboxRecord) -> None:
         if record.stored is None:
             async with self._units.write() as unit:
                 await unit.sandboxes.mark_stored([record.sandbox_id])
+
+
+async def uploaded(objects: ObjectStore, names: Iterable[SandboxName]) -> set[str]:
+    """Return the PFNs of those archives that were uploaded with the content that their names promise."""
+    turns = asyncio.Semaphore(_VERIFIED_AT_ONCE)
+
+    async def look(name: SandboxName) -> str | None:
+        async with turns:
+            return name.pfn if await objects.verify(name.key, sha256=name.sha256) else None
+
+    return {pfn for pfn in await asyncio.gather(*map(look, names)) if pfn is not None}
 
 
 def _check_takes_outputs(identity: Identity, head: JobHead) -> None:

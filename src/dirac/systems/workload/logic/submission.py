@@ -17,6 +17,7 @@ from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.access import may_use
 from dirac.systems.workload.logic.gathering import Descriptions, Gathered, Room
 from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared
+from dirac.systems.workload.logic.sandboxes import uploaded
 from dirac.systems.workload.models import InsertedJob
 from dirac.systems.workload.ports.pipeline import Handling
 from dirac.systems.workload.ports.work import Assignment, Owner, Rules, WorkUnit
@@ -166,12 +167,12 @@ class Submission:
             return set()
         async with self._units.read() as unit:
             found = await unit.sandboxes.find(pfns)
-        keys = {
-            SandboxName.parse(pfn).key: pfn
+        unknown = [
+            SandboxName.parse(pfn)
             for pfn, record in found.items()
             if record.stored is None and may_use(identity, record)
-        }
-        return {keys[key] for key in await self._objects.exists(list(keys))} if keys else set()
+        ]
+        return await uploaded(self._objects, unknown)
 
 
 async def _archives(

@@ -181,6 +181,18 @@ class SandboxRecord(msgspec.Struct, frozen=True):
     stored: datetime | None
 
 
+class Review(msgspec.Struct, frozen=True):
+    """What a look at the archives that were left alone longest has found.
+
+    Attributes:
+        unused: Those that belong to no job; they stay locked until the end of the transaction.
+        seen: How many were looked at.
+    """
+
+    unused: list[SandboxRecord]
+    seen: int
+
+
 class Assignment(msgspec.Struct, frozen=True):
     """The link from a job to one of its archives.
 
@@ -223,15 +235,23 @@ class SandboxRepository(Protocol):
         ...
 
     async def unassign(self, job_ids: Sequence[int]) -> None:
-        """Remove all links of jobs."""
+        """Remove all links of jobs; the archives count as used now."""
         ...
 
-    async def retire(self, unused_since: datetime, limit: int) -> int:
-        """Count archives that nobody uses as not stored; return how many that were."""
+    async def review(self, left_since: datetime, limit: int, *, missing: bool = False) -> Review:
+        """Look at the archives that were left alone longest; those that belong to a job count as used now.
+
+        So each is looked at once in the time for which it may be left alone, however many there are.
+
+        Args:
+            left_since: Only those that were left alone since then.
+            limit: How many.
+            missing: Only those that are not stored.
+        """
         ...
 
-    async def disposable(self, unused_since: datetime, limit: int) -> list[SandboxRecord]:
-        """Return and lock records that are not stored, belong to no job, and were left alone."""
+    async def mark_missing(self, sandbox_ids: Sequence[int]) -> None:
+        """Note that the object store may not have these archives any more."""
         ...
 
     async def delete(self, sandbox_ids: Sequence[int]) -> None:

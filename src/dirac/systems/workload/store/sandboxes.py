@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Row, delete, or_, select, update
 
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import SandboxType
-from dirac.systems.workload.ports.work import Assignment, Owner, SandboxRecord
+from dirac.systems.workload.ports.work import Assignment, Owner, Review, SandboxRecord
 from dirac.systems.workload.store.tables import assignments, jobs, sandboxes
 
 # Rows of one statement: the engines allow about 32 000 values in it.
@@ -104,35 +104,46 @@ class SandboxStore:
         return [(row.job_id, row.type, row.pfn) for row in await self._tx.execute(statement)]
 
     async def unassign(self, job_ids: Sequence[int]) -> None:
-        """Remove all links of jobs."""
-        await self._tx.execute(delete(assignments).where(assignments.c.job_id.in_(job_ids)))
+        """Remove all links of jobs; the archives count as used now."""
+        a = assignments.c
+        which = select(a.sandbox_id).where(a.job_id.in_(job_ids)).distinct()
+        ids = sorted((await self._tx.execute(which)).scalars())
+        # In batches and in order: whoever else takes these rows takes them in the same order.
+        for start in range(0, len(ids), _BATCH):
+            await self._touch(_c.sandbox_id.in_(ids[start : start + _BATCH]))
+        await self._tx.execute(delete(assignments).where(a.job_id.in_(job_ids)))
 
-    async def retire(self, unused_since: datetime, limit: int) -> int:
-        """Count archives that nobody uses as not stored; return how many that were."""
-        ids = [row.sandbox_id for row in await self._unused(_c.stored.is_not(None), unused_since, limit)]
-        if ids:
-            await self._tx.execute(update(sandboxes).where(_c.sandbox_id.in_(ids)).values(stored=None))
-        return len(ids)
+    async def review(self, left_since: datetime, limit: int, *, missing: bool = False) -> Review:
+        """Look at the archives that were left alone longest; those that belong to a job count as used now."""
+        statement = select(*_COLUMNS).where(_c.last_access < left_since)
+        if missing:
+            statement = statement.where(_c.stored.is_(None))
+        statement = (
+            statement.order_by(_c.last_access, _c.sandbox_id).limit(limit).with_for_update(skip_locked=True)
+        )
+        records = {row.sandbox_id: _record(row) for row in await self._tx.execute(statement)}
+        if not records:
+            return Review(unused=[], seen=0)
+        # A statement of its own: it sees the links of those who had the locks before.
+        a = assignments.c
+        linked = select(a.sandbox_id).where(a.sandbox_id.in_(sorted(records))).distinct()
+        used = set((await self._tx.execute(linked)).scalars())
+        if used:
+            await self._touch(_c.sandbox_id.in_(sorted(used)))
+        unused = [record for sandbox_id, record in records.items() if sandbox_id not in used]
+        return Review(unused=unused, seen=len(records))
 
-    async def disposable(self, unused_since: datetime, limit: int) -> list[SandboxRecord]:
-        """Return and lock records that are not stored, belong to no job, and were left alone."""
-        return [_record(row) for row in await self._unused(_c.stored.is_(None), unused_since, limit)]
+    async def mark_missing(self, sandbox_ids: Sequence[int]) -> None:
+        """Note that the object store may not have these archives any more."""
+        if sandbox_ids:
+            await self._tx.execute(
+                update(sandboxes).where(_c.sandbox_id.in_(sandbox_ids)).values(stored=None)
+            )
 
     async def delete(self, sandbox_ids: Sequence[int]) -> None:
         """Delete records."""
         if sandbox_ids:
             await self._tx.execute(delete(sandboxes).where(_c.sandbox_id.in_(sandbox_ids)))
-
-    async def _unused(self, state: ColumnElement[bool], since: datetime, limit: int) -> Sequence[Row[Any]]:
-        free = ~exists().where(assignments.c.sandbox_id == _c.sandbox_id)
-        statement = (
-            select(*_COLUMNS)
-            .where(and_(state, _c.last_access < since, free))
-            .order_by(_c.sandbox_id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        return (await self._tx.execute(statement)).all()
 
     async def _touch(self, which: ColumnElement[bool]) -> int:
         statement = update(sandboxes).where(which).values(last_access=self._tx.now)

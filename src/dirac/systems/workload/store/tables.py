@@ -206,6 +206,9 @@ sandboxes = Table(
     # Set when the store was seen to have it; before, a download would fail.
     Column("stored", UtcDateTime),
     Column("last_access", UtcDateTime, nullable=False),
+    # Cleaning looks at what was left alone longest, in general and among what is not stored.
+    Index(None, "last_access", "sandbox_id"),
+    Index(None, "stored", "last_access", "sandbox_id"),
     sqlite_autoincrement=True,
 )
 
