@@ -320,8 +320,7 @@ def released(standing: Standing, *, now: datetime, source: str) -> Judgement:
     """Let a job wait that is on hold, or that was to wait before its next run; one that waits stays so."""
     if standing.status == S.WAITING:
         return Judgement(standing=standing, lines=())
-    delayed = standing.status == S.RESCHEDULED and standing.minor_status == DELAYED
-    if is_on_hold(standing) or delayed:
+    if standing.status in (S.CHECKING, S.RESCHEDULED) and standing.minor_status in (ON_HOLD, DELAYED):
         return move(standing, [(S.WAITING, WAITING_MINOR)], now=now, source=source)
     reason = f"a job that is {standing.status} is not on hold"
     return Judgement(standing=standing, lines=(), refusals=(reason,))
