@@ -28,6 +28,7 @@ def test_server_is_set_for_dirac(host: Any) -> None:
     assert said.get("transaction_isolation", said.get("tx_isolation")) == "READ-COMMITTED"
     assert "STRICT_ALL_TABLES" in said["sql_mode"]
     assert (said["log_bin"], said["binlog_format"], said["sync_binlog"]) == ("ON", "ROW", "1")
+    assert said["log_bin_trust_function_creators"] == "ON"
     assert int(said["binlog_expire_logs_seconds"]) == 7 * 86400
     assert int(said["innodb_buffer_pool_size"]) >= 128 << 20
 

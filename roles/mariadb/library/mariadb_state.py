@@ -27,6 +27,7 @@ options:
   service: {description: The server's unit, required: true, type: str}
   user: {description: The server's user, required: true, type: str}
   config: {description: File of the server's settings, required: true, type: path}
+  live: {description: "Settings, on or off, that it takes without a restart", type: dict, default: {}}
   tls_certificate: {description: The server's certificate; empty for none, type: str, default: ""}
   tls_group: {description: Group that may read the host's key, required: true, type: str}
   database: {description: The database, required: true, type: str}
@@ -174,6 +175,16 @@ class Plan:
                 )
 
 
+def want_live(client: Client, wanted: dict[str, bool], *, check: bool) -> list[str]:
+    """Switch settings of the running server that are not as wanted; returns what was done (or would be)."""
+    names = sorted(wanted)
+    rows = client.ask(*(f"SELECT @@GLOBAL.{each}" for each in names))
+    wrong = [each for each, row in zip(names, rows) if row != [str(int(wanted[each]))]]
+    if wrong and not check:
+        client.ask(*(f"SET GLOBAL {each} = {int(wanted[each])}" for each in wrong))
+    return [f"switched {each} {'on' if wanted[each] else 'off'}" for each in wrong]
+
+
 def certificate_is_old(client: Client, certificate: str) -> bool:
     """Tell whether the server uses another certificate than the file's; their last days tell them apart."""
     shown = client.ask("SHOW STATUS LIKE 'Ssl_server_not_after'")
@@ -193,6 +204,7 @@ def bring(module: AnsibleModule) -> dict[str, object]:
     did = want_in_group(given["user"], group, check=check) if group else []
     did += unit.want_running(check=check)
     client = Client(user="root", socket=given["socket"])
+    did += want_live(client, given["live"], check=check)
     plan = Plan(Present(client, given["database"]))
     plan.want_database(given["database"])
     plan.drop_strangers()
@@ -219,6 +231,7 @@ def main() -> None:
             "service": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
             "config": {"type": "path", "required": True},
+            "live": {"type": "dict", "default": {}},
             "tls_certificate": {"type": "str", "default": ""},
             "tls_group": {"type": "str", "required": True},
             "database": {"type": "str", "required": True},
