@@ -55,6 +55,7 @@ def test_a_rollback_brings_the_version_before() -> None:
 
 def test_after_contract_a_rollback_is_refused_before_anything_is_changed() -> None:
     refusal = FACTS["refusal"]
-    assert "no longer supports this version" in refusal["said"]
-    assert "Nothing was changed" in refusal["said"]
+    said = " ".join(refusal["said"].split())  # Ansible folds what is long
+    assert "Nothing was changed" in said
+    assert "no longer supports" in said
     assert refusal["same"]
