@@ -98,11 +98,14 @@ async def fold(tx: Transaction) -> int:
 
     Only those that are committed: what others are just changing is skipped, not waited for.
     """
+    if (await tx.execute(select(_d.id).limit(1))).first() is None:
+        return 0
+    # Before the changes: to remove its own, one would wait for those of another that waits here.
+    await _lock(tx)
     statement = select(count_changes).limit(_BATCH).with_for_update(skip_locked=True)
     changes = (await tx.execute(statement)).all()
     if not changes:
         return 0
-    await _lock(tx)
     sums: Counter[tuple[str, ...]] = Counter()
     for change in changes:
         for kind, columns in KINDS.items():
