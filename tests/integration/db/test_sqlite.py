@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from sqlalchemy import text
 
 from dirac.core.errors import UnavailableError
 from dirac.db import sqlite
+from dirac.db.bounds import TooSlowError, bounded
 from dirac.db.engine import Database
 from dirac.db.schema import migrate
 from dirac.db.tables import schedules
@@ -98,15 +98,10 @@ async def test_whoever_is_cancelled_while_writing_has_changed_nothing(database: 
 
 
 async def test_a_query_is_given_up_for_good_when_it_has_to_be(database: Database) -> None:
-    async with database.engine.connect() as connection:
-        raw = await connection.get_raw_connection()
-        driver = raw.dbapi_connection
-        assert isinstance(driver, sqlite.Connection)
-        driver.give_up = time.monotonic()
-        with pytest.raises(Exception, match="interrupted"):
-            await connection.execute(LONG)
-        driver.give_up = float("inf")
-        assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
+    async with database.read() as tx:
+        with pytest.raises(TooSlowError, match=r"longer than 0\.01 s"):
+            await bounded(tx, LONG, 0.01, "ask for less")
+        assert (await tx.execute(text("SELECT 1"))).scalar_one() == 1
 
 
 async def test_another_process_that_writes_is_waited_for(database: Database) -> None:
