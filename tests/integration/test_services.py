@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from dirac.core.errors import UnavailableError
+from dirac.db.engine import parse_url
 from tests.services import mariadb, packages, postgresql, rabbitmq
 from tests.services.server import Server, free_ports, poll
 
@@ -49,7 +50,7 @@ async def scalar(url: str, *statements: str, isolation: str | None = None) -> ob
 
 
 async def test_a_database_is_fresh_and_takes_any_text(database_url: str) -> None:
-    engine = create_async_engine(database_url)
+    engine = create_async_engine(parse_url(database_url))
     try:
         async with engine.begin() as connection:
             assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == []

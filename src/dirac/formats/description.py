@@ -378,7 +378,7 @@ def requirements(description: JobDescription, *, segments: tuple[int, ...] = CPU
     )
 
 
-def digest(needs: Requirements, vo: str, owner_group: str, owner: str | None = None) -> str:
+def digest(needs: Requirements, vo: str, owner_group: str, owner: str | None) -> str:
     """Return the SHA-256, in hexadecimal, that names the class of jobs with these needs and this owner.
 
     Args:

@@ -269,7 +269,7 @@ def test_tags_that_follow_from_processors(text: str, tags: tuple[str, ...]) -> N
 )
 def test_equal_needs_are_one_class(one: str, other: str) -> None:
     assert needs(one) == needs(other)
-    assert digest(needs(one), "vo", "group") == digest(needs(other), "vo", "group")
+    assert digest(needs(one), "vo", "group", None) == digest(needs(other), "vo", "group", None)
 
 
 @pytest.mark.parametrize(
@@ -288,22 +288,22 @@ def test_equal_needs_are_one_class(one: str, other: str) -> None:
     ],
 )
 def test_other_needs_are_another_class(text: str) -> None:
-    assert digest(needs(text), "vo", "group") != digest(needs(""), "vo", "group")
+    assert digest(needs(text), "vo", "group", None) != digest(needs(""), "vo", "group", None)
 
 
 def test_the_owner_belongs_to_the_class() -> None:
     base = needs("")
     made = [
-        digest(base, "a", "b"),
-        digest(base, "ab", ""),
-        digest(base, "b", "a"),
+        digest(base, "a", "b", None),
+        digest(base, "ab", "", None),
+        digest(base, "b", "a", None),
         digest(base, "a", "b", "c"),
         digest(base, "a", "b", ""),
     ]
     assert len(set(made)) == len(made)
     # Stored in databases: it may only change together with a migration.
     assert made[0] == "63ac6dd6bd3e40e11b3ad847d1169874977ea20e453e64b429e8a88cc11c4049"
-    assert digest(base, "a", "b") == made[0]
+    assert digest(base, "a", "b", None) == made[0]
 
 
 names = st.from_regex(r"[A-Za-z0-9._-]{1,8}", fullmatch=True)

@@ -16,7 +16,7 @@ from dirac.systems.configuration.models import Workload
 from dirac.systems.workload.logic.optimisation import Optimisation
 from dirac.systems.workload.models import JobStatus, JobStatusUpdate
 from dirac.systems.workload.ports.pipeline import Candidate, Go, Hold, Verdict, World
-from dirac.systems.workload.store.tables import dependencies, pipeline
+from dirac.systems.workload.store.tables import classes, dependencies, jobs, pipeline
 from dirac.testing.catalog import MemoryCatalog
 from dirac.testing.faults import FailNth
 
@@ -118,6 +118,18 @@ async def test_a_job_waits_where_its_data_are(line: Line) -> None:
     assert (await line.hall.matched("p2")).job_id == job_id
     assert await line.count(pipeline) == 0
     assert "workload.start_pilots" in await line.hall.tasks()
+
+
+async def test_jobs_of_two_users_stay_in_classes_of_their_own(line: Line) -> None:
+    line.catalog.files = {"/astro/a": ("HERE-DISK",), "/astro/b": ("HERE-DISK",)}
+    await line.submitted(READS)
+    await line.hall.submitted(person("amy"), READS)
+    assert await line.advance() == 2
+    async with line.hall.database.read() as tx:
+        owners = select(jobs.c.owner_sub, classes.c.owner_sub).join(
+            classes, classes.c.class_id == jobs.c.class_id
+        )
+        assert sorted(map(tuple, await tx.execute(owners))) == [("alice", "alice"), ("amy", "amy")]
 
 
 async def test_unknown_files_fail_a_job_with_their_names(line: Line) -> None:

@@ -171,10 +171,9 @@ class Optimisation:
         found: dict[Owner, dict[str, NewClass]] = {}
         digests: dict[int, tuple[Owner, str, str]] = {}
         for one in going:
-            job, needs = one.candidate, one.needs()
-            digest = descriptions.digest(needs, job.vo, job.owner_group)
-            # Classes belong to groups: whose of the group's jobs it is does not matter.
-            owner = Owner(vo=job.vo, sub="", username="", group=job.owner_group)
+            job, needs = rows[one.candidate.job_id], one.needs()
+            owner = Owner(vo=job.vo, sub=job.owner_sub, username=job.owner, group=job.owner_group)
+            digest = descriptions.digest(needs, owner.vo, owner.group, owner.sub)
             found.setdefault(owner, {})[digest] = NewClass(digest, msgspec.to_builtins(needs))
             digests[job.job_id] = (owner, digest, site_of(needs.sites))
         ids = {

@@ -68,7 +68,7 @@ class Rehearsals:
             if found is None:
                 obstacles[obstacle] = obstacles.get(obstacle, 0) + 1
                 continue
-            digest = descriptions.digest(found, owner.vo, owner.group)
+            digest = descriptions.digest(found, owner.vo, owner.group, owner.sub)
             needs[digest] = found
             counted[digest] += 1
             names.setdefault(digest, prepared.jobs[place].job_name)
