@@ -66,6 +66,7 @@ workload:
   lease_seconds: {lease}
   heartbeat_seconds: {heartbeat}
   max_reschedules: {reschedules}
+  reschedule_delays: []
 """
 USERS = {"astro": ["alice", "adam"], "bio": ["bob"]}
 

@@ -26,30 +26,37 @@ class TextsBody(Body):
 
     Args:
         limit: Most bytes of the body.
+        name: What the texts are called where one is at fault.
+        hint: What to do about one that is too long.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, name: str, hint: str) -> None:
         super().__init__(list[str], limit)
+        self._name, self._hint = name, hint
 
     async def __call__(self, request: Request) -> Texts:
         """Return the batches; whoever reads them gets the errors."""
         check_media(request)
-        return read_texts(request.stream(), self._limit)
+        return read_texts(request.stream(), self._limit, self._name, self._hint)
 
 
-async def read_texts(chunks: AsyncIterable[bytes], limit: int) -> Texts:
+async def read_texts(
+    chunks: AsyncIterable[bytes], limit: int, name: str = "text", hint: str | None = None
+) -> Texts:
     """Yield the texts of a JSON list.
 
     Args:
         chunks: Its bytes.
         limit: Most of them.
+        name: What the texts are called.
+        hint: What to do about one that is too long.
 
     Raises:
         InvalidInputError: It is no JSON.
         InvalidShapeError: It is something else than a list of texts.
         TooLargeError: It is longer than the limit, or one of the texts is longer than 4 MiB.
     """
-    parser, size, waiting = _Parser(), 0, bytearray()
+    parser, size, waiting = _Parser(name, hint), 0, bytearray()
     async for chunk in chunks:
         size += len(chunk)
         if size > limit:
@@ -67,7 +74,8 @@ async def read_texts(chunks: AsyncIterable[bytes], limit: int) -> Texts:
 class _Parser:
     """Finds the texts of a list; each is then read by the one reader of JSON."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, hint: str | None) -> None:
+        self._name, self._hint = name, hint
         self._rest = b""
         self._wanted = b"["
         self._count = 0
@@ -87,7 +95,8 @@ class _Parser:
             match = _item(data, place)
             if match is None:
                 if len(data) - place > _LONGEST_TEXT:
-                    raise TooLargeError(f"text {self._count} is longer than {_LONGEST_TEXT} bytes")
+                    fault = f"{self._name}[{self._count}] is larger than {_LONGEST_TEXT} bytes"
+                    raise TooLargeError(fault, hint=self._hint)
                 break
             items.append(match[0])
             self._count, self._wanted, place = self._count + 1, b",]", _after_space(data, match.end())

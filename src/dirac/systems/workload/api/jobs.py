@@ -84,6 +84,7 @@ def paged(page: Page, noun: str) -> Response:
     return Response(encode(page.rows), 206 if headers else 200, headers, "application/json")
 
 
+_DESCRIPTIONS = TextsBody(MAX_SUBMISSION, "jdl", "Put large data into the input sandbox")
 _ROWS = {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}
 
 
@@ -111,7 +112,7 @@ PAGED: dict[int | str, dict[str, Any]] = {
 @router.post("/jdl", status_code=201)
 async def submit_jdl_jobs(
     caller: Annotated[Identity, allowed(policy.submit)],
-    jdls: Annotated[Texts, Depends(TextsBody(MAX_SUBMISSION))],
+    jdls: Annotated[Texts, Depends(_DESCRIPTIONS)],
     submission: Annotated[Submission, provided(Submission)],
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> list[InsertedJob]:
