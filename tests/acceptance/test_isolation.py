@@ -104,6 +104,8 @@ def attempts(astro: Astro) -> list[Attempt]:
         Attempt("POST", "/api/jobs/search", (200,), by_pilot),
         Attempt("POST", "/api/jobs/search", (200,), {"parameters": ["LoggingInfo"]}),
         Attempt("POST", "/api/jobs/search", (200,), {"parameters": ["Owner"], "distinct": True}),
+        Attempt("POST", "/api/jobs/export", (200,), {}, {"format": "jsonl"}),
+        Attempt("POST", "/api/jobs/export", (200,), by_vo, {"format": "csv"}),
         Attempt("POST", "/api/jobs/summary", (200,), {"grouping": ["Owner", "VO", "Site"]}),
         Attempt("POST", "/api/jobs/summary", (200,), {"grouping": ["Status"], **everything}),
         Attempt("POST", "/api/jobs/match", (403,), {"resource": resource, "request_id": "r"}),
