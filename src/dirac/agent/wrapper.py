@@ -92,6 +92,7 @@ class JobWrapper:
         self._payload: Payload | None = None
         self._signs = HeartbeatData()
         self._started = asyncio.Event()
+        self._beating = asyncio.Lock()
         self._followed_until = 0.0
 
     async def run(self) -> bool:
@@ -200,22 +201,27 @@ class JobWrapper:
         finally:
             self._payload = None  # what it used is not measured any more
             await payload.stop()
-        followed = self._is_followed()
-        offset, text = payload.output(followed=followed)
-        self._signs = msgspec.structs.replace(self._signs, StandardOutput=text, StandardOutputOffset=offset)
-        if followed:  # whoever reads along gets the end at once
-            with contextlib.suppress(DiracError):
-                await self._server.heartbeat(self._signs)
+        await self._tell_the_end(*payload.output(followed=self._is_followed()))
         return code
+
+    async def _tell_the_end(self, offset: int, text: str) -> None:
+        """Send what was printed since the last sign of life, for whoever reads along or asks later."""
+        async with self._beating:  # one that is under way would overwrite it with less
+            before = self._signs
+            self._signs = msgspec.structs.replace(before, StandardOutput=text, StandardOutputOffset=offset)
+            if text and self._signs != before:
+                with contextlib.suppress(DiracError):
+                    await self._server.heartbeat(self._signs)
 
     async def _beat(self, work: asyncio.Task[bool]) -> None:
         """Give signs of life, and obey orders, until cancelled: the first with the payload's first second."""
         await self._pause(self._job.heartbeat_seconds)
         while True:
             try:
-                if self._payload is not None and self._started.is_set():
-                    self._signs = self._payload.vital_signs(followed=self._is_followed())
-                self._obey(await self._server.heartbeat(self._signs))
+                async with self._beating:
+                    if self._payload is not None and self._started.is_set():
+                        self._signs = self._payload.vital_signs(followed=self._is_followed())
+                    self._obey(await self._server.heartbeat(self._signs))
             except (ConflictError, NotFoundError):
                 self._killed = True  # the run was taken away from us
             except DiracError as error:

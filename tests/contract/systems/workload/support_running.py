@@ -30,21 +30,7 @@ from dirac.resources.computing.node import NodeComputingElement
 from dirac.systems.configuration.models import Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.identity.store.pilots import PilotSecretStore
-from dirac.systems.workload.logic.explain import Explain
-from dirac.systems.workload.logic.life_cycle import JobLifeCycle
-from dirac.systems.workload.logic.matching import Matching
-from dirac.systems.workload.logic.nodes import Nodes
-from dirac.systems.workload.logic.pilot_factory import PilotFactory
-from dirac.systems.workload.logic.pilot_making import PilotMaker
-from dirac.systems.workload.logic.pilots import Pilots
-from dirac.systems.workload.logic.queries import Queries
-from dirac.systems.workload.logic.renewal import PilotRenewal
-from dirac.systems.workload.logic.sandboxes import Sandboxes
-from dirac.systems.workload.logic.submission import Submission
-from dirac.systems.workload.logic.upkeep import Upkeep
-from dirac.systems.workload.logic.verbs import BulkVerbs
-from dirac.systems.workload.logic.waiting import Classes, Signals
-from dirac.systems.workload.logic.watching import Watching
+from dirac.systems.workload.logic.assembly import WorkloadSystem
 from dirac.systems.workload.models import (
     JobStatus,
     JobStatusUpdate,
@@ -182,62 +168,43 @@ class Hall(Room):
         self.clock = clock
         self.configuration = FixedConfiguration(TREE)
         self.all_units = DatabaseUnits(database, lambda tx: WorkloadUnit(tx, PilotSecretStore(tx)))
-        self.signals = Signals()
-        database.committed.append(self.signals.committed)
         self.words = Words()
         self.elements = Elements()
         self.element = self.elements.element
-        self.pilots = Pilots(self.all_units, self.configuration)
         self._requests = 0
+        database.committed.append(lambda told: self.signals.committed(told))
         self.restart()
 
     def restart(self) -> None:
         """Begin with empty memories, as a new process does."""
-        self.classes = Classes(self.clock)
-        self.matching = Matching(
-            self.all_units, self.configuration, self.words, self.signals, self.clock, self.classes
+        self.system = WorkloadSystem(
+            work=self.units,
+            runs=self.all_units,
+            configuration=self.configuration,
+            tokens=self.words,
+            secrets=self.words,
+            elements=self.elements,
+            objects=self.objects,
+            clock=self.clock,
+            entropy=FakeEntropy(),
+            program=PilotProgram(url="http://server", program="/opt/dirac-pilot.py"),
         )
-        self.life = JobLifeCycle(self.all_units, self.configuration, self.classes)
-        self.explain = Explain(self.all_units, self.configuration, self.classes, self.matching.waiting)
-        self.bulk_verbs = BulkVerbs(self.all_units, self.configuration, self.classes)
-        self.upkeep = Upkeep(self.all_units, self.configuration, self.classes)
-        self.watching = Watching(self.all_units, self.configuration)
-        program = PilotProgram(url="http://server", program="/opt/dirac-pilot.py")
-        self.factory = PilotFactory(
-            self.all_units,
-            self.configuration,
-            self.elements,
-            self.words,
-            self.classes,
-            FakeEntropy(),
-            program,
-        )
-        self.nodes = Nodes(
-            self.all_units,
-            self.configuration,
-            self.elements,
-            PilotMaker(self.words, program),
-            self.signals,
-            self.clock,
-            self.classes,
-        )
-        self.renewal = PilotRenewal(self.all_units, self.configuration, self.words)
+        self.signals = self.system.signals
+        self.classes = self.system.classes
+        self.matching = self.system.matching
+        self.life = self.system.life_cycle
+        self.explain = self.system.explain
+        self.bulk_verbs = self.system.bulk_verbs
+        self.upkeep = self.system.upkeep
+        self.watching = self.system.watching
+        self.pilots = self.system.pilots
+        self.factory = self.system.pilot_factory
+        self.nodes = self.system.nodes
+        self.renewal = self.system.renewal
 
     def provided(self) -> dict[type, Any]:
         """Return what the routes ask for."""
-        return {
-            BulkVerbs: self.bulk_verbs,
-            Explain: self.explain,
-            JobLifeCycle: self.life,
-            Matching: self.matching,
-            Nodes: self.nodes,
-            PilotRenewal: self.renewal,
-            Pilots: self.pilots,
-            Queries: self.queries,
-            Sandboxes: self.sandboxes,
-            Submission: self.submission,
-            Watching: self.watching,
-        }
+        return self.system.provided()
 
     async def ask(
         self,

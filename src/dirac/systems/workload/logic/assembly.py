@@ -74,7 +74,8 @@ class WorkloadSystem:
         entropy: Entropy,
         program: PilotProgram,
     ) -> None:
-        rules, classes = ConfiguredRules(configuration), Classes(clock)
+        rules = ConfiguredRules(configuration)
+        classes = self.classes = Classes(clock)
         self.signals = Signals()
         self.submission = Submission(work, rules, objects)
         self.sandboxes = Sandboxes(work, rules, objects)
