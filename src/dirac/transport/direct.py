@@ -34,10 +34,7 @@ class DirectRoute:
     def __init__(self, route: SystemRoute, respond: Respond) -> None:
         self._route = route
         self._respond = respond
-        self._steps = [
-            (child.name, child.call, isinstance(child.call, (Allowed, Body)))
-            for child in route.dependant.dependencies
-        ]
+        self._steps = [(child.name, child.call) for child in route.dependant.dependencies]
         self._defaults = _defaults(route)
         self._headers = {field.alias.encode().lower() for field in route.dependant.header_params}
 
@@ -53,9 +50,9 @@ class DirectRoute:
         request = Request(scope, receive, send)
         try:
             values = dict(self._defaults)
-            for name, call, waits in self._steps:
+            for name, call in self._steps:
                 assert call is not None  # noqa: S101 - each has one, for mypy
-                found = await call(request) if waits else None if isinstance(call, Open) else call(request)
+                found = await call(request)
                 if name is not None:
                     values[name] = found
             response: Response = await self._route.endpoint(**values)

@@ -70,12 +70,15 @@ def check_media(request: Request) -> None:
 
 
 class Provided:
-    """Hands out an object that the composition root has built."""
+    """Hands out an object that the composition root has built.
+
+    It waits for nothing, and is asynchronous all the same: the framework calls what is not in a thread.
+    """
 
     def __init__(self, kind: type) -> None:
         self.kind = kind
 
-    def __call__(self, request: Request) -> Any:
+    async def __call__(self, request: Request) -> Any:
         """Return the object."""
         return request.app.state.provided[self.kind]
 
@@ -107,7 +110,7 @@ class Open:
     def __init__(self, reason: str) -> None:
         self.reason = reason
 
-    def __call__(self) -> None:
+    async def __call__(self, request: Request) -> None:
         """Do nothing: the mark is what counts."""
 
 

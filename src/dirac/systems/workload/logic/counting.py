@@ -8,6 +8,7 @@ from dirac.core.unit import Units
 from dirac.systems.workload.ports.work import COUNT_KINDS, WorkUnit
 
 _log = logging.getLogger(__name__)
+_BATCH = 5000
 
 
 class Counting:
@@ -22,13 +23,12 @@ class Counting:
 
     async def fold(self) -> int:
         """Add up what has changed, which no summary shows; return how many changes there were."""
-        folded = 0
-        while True:
+        folded, some = 0, _BATCH
+        while some == _BATCH:  # what comes meanwhile is for the next time, or this would never end
             async with self._units.write() as unit:
-                some = await unit.jobs.fold_counts()
-            if not some:
-                return folded
+                some = await unit.jobs.fold_counts(_BATCH)
             folded += some
+        return folded
 
     async def repair(self) -> dict[str, int]:
         """Compare the numbers with all jobs and make them right; return how many were wrong, by kind."""

@@ -136,8 +136,8 @@ class JobRepository(Protocol):
         """Count the visible jobs that fit, by the values of some parameters."""
         ...
 
-    async def fold_counts(self) -> int:
-        """Add up changes of the numbers of jobs; return how many, 0 when there are no more."""
+    async def fold_counts(self, most: int) -> int:
+        """Add up changes of the numbers of jobs, at most so many; return how many."""
         ...
 
     async def repair_counts(self, kind: str) -> int:

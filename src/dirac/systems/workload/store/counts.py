@@ -34,6 +34,8 @@ _COLUMNS: tuple[tuple[str, ...], ...] = (
     (*_OF_OWNER, "owner_group", "status", "job_type", "job_group"),
 )
 KINDS: Mapping[str, tuple[str, ...]] = dict(zip(COUNT_KINDS, _COLUMNS, strict=True))
+_VALUES = [_d[column] for column in COUNTED]
+_PLACES = {kind: [COUNTED.index(column) for column in columns] for kind, columns in KINDS.items()}
 _FOLDED, _CHANGED = (
     Searchable({name: table.c[column] for name, column in _NAMES.items()}, key="VO")
     for table in (counts, count_changes)
@@ -93,8 +95,8 @@ def _both(
     return union_all(*parts)
 
 
-async def fold(tx: Transaction) -> int:
-    """Add up some of the changes; return how many they were.
+async def fold(tx: Transaction, most: int) -> int:
+    """Add up some of the changes, at most so many; return how many they were.
 
     Only those that are committed: what others are just changing is skipped, not waited for.
     """
@@ -102,16 +104,19 @@ async def fold(tx: Transaction) -> int:
         return 0
     # Before the changes: to remove its own, one would wait for those of another that waits here.
     await _lock(tx)
-    statement = select(count_changes).limit(_BATCH).with_for_update(skip_locked=True)
+    statement = select(_d.id, _d.number, *_VALUES).limit(most).with_for_update(skip_locked=True)
     changes = (await tx.execute(statement)).all()
     if not changes:
         return 0
-    sums: Counter[tuple[str, ...]] = Counter()
+    alike: Counter[tuple[str, ...]] = Counter()  # most changes are like others
     for change in changes:
-        for kind, columns in KINDS.items():
-            sums[(kind, *(getattr(change, name) for name in columns))] += change.number
+        alike[change[2:]] += change[1]
+    sums: Counter[tuple[str, ...]] = Counter()
+    for values, number in alike.items():
+        for kind, places in _PLACES.items():
+            sums[(kind, *(values[place] for place in places))] += number
     await _add(tx, sums)
-    await tx.execute(delete(count_changes).where(_d.id.in_([change.id for change in changes])))
+    await tx.execute(delete(count_changes).where(_d.id.in_([change[0] for change in changes])))
     return len(changes)
 
 

@@ -173,9 +173,9 @@ class JobStore:
             return await counts.summary(self._tx, visible, params, kind)
         return await SEARCHABLE.summary(self._tx, params, visible=visible_jobs(visible), hint=counts.HINT)
 
-    async def fold_counts(self) -> int:
-        """Add up changes of the numbers of jobs; return how many, 0 when there are no more."""
-        return await counts.fold(self._tx)
+    async def fold_counts(self, most: int) -> int:
+        """Add up changes of the numbers of jobs, at most so many; return how many."""
+        return await counts.fold(self._tx, most)
 
     async def repair_counts(self, kind: str) -> int:
         """Make the numbers of jobs of a kind right; return how many were wrong."""
