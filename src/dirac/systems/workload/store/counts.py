@@ -110,7 +110,7 @@ async def fold(tx: Transaction, most: int) -> int:
         return 0
     alike: Counter[tuple[str, ...]] = Counter()  # most changes are like others
     for change in changes:
-        alike[change[2:]] += change[1]
+        alike[tuple(change)[2:]] += change.number
     sums: Counter[tuple[str, ...]] = Counter()
     for values, number in alike.items():
         for kind, places in _PLACES.items():
