@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import Dialect, Table, insert
@@ -39,24 +40,21 @@ class BulkInsert:
             common: Values that all rows have; they come before the others, in the order of the columns.
             rows: The other values of each row.
         """
-        first = [
-            convert(value) if convert else value
-            for convert, value in zip(self._converters, common.values(), strict=False)
-        ]
-        # The same object again and again is converted once: moments, and what is told of each job.
-        others = [_memo(convert) if convert else None for convert in self._converters[len(first) :]]
-        order, found = self._order, []
-        in_order = order == sorted(order)
-        for row in rows:
-            values = first + [
-                convert(value) if convert else value for convert, value in zip(others, row, strict=True)
-            ]
-            found.append(tuple(values) if in_order else tuple([values[place] for place in order]))
-        return found
+        content = list(rows)
+        if not content:
+            return []
+        given: dict[int, Iterable[Any]] = {}  # column by column: most need nothing done to them
+        for place, value in enumerate(common.values()):
+            convert = self._converters[place]
+            given[place] = repeat(convert(value) if convert else value, len(content))
+        for place, values in enumerate(zip(*content, strict=True), start=len(common)):
+            convert = self._converters[place]
+            given[place] = map(_memo(convert), values) if convert else values
+        return list(zip(*(given[place] for place in self._order), strict=True))
 
 
 def _memo(convert: Convert) -> Convert:
-    """Return a conversion that knows the last few objects by their identity."""
+    """Return a conversion that knows the last few objects by their identity: most are the same again."""
     known: dict[int, tuple[Any, Any]] = {}
 
     def converted(value: Any) -> Any:

@@ -15,8 +15,12 @@ BATCH_BYTES = 256 * 1024
 """A batch of texts is read when so much of the body has come in."""
 
 _LONGEST_TEXT = 4 * 1024 * 1024
-_space = re.compile(rb"[ \t\r\n]*+").match
-_item = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL).match
+_TEXT, _SPACE = rb'"(?:[^"\\]++|\\.)*+"', rb"[ \t\r\n]*+"
+_item = re.compile(_TEXT, re.DOTALL).match
+_space = re.compile(_SPACE).match
+_items = re.compile(rb"(?:" + _TEXT + _SPACE + rb"," + _SPACE + rb")++", re.DOTALL).match
+_space = re.compile(_SPACE).match
+_items = re.compile(rb'(?:"(?:[^"\\]++|\\.)*+"[ \t\r\n]*+,[ \t\r\n]*+)++', re.DOTALL).match
 
 Texts = AsyncIterator[list[str]]
 
@@ -56,23 +60,27 @@ async def read_texts(
         InvalidShapeError: It is something else than a list of texts.
         TooLargeError: It is longer than the limit, or one of the texts is longer than 4 MiB.
     """
-    parser, size, waiting = _Parser(name, hint), 0, bytearray()
+    parser, size, waiting, fed = _Parser(name, hint), 0, bytearray(), False
     async for chunk in chunks:
         size += len(chunk)
         if size > limit:
             raise TooLargeError(f"the body is larger than {limit} bytes", hint="Send less at once")
         waiting += chunk
         if len(waiting) >= BATCH_BYTES:
+            fed = True
             if found := parser.feed(bytes(waiting)):
                 yield found
             waiting.clear()
+    if not fed:  # this is all
+        yield decode(bytes(waiting), list[str])
+        return
     if found := parser.feed(bytes(waiting)):
         yield found
     parser.close()
 
 
 class _Parser:
-    """Finds the texts of a list; each is then read by the one reader of JSON."""
+    """Finds the texts of a list; they are then read by the one reader of JSON."""
 
     def __init__(self, name: str, hint: str | None) -> None:
         self._name, self._hint = name, hint
@@ -83,7 +91,8 @@ class _Parser:
     def feed(self, data: bytes) -> list[str]:
         """Take in more of the list; return the texts that are complete."""
         data = self._rest + data
-        place, items = _after_space(data, 0), []
+        place = _after_space(data, 0)
+        items: list[str] = []
         while place < len(data):
             char = data[place : place + 1]
             if char not in self._wanted or not self._wanted:
@@ -92,16 +101,20 @@ class _Parser:
                 self._wanted = {b"[": b'"]', b",": b'"', b"]": b""}[char]
                 place = _after_space(data, place + 1)
                 continue
-            match = _item(data, place)
+            match = several = _items(data, place)
+            if match is None:
+                match = _item(data, place)
             if match is None:
                 if len(data) - place > _LONGEST_TEXT:
                     fault = f"{self._name}[{self._count}] is larger than {_LONGEST_TEXT} bytes"
                     raise TooLargeError(fault, hint=self._hint)
                 break
-            items.append(match[0])
-            self._count, self._wanted, place = self._count + 1, b",]", _after_space(data, match.end())
+            found = decode(b"[" + match[0].rstrip(b" \t\r\n,") + b"]", list[str])
+            items += found
+            self._count += len(found)
+            self._wanted, place = b'"' if several else b",]", _after_space(data, match.end())
         self._rest = data[place:]
-        return decode(b"[" + b",".join(items) + b"]", list[str]) if items else []
+        return items
 
     def close(self) -> None:
         """Say that this was all."""

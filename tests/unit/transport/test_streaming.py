@@ -37,10 +37,12 @@ async def test_texts_are_read_wherever_the_pieces_end(
     assert await read(data, size) == TEXTS
 
 
-@given(st.lists(st.text()), st.integers(1, 40))
-async def test_any_list_is_read_as_by_the_reader_of_json(texts: list[str], size: int) -> None:
+@given(st.lists(st.text()), st.integers(1, 40), st.sampled_from([1, 30, 100_000]))
+async def test_any_list_is_read_as_by_the_reader_of_json(texts: list[str], size: int, batch: int) -> None:
     texts = [text.replace("\x00", "").encode("utf-8", "ignore").decode() for text in texts]
-    assert await read(msgspec.json.encode(texts), size, 1 << 20) == texts
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "BATCH_BYTES", batch)
+        assert await read(msgspec.json.encode(texts), size, 1 << 20) == texts
 
 
 async def test_batches_come_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +75,10 @@ async def test_batches_come_before_the_end(monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 @pytest.mark.parametrize("size", [1, 1000])
-async def test_what_is_no_list_of_texts_is_refused(data: bytes, error: type[DiracError], size: int) -> None:
+@pytest.mark.parametrize("batch", [8, 100_000])
+async def test_what_is_no_list_of_texts_is_refused(
+    data: bytes, error: type[DiracError], size: int, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "BATCH_BYTES", batch)
     with pytest.raises(error):
         await read(data, size)

@@ -49,6 +49,8 @@ def outcome(how: object, texts: list[str]) -> Prepared | tuple[str, str | None]:
         'Executable = "x"; InputData = {"LFN:/astro/a"}; JobName = "n";',
         'Executable = "x"; JobName = "n"; JobGroup = "g"; Arguments = "n";',
         'Executable = "x"; Parameters = 3; Arguments = "%s";',
+        'Executable = "x"; JobName = "n',
+        'Executable = "dirac-free-text-0-"; JobName = "n";',
     ],
 )
 def test_doubtful_descriptions_are_read_like_any_other(text: str) -> None:

@@ -7,10 +7,10 @@ quotation marks; a description with anything that makes this doubtful is read li
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
-
-import msgspec
+from functools import partial
 
 from dirac.core.errors import InvalidInputError
 from dirac.systems.configuration.models import Workload
@@ -20,12 +20,13 @@ from dirac.systems.workload.ports.work import NewClass, NewJob, Owner
 _LONGEST = 100
 # What the free texts of the one that is read are called. Nobody writes this, and nothing has to be escaped.
 _MARK = "dirac-free-text-{}-"
+_marked = re.compile(_MARK.partition("{")[0]).search
 _free = re.compile(r"(?:^|;)\s*+(?:Arguments|JobName)\s*+=\s*+\Z").search
 _ends = re.compile(r"\s*+;").match
-_doubtful = re.compile(r"[\\#\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|//|/\*").search
-_parametric = re.compile(r"%(?!j)|parameter", re.IGNORECASE).search
+_doubtful = re.compile(r"[\\#\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|//|/\*|%(?!j)").search
 
-Key = tuple[str, ...]
+Key = tuple[tuple[str, ...], tuple[str, ...]]
+"""What is outside of quotation marks, and the quoted texts that are not free."""
 
 
 def prepare_series(texts: Sequence[str], owner: Owner, rules: Workload) -> Prepared:
@@ -35,89 +36,133 @@ def prepare_series(texts: Sequence[str], owner: Owner, rules: Workload) -> Prepa
         InvalidInputError: One of them is at fault; `where` says which, and where in it.
     """
     if 1 < len(texts) <= rules.max_jobs_per_submission:
-        split = [_split(text) for text in texts]
-        keys = {found[0] for found in split if found is not None}
-        if None not in split and 2 * len(keys) <= len(texts):
-            try:
-                return _filled([found for found in split if found is not None], owner, rules)
-            except (InvalidInputError, _NoSeriesError):
-                pass  # read one by one: whose fault it is has to be said
+        try:
+            return _filled(_split(texts), owner, rules)
+        except (InvalidInputError, _NoSeriesError):
+            pass  # read one by one: whose fault it is has to be said
     return prepare(texts, owner, rules)
 
 
 class _NoSeriesError(Exception):
-    """What was read cannot stand for the others."""
+    """These have to be read one by one."""
 
 
-def _split(text: str) -> tuple[Key, list[str]] | None:
-    """Return a description without its free texts, and these; None if it has to be read."""
-    if _doubtful(text) or _parametric(text):
-        return None
-    parts = text.split('"')
-    if len(parts) % 2 == 0:
-        return None
-    free = []
-    for place in range(1, len(parts), 2):
-        value = parts[place]
-        if "\n" in value:
-            return None
-        if _free(parts[place - 1]) and _ends(parts[place + 1]):
-            if not 1 <= len(value) <= _LONGEST or value != value.strip():
-                return None
-            free.append(value)
-            parts[place] = _MARK.format(len(free))
-    return tuple(parts), free
+class _Model:
+    """A job that stands for those that differ from it in free texts only.
+
+    Args:
+        key: What they have in common.
+        free: How many free texts there are.
+        owner: Whose jobs they are.
+        rules: What is accepted.
+    """
+
+    def __init__(self, key: Key, free: Sequence[int], owner: Owner, rules: Workload) -> None:
+        text = _with_marks(key, free)
+        if _is_doubtful(text) or any("\n" in quoted for quoted in key[1]):
+            raise _NoSeriesError
+        self.prepared = one = prepare([text], owner, rules)
+        others = [name for name in one.__struct_fields__ if name not in ("jobs", "classes", "sandboxes")]
+        if len(one.jobs) != 1 or any(getattr(one, name) for name in others):
+            raise _NoSeriesError
+        job, self.archives = one.jobs[0], one.sandboxes[0]
+        self._pieces = _pieces(job.jdl, len(free))
+        marks = [_MARK.format(number) for number in range(len(free))]
+        self._name = marks.index(job.job_name) if job.job_name in marks else None
+        shown = {name: getattr(job, name) for name in job.__struct_fields__ if name != "jdl"}
+        if self._name is not None:
+            del shown["job_name"]
+        if _marked(repr(shown)):
+            raise _NoSeriesError
+        self._make = partial(NewJob, **shown)
+
+    def job(self, free: Sequence[str]) -> NewJob:
+        """Return the job with these free texts."""
+        pieces = self._pieces.copy()
+        pieces[1::2] = free
+        if self._name is None:
+            return self._make(jdl="".join(pieces))
+        return self._make(jdl="".join(pieces), job_name=free[self._name])
 
 
-def _filled(split: Sequence[tuple[Key, list[str]]], owner: Owner, rules: Workload) -> Prepared:
-    models: dict[Key, tuple[NewJob, list[str], tuple[str, ...]]] = {}
+def _split(texts: Sequence[str]) -> list[tuple[Key, tuple[int, ...], list[str]]]:
+    """Return what each text has in common with others, where its free texts are, and these.
+
+    Raises:
+        _NoSeriesError: There is something doubtful in one, or they have too little in common.
+    """
+    known: dict[tuple[str, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    keys, found = set(), []
+    for text in texts:
+        parts = text.split('"')
+        if len(parts) % 2 == 0:
+            raise _NoSeriesError
+        outside = tuple(parts[::2])
+        places = known.get(outside)
+        if places is None:
+            places = known[outside] = _places(outside)
+        free = [parts[place] for place in places[0]]
+        if not all(map(_is_free, free)):
+            raise _NoSeriesError
+        key = (outside, tuple([parts[place] for place in places[1]]))
+        keys.add(key)
+        found.append((key, places[0], free))
+    if 2 * len(keys) > len(texts):
+        raise _NoSeriesError
+    return found
+
+
+def _places(outside: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return where the free texts are, and where the others, from what is outside of quotation marks."""
+    places = range(1, 2 * len(outside) - 1, 2)
+    is_free = [bool(_free(before) and _ends(after)) for before, after in itertools.pairwise(outside)]
+    return (
+        tuple(itertools.compress(places, is_free)),
+        tuple(place for place, free in zip(places, is_free, strict=True) if not free),
+    )
+
+
+def _is_free(value: str) -> bool:
+    return (
+        1 <= len(value) <= _LONGEST
+        and value == value.strip()
+        and not _is_doubtful(value)
+        and "\n" not in value
+    )
+
+
+def _is_doubtful(text: str) -> bool:
+    return _doubtful(text) is not None or "parameter" in text.lower()
+
+
+def _with_marks(key: Key, places: Sequence[int]) -> str:
+    """Return the description with marks for its free texts."""
+    outside, quoted = key
+    marks = {place: _MARK.format(number) for number, place in enumerate(places)}
+    others = iter(quoted)
+    inside = [marks[place] if place in marks else next(others) for place in range(1, 2 * len(outside) - 1, 2)]
+    return '"'.join(itertools.chain.from_iterable(zip(outside, [*inside, ""], strict=True)))[:-1]
+
+
+def _pieces(jdl: str, free: int) -> list[str]:
+    """Take a description apart at its marks; return what is between them, with the marks in odd places."""
+    pieces = re.split(f"({_MARK.format('[0-9]+')})", jdl)
+    if pieces[1::2] != [_MARK.format(number) for number in range(free)] or any(map(_marked, pieces[::2])):
+        raise _NoSeriesError
+    return pieces
+
+
+def _filled(
+    split: Sequence[tuple[Key, tuple[int, ...], list[str]]], owner: Owner, rules: Workload
+) -> Prepared:
+    models: dict[Key, _Model] = {}
     classes: dict[str, NewClass] = {}
     jobs, sandboxes = [], []
-    for key, free in split:
+    for key, places, free in split:
         model = models.get(key)
         if model is None:
-            one = prepare(['"'.join(key)], owner, rules)
-            model = models[key] = _model(one, len(free))
-            classes |= {each.digest: each for each in one.classes}
-        job, pieces, archives = model
-        text = pieces[0] + "".join([value + piece for value, piece in zip(free, pieces[1:], strict=True)])
-        name = job.job_name
-        for number, value in enumerate(free, start=1):
-            name = value if name == _MARK.format(number) else name
-        jobs.append(_with(job, text, name))
-        sandboxes.append(archives)
+            model = models[key] = _Model(key, places, owner, rules)
+            classes |= {each.digest: each for each in model.prepared.classes}
+        jobs.append(model.job(free))
+        sandboxes.append(model.archives)
     return Prepared(jobs=jobs, classes=list(classes.values()), sandboxes=sandboxes)
-
-
-def _model(one: Prepared, free: int) -> tuple[NewJob, list[str], tuple[str, ...]]:
-    """Take a job apart at its free texts."""
-    others = [name for name in one.__struct_fields__ if name not in ("jobs", "classes", "sandboxes")]
-    if len(one.jobs) != 1 or any(getattr(one, name) for name in others):
-        raise _NoSeriesError
-    job, rest, pieces = one.jobs[0], one.jobs[0].jdl, []
-    for number in range(1, free + 1):
-        mark = _MARK.format(number)
-        piece, found, rest = rest.partition(mark)
-        if not found or mark in rest:
-            raise _NoSeriesError
-        pieces.append(piece)
-    shown = msgspec.structs.replace(job, jdl="", job_name="")
-    if _MARK.partition("{")[0] in repr(shown) + rest or any(
-        _MARK.partition("{")[0] in piece for piece in pieces
-    ):
-        raise _NoSeriesError
-    return job, [*pieces, rest], one.sandboxes[0]
-
-
-def _with(job: NewJob, text: str, name: str) -> NewJob:
-    return NewJob(
-        digest=job.digest,
-        jdl=text,
-        status=job.status,
-        minor_status=job.minor_status,
-        site=job.site,
-        job_name=name,
-        job_group=job.job_group,
-        job_type=job.job_type,
-        priority=job.priority,
-    )
