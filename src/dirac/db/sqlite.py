@@ -34,8 +34,8 @@ BUSY_SECONDS = 30
 
 _MOMENT = 0.002  # seconds that a query may hold the event loop up
 _STEPS = 2000  # of SQLite's virtual machine between two looks at the clock; some 50 microseconds
-_FEW_VALUES = 400
-_FEW_ROWS = 25
+_FEW_VALUES = 400  # of one statement with many rows in it: some of these look for what is there
+_FEW_IN_ROWS = 2500  # of rows that are just added; a job costs as much as 25 of them, 15 microseconds
 _MOST_STATEMENTS = 512
 _threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="sqlite")
 
@@ -184,7 +184,7 @@ class Cursor:
             self._raw.executemany(sql, rows)
 
         self._rows = []
-        if len(rows) <= _FEW_ROWS and sql.startswith("INSERT"):
+        if len(rows) * len(rows[0]) <= _FEW_IN_ROWS and sql.startswith("INSERT"):
             self._connection.at_once(work, watched=False)
         else:
             self._connection.in_thread(work)

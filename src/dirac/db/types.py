@@ -35,8 +35,33 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(f"a moment without a time zone cannot be stored: {value.isoformat()}")
-        return value.astimezone(UTC).replace(tzinfo=None)
+        return (value if value.tzinfo is UTC else value.astimezone(UTC)).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Say that what was read is UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+    # Most rows have several moments, so the ways to a driver and back are short. SQLite keeps texts.
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Return what makes a value fit for the driver."""
+
+        def bare(value: datetime | None) -> datetime | None:
+            return self.process_bind_param(value, dialect)
+
+        def text(value: datetime | None) -> str | None:
+            bare = self.process_bind_param(value, dialect)
+            return None if bare is None else bare.isoformat(" ", "microseconds")
+
+        return text if dialect.name == "sqlite" else bare
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Return what makes a moment of what the driver gives."""
+
+        def from_bare(value: datetime | None) -> datetime | None:
+            return None if value is None else value.replace(tzinfo=UTC)
+
+        def from_text(value: str | None) -> datetime | None:
+            return None if value is None else datetime.fromisoformat(value + "+00:00")
+
+        return from_text if dialect.name == "sqlite" else from_bare

@@ -112,6 +112,7 @@ class Deeds:
         self._actor = actor
         self._rules = rules
         self._classes = classes
+        self._lease = unit.now + timedelta(seconds=rules.lease_seconds)
         self._changes: list[Change] = []
         self._orders: list[Order] = []
         self._answered: list[int] = []
@@ -144,13 +145,8 @@ class Deeds:
         """
         if run and row.status in _GONE and judgement.standing.minor_status == KILL_CONFIRMED:
             self._answered.append(row.job_id)
-        if row.handling & Handling.PIPED and is_rescheduled(row.status, judgement):
-            judgement = readmitted(judgement)
-            self._readmitted.append(row.job_id)
-        if row.handling & (Handling.NEEDED | Handling.RETRIED) and is_news(row.status, judgement):
-            self._followed.append(row.job_id)
-            if row.handling & Handling.RETRIED and judgement.standing.status == JobStatus.FAILED:
-                judgement, outcome = undecided(judgement), outcome or str(JobStatus.FAILED)
+        if row.handling:
+            judgement, outcome = self._handled(row, judgement, outcome)
         for line in judgement.lines:
             self._unit.record(
                 line_event(line, vo=row.vo, job_id=row.job_id, attempt=row.attempt, actor=self._actor)
@@ -166,12 +162,25 @@ class Deeds:
         if judgement.counted or not judgement.refusals:
             self.success[row.job_id] = self._told(judgement.standing)
 
+    def _handled(
+        self, row: JobRow, judgement: Judgement, outcome: str | None
+    ) -> tuple[Judgement, str | None]:
+        """Take care of a job that most others are not like."""
+        if row.handling & Handling.PIPED and is_rescheduled(row.status, judgement):
+            judgement = readmitted(judgement)
+            self._readmitted.append(row.job_id)
+        if row.handling & (Handling.NEEDED | Handling.RETRIED) and is_news(row.status, judgement):
+            self._followed.append(row.job_id)
+            if row.handling & Handling.RETRIED and judgement.standing.status == JobStatus.FAILED:
+                judgement, outcome = undecided(judgement), outcome or str(JobStatus.FAILED)
+        return judgement, outcome
+
     def _change(
         self, row: JobRow, standing: Standing, *, run: bool, counter: int | None, outcome: str | None
     ) -> None:
         was_held = row.status in HELD
         held = standing.status in HELD
-        lease = self._unit.now + timedelta(seconds=self._rules.lease_seconds)
+        lease = self._lease
         if was_held and (counter is not None or not held):
             outcome = outcome or str(standing.status)
             # A run of a job that waits again needs no order: whatever it says is refused.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
+    Row,
     Select,
+    Table,
     and_,
     bindparam,
     delete,
@@ -46,10 +50,38 @@ _MOST_COUNTED = 10_000
 _FEW = 4
 
 
-def _rows() -> Select[Any]:
-    return select(*(_j[name] for name in OF_JOB), *(_a[name] for name in OF_RUN)).select_from(
-        jobs.outerjoin(attempts, _PRESENT)
-    )
+_ROWS = select(*(_j[name] for name in OF_JOB), *(_a[name] for name in OF_RUN)).select_from(
+    jobs.outerjoin(attempts, _PRESENT)
+)
+_NAMES = (*OF_JOB, *OF_RUN)
+
+
+@lru_cache(maxsize=256)
+def _of_jobs(visible: Visibility, *, lock: bool) -> Select[Any]:
+    """Return the statement that reads those of some jobs that are visible, or the one that locks them."""
+    wanted = and_(visible_jobs(visible), _in(_j.job_id))
+    if lock:
+        return select(_j.job_id).where(wanted).order_by(_j.job_id).with_for_update()
+    return _ROWS.where(wanted).order_by(_j.job_id)
+
+
+@lru_cache(maxsize=64)
+def _setting(table: Table, names: tuple[str, ...], *, alike: bool) -> Update:
+    """Return the statement that gives jobs, or their runs, values of these names.
+
+    Args:
+        table: The jobs or the runs, of which only those are changed that have not ended.
+        names: What is set.
+        alike: Many get the same values; otherwise one its own.
+    """
+    key = table.c.job_id
+    which = _in(key) if alike else key == bindparam("b_key")
+    statement = update(table).where(which).values({name: bindparam(f"b_{name}") for name in names})
+    return statement.where(_a.ended.is_(None)) if table is attempts else statement
+
+
+def _in(key: ColumnElement[int]) -> ColumnElement[bool]:
+    return key.in_(bindparam("b_ids", expanding=True))
 
 
 class RunStore:
@@ -138,13 +170,12 @@ class RunStore:
 
     async def jobs(self, visible: Visibility, job_ids: Sequence[int], *, lock: bool) -> dict[int, JobRow]:
         """Return those jobs that are visible; locked ones are not changed by others meanwhile."""
-        wanted = and_(visible_jobs(visible), _j.job_id.in_(job_ids))
+        wanted = {"b_ids": list(job_ids)}
         if lock and self._tx.dialect != "sqlite":  # which has one writer at a time
             # By itself: a statement that waits for a lock still sees the other tables as before the wait.
-            await self._tx.execute(select(_j.job_id).where(wanted).order_by(_j.job_id).with_for_update())
-        rows = await self._tx.execute(_rows().where(wanted).order_by(_j.job_id))
-        names = tuple(rows.keys())
-        return {row[0]: JobRow(**dict(zip(names, row, strict=True))) for row in rows}
+            await self._tx.execute(_of_jobs(visible, lock=True), wanted)
+        rows = await self._tx.execute(_of_jobs(visible, lock=False), wanted)
+        return {row[0]: _job_row(row) for row in rows}
 
     async def overdue(self, limit: int) -> list[JobRow]:
         """Return and lock jobs whose present run has outlived its lease."""
@@ -160,8 +191,8 @@ class RunStore:
         ids = [row.job_id for row in locked]
         if not ids:
             return []
-        rows = await self._tx.execute(_rows().where(_j.job_id.in_(ids), late).order_by(_j.job_id))
-        return [JobRow(**row._mapping) for row in rows]
+        rows = await self._tx.execute(_ROWS.where(_j.job_id.in_(ids), late).order_by(_j.job_id))
+        return [_job_row(row) for row in rows]
 
     async def apply(self, changes: Sequence[Change]) -> None:
         """Write what becomes of jobs."""
@@ -177,7 +208,7 @@ class RunStore:
             for change in changes
             if change.outcome is not None
         }
-        await self._spread(update(attempts).where(_a.ended.is_(None)), _a.job_id, over)
+        await self._spread(attempts, over)
         stamps = {c.job.pilot_stamp for c in changes if c.outcome is not None and c.job.pilot_stamp}
         if stamps:
             await free_pilots(self._tx, sorted(stamps), sorted(over))
@@ -186,7 +217,7 @@ class RunStore:
             for change in changes
             if change.outcome is None and change.reported is not None and change.lease_until is not None
         }
-        await self._spread(update(attempts).where(_a.ended.is_(None)), _a.job_id, going)
+        await self._spread(attempts, going)
 
     async def _update_jobs(self, changes: Sequence[Change]) -> None:
         now = self._tx.now
@@ -205,26 +236,26 @@ class RunStore:
                 counter, site = change.rescheduled
                 row |= {"reschedule_counter": counter, "site": site, "reschedule_time": now}
             values[change.job.job_id] = row
-        await self._spread(update(jobs), _j.job_id, values)
+        await self._spread(jobs, values)
 
-    async def _spread(self, statement: Update, key: Any, values: Mapping[int, Mapping[str, Any]]) -> None:
+    async def _spread(self, table: Table, values: Mapping[int, Mapping[str, Any]]) -> None:
         """Give rows their values: with one statement where they are equal, else in one bulk statement."""
+        if not values:
+            return
+        names = tuple(next(iter(values.values())))
         groups: dict[Hashable, list[int]] = {}
         for identifier, row in values.items():
             groups.setdefault(tuple(row.values()), []).append(identifier)
         if len(groups) <= _FEW:
             for ids in groups.values():
-                await self._tx.execute(statement.where(key.in_(ids)).values(**values[ids[0]]))
+                given = {f"b_{name}": value for name, value in values[ids[0]].items()}
+                await self._tx.execute(_setting(table, names, alike=True), given | {"b_ids": ids})
             return
-        names = next(iter(values.values()))
-        bulk = statement.where(key == bindparam("b_key")).values(
-            {name: bindparam(f"b_{name}") for name in names}
-        )
         rows = [
             {"b_key": identifier} | {f"b_{name}": value for name, value in row.items()}
             for identifier, row in values.items()
         ]
-        await self._tx.execute(bulk, rows)
+        await self._tx.execute(_setting(table, names, alike=False), rows)
 
     async def beat(self, beats: Sequence[Beat]) -> None:
         """Write signs of life."""
@@ -282,9 +313,7 @@ class RunStore:
 
     async def set_site(self, sites: Mapping[int, str]) -> None:
         """Set the site of jobs."""
-        await self._spread(
-            update(jobs), _j.job_id, {job_id: {"site": site} for job_id, site in sites.items()}
-        )
+        await self._spread(jobs, {job_id: {"site": site} for job_id, site in sites.items()})
 
     async def set_parameters(self, values: Mapping[int, Mapping[str, str]]) -> None:
         """Set free parameters of jobs; others stay."""
@@ -306,3 +335,7 @@ class RunStore:
             update(attempts).where(_a.pilot_stamp.in_(stamps), _a.lease_until > now).values(lease_until=now)
         )
         return changed.rowcount
+
+
+def _job_row(row: Row[Any]) -> JobRow:
+    return JobRow(**dict(zip(_NAMES, row, strict=True)))
