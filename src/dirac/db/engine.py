@@ -253,7 +253,8 @@ def _make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncE
     if url.get_backend_name() == "sqlite":
         if url.database not in (None, "", ":memory:"):
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-            options["pool_size"] = pool_size
+            # The connection that was used last: it knows the pages that the others would have to read again.
+            options |= {"pool_size": pool_size, "pool_use_lifo": True}
         engine = create_async_engine(url, **options)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
