@@ -32,8 +32,8 @@ Ids = Annotated[
 Id = Annotated[int, typer.Argument(metavar="ID", help="The job's number.", min=1)]
 
 
-def _names(long: str, of: str, short: str | None = None) -> Any:
-    """Declare an option that names values of an attribute."""
+def names(long: str, of: str, short: str | None = None) -> Any:
+    """Return the declaration of an option that names values of an attribute."""
     words = [long, short] if short else [long]
     return Annotated[list[str] | None, typer.Option(*words, metavar="NAME", help=f"{of} ({_ANYTHING}).")]
 
@@ -47,13 +47,7 @@ Statuses = Annotated[
         help="With this status (repeatable, or with commas; '!done' and 'not done' for all others).",
     ),
 ]
-Sites = _names("--site", "At this site; a single word such as CERN for the middle of its name")
-Owners = _names("--owner", "Of this user")
-OwnerGroups = _names("--owner-group", "Of this group of users")
-Vos = _names("--vo", "Of this VO, for those who see several")
-Groups = _names("--group", "Of this JobGroup", "-g")
-Names = _names("--name", "Of this JobName")
-Types = _names("--type", "Of this JobType")
+Sites = names("--site", "At this site; a single word such as CERN for the middle of its name")
 Since = Annotated[
     str | None,
     typer.Option(

@@ -10,25 +10,15 @@ import typer
 
 from dirac.cli.command import command
 from dirac.cli.filters import (
-    Groups,
-    Names,
-    OwnerGroups,
-    Owners,
-    Since,
-    Sites,
-    Statuses,
-    Types,
-    Vos,
-    Where,
     parse_ids,
 )
-from dirac.cli.job.lists import chosen
+from dirac.cli.job.choice import chooses_jobs
 from dirac.cli.output import Json, client, complain, print_json, progress
 from dirac.core.errors import InvalidInputError, NotFoundError
+from dirac.core.search import Condition
 
 if TYPE_CHECKING:
     from dirac.client import Client
-    from dirac.core.search import Condition
     from dirac.systems.workload.models import Outcome
 
 _SHOWN = 10
@@ -49,24 +39,16 @@ def _command(verb: str, done: str, text: str, *examples: str) -> Callable[..., N
     """Make the command of a verb; all of them take the same words."""
 
     @command(*examples)
+    @chooses_jobs
     def change(
         ctx: typer.Context,
         ids: MaybeIds = None,
-        statuses: Statuses = None,
-        sites: Sites = None,
-        owners: Owners = None,
-        owner_groups: OwnerGroups = None,
-        vos: Vos = None,
-        groups: Groups = None,
-        names: Names = None,
-        types: Types = None,
-        since: Since = None,
-        where: Where = None,
+        *,
+        search: list[Condition],
         yes: Yes = False,
         preview: Preview = False,
         as_json: Json = False,
     ) -> None:
-        search = chosen(statuses, sites, owners, owner_groups, vos, groups, names, types, since, where)
         if bool(ids) == bool(search):
             raise InvalidInputError(
                 "which jobs?" if not ids else "numbers and a filter do not go together",
@@ -85,7 +67,6 @@ def _command(verb: str, done: str, text: str, *examples: str) -> Callable[..., N
 def _by_number(
     dirac: Client, verb: str, done: str, job_ids: list[int], *, preview: bool, as_json: bool
 ) -> None:
-    from dirac.core.search import Condition
     from dirac.systems.workload.models import JobVerb, Outcome, StatusChange
 
     if preview:

@@ -13,25 +13,15 @@ import typer
 from dirac.cli.command import command
 from dirac.cli.filters import (
     Columns,
-    Groups,
     Ids,
-    Names,
     Order,
-    OwnerGroups,
-    Owners,
-    Since,
-    Sites,
-    Statuses,
-    Types,
-    Vos,
     Watch,
-    Where,
-    conditions,
     parse_columns,
     parse_ids,
     parse_moment,
     parse_order,
 )
+from dirac.cli.job.choice import chooses_jobs
 from dirac.cli.output import Json, client, complain, print_json, print_rest, print_table, progress, watched
 from dirac.core.errors import InvalidInputError
 from dirac.core.search import Condition, Page, Sort
@@ -138,18 +128,11 @@ def _complain_of(missing: list[int]) -> None:
     "dirac job list --since 7d --format csv >week.csv  # all of them, however many",
     "dirac job list --group demo --json | jq '.[].JobID'",
 )
+@chooses_jobs
 def list_jobs(
     ctx: typer.Context,
-    statuses: Statuses = None,
-    sites: Sites = None,
-    owners: Owners = None,
-    owner_groups: OwnerGroups = None,
-    vos: Vos = None,
-    groups: Groups = None,
-    names: Names = None,
-    types: Types = None,
-    since: Since = None,
-    where: Where = None,
+    *,
+    search: list[Condition],
     order: Order = None,
     columns: Columns = None,
     limit: Limit = None,
@@ -163,7 +146,6 @@ def list_jobs(
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first: those that you may see and that fit all of the conditions."""
-    search = chosen(statuses, sites, owners, owner_groups, vos, groups, names, types, since, where)
     shown = parse_columns(columns, _COLUMNS)
     sort = parse_order(order) or [Sort("JobID", "desc")]
     if file_format is not None:
@@ -203,21 +185,14 @@ def list_jobs(
     "dirac job summary --by Site,Status --vo astro --watch 10  # a table that is kept up to date",
     "dirac job summary --by JobGroup --owner alice --json  # rows with these and `count`",
 )
+@chooses_jobs
 def summary(
     ctx: typer.Context,
     by: Annotated[
         str, typer.Option("--by", "-b", metavar="NAMES", help="Attributes to count by.")
     ] = "Status",
-    statuses: Statuses = None,
-    sites: Sites = None,
-    owners: Owners = None,
-    owner_groups: OwnerGroups = None,
-    vos: Vos = None,
-    groups: Groups = None,
-    names: Names = None,
-    types: Types = None,
-    since: Since = None,
-    where: Where = None,
+    *,
+    search: list[Condition],
     order: Order = None,
     watch: Watch = None,
     as_json: Json = False,
@@ -227,7 +202,6 @@ def summary(
     Numbers by Status, MinorStatus, Site, Owner, OwnerGroup, VO, JobType and JobGroup are kept at hand; others
     are counted by looking at the jobs.
     """
-    search = chosen(statuses, sites, owners, owner_groups, vos, groups, names, types, since, where)
     shown = parse_columns(by, {"JobID": "ID"})
     titles = {**{name: name.upper() for name in shown}, "count": "JOBS"}
     sort = parse_order(order) or [Sort("count", "desc")]
@@ -287,33 +261,3 @@ def _write(
             if report is not None:
                 report(done, max(done, total or 0))
     out.flush()
-
-
-def chosen(
-    statuses: list[str] | None,
-    sites: list[str] | None,
-    owners: list[str] | None,
-    owner_groups: list[str] | None,
-    vos: list[str] | None,
-    groups: list[str] | None,
-    names: list[str] | None,
-    types: list[str] | None,
-    since: str | None,
-    where: list[str] | None,
-) -> list[Condition]:
-    """Return the conditions that the options of a list of jobs stand for."""
-    known = None
-    if statuses:
-        from dirac.systems.workload.models import JobStatus
-
-        known = JobStatus
-    named = {
-        "Site": sites,
-        "Owner": owners,
-        "OwnerGroup": owner_groups,
-        "VO": vos,
-        "JobGroup": groups,
-        "JobName": names,
-        "JobType": types,
-    }
-    return conditions(states=statuses, known=known, named=named, since=since, where=where)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dirac.cli.command import command
-from dirac.cli.filters import Groups, Names, OwnerGroups, Owners, Since, Sites, Statuses, Types, Vos, Where
-from dirac.cli.job.lists import chosen
+from dirac.cli.job.choice import chooses_jobs
 from dirac.cli.output import COLOURS, Json, client, print_json, print_table, text
 from dirac.core.errors import UnavailableError
-from dirac.core.search import Condition, Sort
+from dirac.core.search import Condition, Sort, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,18 +43,11 @@ _HEAD = 5
     "dirac job top --all --group demo  # those that have ended, too",
     "dirac job top --json  # once: {summary: [...], jobs: [...]}",
 )
+@chooses_jobs
 def top(
     ctx: typer.Context,
-    statuses: Statuses = None,
-    sites: Sites = None,
-    owners: Owners = None,
-    owner_groups: OwnerGroups = None,
-    vos: Vos = None,
-    groups: Groups = None,
-    names: Names = None,
-    types: Types = None,
-    since: Since = None,
-    where: Where = None,
+    *,
+    search: list[Condition],
     ended: Annotated[bool, typer.Option("--all", "-a", help="Jobs that have ended as well.")] = False,
     every: Annotated[
         float, typer.Option("--every", metavar="SECONDS", min=0.5, help="Time between two looks.")
@@ -66,17 +58,17 @@ def top(
 
     Where nobody watches (a file, a pipe), it is shown once.
     """
-    search = chosen(statuses, sites, owners, owner_groups, vos, groups, names, types, since, where)
+    ended = ended or any(each.parameter == "Status" for each in leaves(search))
     with client(ctx) as dirac:
         if as_json or not sys.stdout.isatty():
-            counts, rows = _look(dirac, search, limit=100, ended=ended or bool(statuses))
+            counts, rows = _look(dirac, search, limit=100, ended=ended)
             if as_json:
                 print_json({"summary": counts, "jobs": rows})
                 return
             print(_line(counts))
             print_table(_aged(rows), _COLUMNS, nothing="Nothing goes on.")
             return
-        _show(dirac, search, every=every, ended=ended or bool(statuses))
+        _show(dirac, search, every=every, ended=ended)
 
 
 def _look(
