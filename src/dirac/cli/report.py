@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dirac.cli.output import COLOURS, colourful, print_table, text
 
 if TYPE_CHECKING:
-    from dirac.systems.workload.models import Explanation, LogEntry
+    from dirac.systems.workload.models import Explanation, Forecast, LogEntry
 
 _LOG = {
     "StatusTime": "TIME",
@@ -85,6 +85,8 @@ def print_explanation(explanation: Explanation) -> None:
         print("\n".join(textwrap.wrap(line, _width()) or [""]))
     for reason in explanation.reasons:
         print("\n".join(textwrap.wrap(f"{reason.reason}: {reason.text}", _width(), subsequent_indent="  ")))
+    if explanation.forecast is not None:
+        print("\n".join(textwrap.wrap(_start(explanation.forecast), _width(), subsequent_indent="  ")))
     if explanation.requirements:
         heading(f"Of {explanation.queues} queue{'' if explanation.queues == 1 else 's'} you may use")
         rows = [{name: getattr(effect, name) for name in _EFFECT} for effect in explanation.requirements]
@@ -95,6 +97,26 @@ def print_explanation(explanation: Explanation) -> None:
     if explanation.suggestion is not None:
         heading("What would help")
         print(paint("\n".join(textwrap.wrap(explanation.suggestion.text, _width())), "green"))
+
+
+def _start(forecast: Forecast) -> str:
+    """Say when a job may start, and how well that is known."""
+    likely, earliest, latest, within = map(
+        _lasting, (forecast.likely, forecast.earliest, forecast.latest, forecast.within)
+    )
+    return (
+        f"It may start in {likely}: of ten such jobs, eight start within {earliest} to {latest}, "
+        f"if it goes on as lately (the last {forecast.started} starts took {within}; {forecast.before} "
+        "jobs like it come first)."
+    )
+
+
+def _lasting(seconds: float) -> str:
+    """Return a time that has passed, or will, roughly."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _width() -> int:

@@ -18,7 +18,7 @@ from dirac.cli.parameters import Reader
 from dirac.cli.report import print_explanation, print_log
 from dirac.core import errors
 from dirac.systems.configuration.models import Change
-from dirac.systems.workload.models import Explanation, JobStatus, LogEntry, WaitReason, WhyWaiting
+from dirac.systems.workload.models import Explanation, Forecast, JobStatus, LogEntry, WaitReason, WhyWaiting
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -74,6 +74,25 @@ def test_why_a_job_waits_is_said_in_order(capsys: pytest.CaptureFixture[str]) ->
         "Share: By their shares, it is the turn of 2 other users first.",
         "OwnJobs: 3 jobs of the same owner are older.",
     ]
+
+
+def test_when_a_job_may_start_is_said_with_its_ground(capsys: pytest.CaptureFixture[str]) -> None:
+    known = Forecast(earliest=95, likely=300, latest=9000, before=4, started=50, within=200_000)
+    print_explanation(
+        Explanation(
+            job_id=1,
+            status="Waiting",
+            minor_status="",
+            text="The job waits for a pilot.",
+            queues=1,
+            fitting=1,
+            requirements=[],
+            forecast=known,
+        )
+    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert "It may start in 5 min: of ten such jobs, eight start within 95 s to 2 hours" in said
+    assert "the last 50 starts took 2 days; 4 jobs like it come first" in said
 
 
 def test_changes_as_lines() -> None:

@@ -422,11 +422,32 @@ class WaitReason(msgspec.Struct, frozen=True):
     text: str
 
 
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """When a job may start, in seconds from now, if jobs like it go on starting as they did lately.
+
+    Attributes:
+        earliest: Of ten such jobs, one starts before.
+        likely: Five start before.
+        latest: Nine start before.
+        before: How many jobs like it come first.
+        started: How many starts this is based on.
+        within: Seconds in which they were.
+    """
+
+    earliest: float
+    likely: float
+    latest: float
+    before: int
+    started: int
+    within: float
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Why a job does or does not run.
 
     Attributes:
         reasons: If it waits: why, what keeps it most first.
+        forecast: If it waits, something fits, and enough jobs like it have started: when it may start.
         waiting_before: If it waits: jobs of its owner that come first, by priority and age.
         users_before: If it waits: users whose turn comes first, by the shares of groups and users.
     """
@@ -442,6 +463,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     waiting_before: int | None = None
     users_before: int | None = None
     reasons: list[WaitReason] = []
+    forecast: Forecast | None = None
 
 
 class RehearsedPlace(msgspec.Struct, frozen=True, kw_only=True):

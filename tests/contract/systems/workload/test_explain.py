@@ -72,7 +72,7 @@ async def test_an_explanation_takes_a_constant_number_of_statements(hall: Hall) 
     await hall.submitted(ALICE, *[f'Executable = "x"; CPUTime = {cpu};' for cpu in (360, 1800)] * 20)
     with hall.counted() as many:
         await hall.explain.explain(ALICE, job_id)
-    assert len(many) <= len(few) + 1 <= 11, "but for the new classes"
+    assert len(many) <= len(few) + 1 <= 12, "but for the new classes"
 
 
 async def test_a_vo_without_sites(hall: Hall) -> None:
@@ -107,3 +107,18 @@ async def test_every_state_has_words(hall: Hall, status: JobStatus) -> None:
     found = await hall.explain.explain(ALICE, job_id)
     assert found.status == status
     assert found.text.endswith(".")
+
+
+async def test_when_a_job_may_start(hall: Hall) -> None:
+    ids = await hall.submitted(ALICE, *['Executable = "x";'] * 12)
+    await hall.submitted(ALICE, 'Executable = "x"; CPUTime = 360;', 'Executable = "x"; Priority = 9;')
+    assert (await hall.explain.explain(ALICE, ids[-1])).forecast is None, "nothing has started yet"
+    for number in range(9):
+        hall.clock.advance(60)
+        await hall.matched(f"p{number}")
+    found = (await hall.explain.explain(ALICE, ids[-1])).forecast
+    assert found is not None
+    assert (found.started, found.before) == (8, 3), "that of another priority tells nothing of these"
+    assert found.earliest < found.likely < found.latest
+    running = await hall.explain.explain(ALICE, ids[0])
+    assert running.forecast is None

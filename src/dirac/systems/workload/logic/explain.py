@@ -19,11 +19,13 @@ from dirac.systems.workload.logic.fitting import (
     is_derived,
     shown,
 )
+from dirac.systems.workload.logic.forecast import MOST_STARTS, forecast
 from dirac.systems.workload.logic.looking import WaitingJobs
 from dirac.systems.workload.logic.planning import places
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import (
     Explanation,
+    Forecast,
     JobStatus,
     RequirementEffect,
     Suggestion,
@@ -112,6 +114,7 @@ class Explain:
             waits = row.status == JobStatus.WAITING
             job_class = self._classes.get(row.class_id)
             before = await unit.runs.waiting_before(row, self._of_owner(job_class)) if waits else None
+            start = await _forecast(unit, row) if waits else None
             failed = row.status == JobStatus.FAILED
             parameters = (await unit.jobs.parameters([job_id])).get(job_id, {}) if failed else {}
         compared = [
@@ -135,6 +138,7 @@ class Explain:
             waiting_before=before,
             users_before=turn.users_before if turn is not None else None,
             reasons=why(row.vo, compared, before or 0, turn) if turn is not None else [],
+            forecast=start if fitting else None,
         )
 
     def _of_owner(self, job_class: JobClass | None) -> list[int]:
@@ -161,6 +165,13 @@ class Explain:
                 if (barrier := self._waiting.running.closed(site).get(row.class_id)) is not None
             },
         )
+
+
+async def _forecast(unit: RunUnit, row: JobRow) -> Forecast | None:
+    """Return when a job that waits may start."""
+    starts = await unit.runs.starts(row, MOST_STARTS)
+    before = await unit.runs.waiting_before(row, [row.class_id])
+    return forecast(before, starts, unit.now)
 
 
 def _owner(job_class: JobClass) -> tuple[str, str, str]:

@@ -317,6 +317,10 @@ class RunRepository(Protocol):
         """Count the waiting jobs of these classes that have a higher priority, or the same and are older."""
         ...
 
+    async def starts(self, job: JobRow, most: int) -> list[datetime]:
+        """Return when the last jobs of a job's class and priority have started, at most so many."""
+        ...
+
     async def jobs(self, visible: Visibility, job_ids: Sequence[int], *, lock: bool) -> dict[int, JobRow]:
         """Return those jobs that are visible; locked ones are not changed by others meanwhile."""
         ...
