@@ -11,7 +11,7 @@ ROOT = "/opt/dirac"
 
 def test_programs_run_for_everybody(host: Any) -> None:
     for program in ("dirac", "dirac-server"):
-        assert "Commands" in host.check_output(
+        assert f"Usage: {program} " in host.check_output(
             f"runuser -u nobody -- {ROOT}/environments/current/bin/{program} --help"
         )
 

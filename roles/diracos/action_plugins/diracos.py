@@ -63,7 +63,9 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"diracos_source: {said.strip()}") from error
         wanted = {name: value for name, value in given.items() if name not in _OWN}
         wanted |= {"name": version.name, **version.given}
-        answer = self._execute_module(module_args=wanted, task_vars=task_vars)
+        # Without what to install: the program that installs is brought to where that is needed only.
+        look = {name: value for name, value in wanted.items() if name != "url"}
+        answer = self._execute_module(module_args=look, task_vars=task_vars)
         if not answer.get("missing") or self._task.check_mode:
             return answer
         return self._install(version, wanted, Path(given["uv"]), answer, task_vars)
