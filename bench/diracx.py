@@ -123,7 +123,7 @@ def operations(times: int) -> list[Operation]:
     group = _page(("JobGroup", "eq", "0007"), ("Status", "neq", "Done"), by=["Status", "JobID"])
     everything = {"grouping": ["Status", "Site"]}
     some = {"grouping": ["MinorStatus"], "search": [newest["search"][0]]}
-    few = max(times // 10, TURNS)
+    few = max(times // 5, TURNS)
     return [
         Operation("search: newest 100 failed", lambda side: side.search(newest), times, compared=True),
         Operation("search: 100 of a job group", lambda side: side.search(group), times, compared=True),
@@ -146,7 +146,7 @@ def measure(operation: Operation, both: tuple[Side, Side]) -> list[Cost]:
     for turn in range(TURNS):
         for side in both if turn % 2 else reversed(both):
             times = max(operation.times // TURNS, 1)
-            costs[side] += side.server.cost(partial(operation.run, side), times)
+            costs[side] += side.server.cost(partial(operation.run, side), times, warm=2)
     return [costs[side].per(TURNS) for side in both]
 
 

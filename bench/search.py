@@ -109,11 +109,11 @@ async def fill(database: Database, begin: int, count: int) -> None:
     for first in range(begin + 1, count + 1, BATCH):
         series = SERIES[dialect].format(first=first, last=min(first + BATCH - 1, count))
         statement = f"INSERT INTO workload_job ({', '.join(COLUMNS)}) SELECT {values} FROM {series}"
-        async with database.write() as tx:
-            await tx._connection.exec_driver_sql(
+        async with database.engine.begin() as connection:
+            await connection.exec_driver_sql(
                 statement.replace("%", "%%") if dialect == "mariadb" else statement
             )
-            await tx.execute(text("DELETE FROM workload_count_change"))
+            await connection.execute(text("DELETE FROM workload_count_change"))
         print(f"\r{min(first + BATCH - 1, count):>10} jobs", end="", flush=True)
     async with database.engine.begin() as connection:
         await connection.run_sync(_indexes, "create")
