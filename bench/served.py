@@ -34,6 +34,8 @@ from tests.services.packages import obtain
 ENGINES = ("sqlite", "postgresql", "mariadb")
 INTERPRETER = [sys.executable]
 _PAUSE = 3.0  # seconds
+_REST = 10.0  # seconds
+_KEPT = 60.0  # seconds, fewer than servers keep a connection
 _CHILDREN = slice(13, 15)  # in /proc/PID/stat: user and system time of children that have ended
 _TICK = os.sysconf("SC_CLK_TCK")
 _LOG_TAIL = 2000  # characters
@@ -99,7 +101,7 @@ class Served:
         database: The process that serves its database, if that is another one.
 
     Attributes:
-        client: A kept connection to it.
+        client: Keeps connections to it.
         tokens: What `log_in` has returned.
     """
 
@@ -108,7 +110,7 @@ class Served:
     ) -> None:
         self.pid = pid
         self.url = url
-        self.client = httpx.Client(base_url=url, timeout=600)
+        self.client = httpx.Client(base_url=url, timeout=600, limits=httpx.Limits(keepalive_expiry=_KEPT))
         self._log_in = log_in
         self.tokens = log_in()
         self._database = database
@@ -122,9 +124,9 @@ class Served:
         """Find out what the server uses while nobody asks it anything; it is not counted from then on."""
         time.sleep(_PAUSE)
         before = self._spent()
-        time.sleep(_PAUSE)
+        time.sleep(_REST)
         after = self._spent()
-        self._idle = Cost(after.cpu - before.cpu, 0.0, after.database - before.database).per(_PAUSE)
+        self._idle = Cost(after.cpu - before.cpu, 0.0, after.database - before.database).per(_REST)
 
     def _spent(self) -> Cost:
         database = cpu_below(self._database) if self._database else 0.0
