@@ -1,7 +1,7 @@
 """Measures what README promises, on a demo installation, and prints the table.
 
-    python3 bench/figures.py            # on .demo, which bin/demo has made; all but the first bin/demo
-    python3 bench/figures.py --fresh    # bin/demo twice in a directory of its own, then all the rest there
+    python3 -m bench.figures            # on .demo, which bin/demo has made; all but the first bin/demo
+    python3 -m bench.figures --fresh    # bin/demo twice in a directory of its own, then all the rest there
 
 Times are what a clock on the wall says, CPU is user and system time of the child process (getrusage).
 The standard library is enough.

@@ -1,7 +1,7 @@
 """What one match costs: through HTTP, with tokens, among as many waiting jobs as you like.
 
-    PYTHONPATH=src:. python bench/matching.py                        # 10 000 and 100 000 jobs on SQLite
-    PYTHONPATH=src:. python bench/matching.py --jobs 10000000 --engine postgresql
+    python -m bench.matching                        # 10 000 and 100 000 jobs on SQLite
+    python -m bench.matching --jobs 10000000 --engine postgresql
 
 Jobs are spread over 501 classes as they were in a production of 872 000 waiting jobs (sizes of task queues of
 LHCb, 28 March 2026, published by devlink42/poc-dirac-job-matchmaking). For both sizes a server is started;
@@ -14,38 +14,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import os
 import random
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import httpx
 import msgspec
+from bench.served import ENGINES, Cost, opened, peak_of, served
 from sqlalchemy import func, insert, select, text
 
-from dirac.core.time import SystemClock
 from dirac.db.engine import Database, DatabaseUnits
-from dirac.db.schema import migrate
 from dirac.formats.description import CPU_SEGMENTS, Requirements
 from dirac.server.composition import build
-from dirac.server.control import make_master_key
-from dirac.server.schema import LOCATIONS
-from dirac.server.settings import DatabaseSettings, Http, Settings
+from dirac.server.settings import Settings
 from dirac.systems.workload.logic.fitting import JobClass, fits, offer_of
 from dirac.systems.workload.models import MatchAnswer, MatchRequest, Resource
 from dirac.systems.workload.ports.running import PilotRow
 from dirac.systems.workload.store.tables import attempts, classes, descriptions, jobs
 from dirac.systems.workload.store.unit import WorkloadUnit
-from tests.acceptance.installation import eventually, free_port
-from tests.services import mariadb, postgresql
-from tests.services.packages import obtain
 
 SITES = [f"LCG.Site{number}.ch" for number in range(60)]
 PLATFORMS = [f"x86_64-el{number}" for number in range(67)]
@@ -53,32 +41,24 @@ PLATFORMS = [f"x86_64-el{number}" for number in range(67)]
 SIZES = ((32, 1, 1), (48, 2, 10), (47, 11, 100), (110, 101, 1000), (264, 1001, 5000))
 SLOTS = 20_000
 PILOTS = 200
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Measured(msgspec.Struct):
-    """One run; CPU in seconds for all matches together, latencies in seconds."""
+    """One run: what all matches took together; latencies in seconds, memory in bytes."""
 
     jobs: int
     matches: int
     empty: int
-    cpu: float
-    database_cpu: float
-    wall: float
+    cost: Cost
     latencies: list[float]
     memory: int
     doubled: int
     missed: int
 
     @property
-    def each(self) -> float:
-        """Milliseconds of the server's CPU for one match."""
-        return 1000 * self.cpu / max(1, self.matches)
-
-    @property
-    def each_in_database(self) -> float:
-        """Milliseconds of the database's CPU for one match."""
-        return 1000 * self.database_cpu / max(1, self.matches)
+    def each(self) -> Cost:
+        """What one match took."""
+        return self.cost.per(max(1, self.matches))
 
 
 def make_classes() -> tuple[list[JobClass], list[int]]:
@@ -258,9 +238,9 @@ async def ask(port: int, tokens: Sequence[str], matches: int, at_a_time: int, fi
     return latencies, given, empty
 
 
-async def check(database: Database, given: Sequence[int], empty: Sequence[int]) -> tuple[int, int]:
+async def check(url: str, given: Sequence[int], empty: Sequence[int]) -> tuple[int, int]:
     """Return how many jobs were given twice, and how many pilots were sent away though one fitted."""
-    async with database.read() as tx:
+    async with opened(url) as database, database.read() as tx:
         runs = (await tx.execute(select(func.count()).select_from(attempts))).scalar_one()
         first = (await tx.execute(select(func.count()).where(attempts.c.attempt == 1))).scalar_one()
         left = {front.class_id for front in await WorkloadUnit(tx).runs.fronts("astro")}
@@ -270,63 +250,6 @@ async def check(database: Database, given: Sequence[int], empty: Sequence[int]) 
     known = {who: offer_of(has[who], frozenset({"astro"})) for who in set(empty)}
     missed = sum(any(not fits(each, known[who]) for each in still) for who in empty)
     return doubled, missed
-
-
-def _cpu(pids: Sequence[int]) -> float:
-    total = 0.0
-    for pid in pids:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += sum(int(field) for field in fields[11:15]) / _TICK  # with children that have ended
-    return total
-
-
-def _tree(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
-    found = [pid]
-    for parent in found:
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += [int(child) for child in task.read_text().split()]
-    return found
-
-
-@contextlib.contextmanager
-def database_server(engine: str, directory: Path) -> Iterator[tuple[str, int | None]]:
-    """Yield the URL of an empty database and the process that serves it, if that is not ours."""
-    if engine == "sqlite":
-        yield f"sqlite:///{directory / 'bench.db'}", None
-        return
-    module, kind = {
-        "postgresql": (postgresql, postgresql.PostgreSQL),
-        "mariadb": (mariadb, mariadb.MariaDB),
-    }[engine]
-    with kind(obtain(module.PACKAGES)) as server:
-        yield server.create_database(), server.pids[0]
-
-
-@contextlib.contextmanager
-def serving(settings: Settings, directory: Path) -> Iterator[int]:
-    """Run a server; yield its process."""
-    url = settings.database_url().replace("%", "%%")
-    file = directory / "dirac.toml"
-    file.write_text(
-        f'state = "{directory}"\n[http]\nurl = "{settings.http.url}"\nport = {settings.http.port}\n'
-        f'[database]\nurl = "{url}"\n'
-    )
-    command = [sys.executable, "-m", "dirac.server.main", "run", "--settings", str(file)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        eventually(lambda: _answers(settings.http.url), "the server answers")
-        yield process.pid
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _answers(url: str) -> bool:
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/api/health/live").status_code < 500
-    return False
 
 
 async def _tokens(settings: Settings) -> list[str]:
@@ -339,71 +262,33 @@ async def _tokens(settings: Settings) -> list[str]:
         await installation.close()
 
 
-@contextlib.asynccontextmanager
-async def _opened(url: str) -> AsyncIterator[Database]:
-    database = Database(url, clock=SystemClock())
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
 def measure(engine: str, count: int, matches: int, at_a_time: int) -> Measured:
     """Measure with so many waiting jobs."""
-    with (
-        tempfile.TemporaryDirectory(prefix="dirac-bench-") as place,
-        database_server(engine, Path(place)) as (url, served_by),
-    ):
-        return _measure(url, served_by, Path(place), count, matches, at_a_time)
-
-
-def _measure(
-    url: str, served_by: int | None, place: Path, count: int, matches: int, at_a_time: int
-) -> Measured:
-    port = free_port()
-    settings = Settings(
-        state=str(place),
-        http=Http(url=f"http://127.0.0.1:{port}", port=port),
-        database=DatabaseSettings(url=url),
-    )
-    make_master_key(settings)
-
-    async def prepare() -> None:
-        async with _opened(url) as database:
-            await migrate(database, LOCATIONS)
-            await fill(database, count)
-
-    async def verify(given: Sequence[int], empty: Sequence[int]) -> tuple[int, int]:
-        async with _opened(url) as database:
-            return await check(database, given, empty)
-
     begun = time.perf_counter()
-    asyncio.run(prepare())
-    print(f"  {count} jobs loaded in {time.perf_counter() - begun:.0f} s", flush=True)
-    tokens = asyncio.run(_tokens(settings))
-    with serving(settings, place) as pid:
+    with served(engine, lambda database: fill(database, count)) as server:
+        print(f"  {count} jobs loaded, server started in {time.perf_counter() - begun:.0f} s", flush=True)
+        tokens, port = asyncio.run(_tokens(server.settings)), server.settings.http.port
         warm = asyncio.run(ask(port, tokens, PILOTS, at_a_time, 0))
-        pids = _tree(served_by) if served_by else []
-        cpu, database_cpu, wall = _cpu([pid]), _cpu(pids), time.perf_counter()
-        latencies, given, empty = asyncio.run(ask(port, tokens, matches, at_a_time, PILOTS))
-        wall = time.perf_counter() - wall
-        cpu, database_cpu = _cpu([pid]) - cpu, _cpu(pids) - database_cpu
-        status = Path(f"/proc/{pid}/status").read_text()
-        memory = int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    doubled, missed = asyncio.run(verify([*warm[1], *given], [*warm[2], *empty]))
-    return Measured(
-        count, len(given), len(empty), cpu, database_cpu, wall, latencies, memory, doubled, missed
-    )
+        asked: list[Any] = []
+        cost = server.cost(
+            lambda: asked.append(asyncio.run(ask(port, tokens, matches, at_a_time, PILOTS))), 1
+        )
+        latencies, given, empty = asked[0]
+        verified = check(server.settings.database_url(), [*warm[1], *given], [*warm[2], *empty])
+        doubled, missed = asyncio.run(verified)
+        memory = peak_of(server.pid)
+    return Measured(count, len(given), len(empty), cost, latencies, memory, doubled, missed)
 
 
 def show(found: Measured) -> None:
     """Print what was measured."""
     cuts = statistics.quantiles(found.latencies, n=100)
+    each = found.each
     print(
         f"  {found.jobs} waiting: {found.matches} matches ({found.empty} without a job)\n"
-        f"    CPU per match: server {found.each:.2f} ms, database {found.each_in_database:.2f} ms"
-        f" -> {1000 / found.each:.0f}/s for one core of the server\n"
-        f"    by the clock: {found.matches / found.wall:.0f}/s,"
+        f"    CPU per match: server {1000 * each.cpu:.2f} ms, database {1000 * each.database:.2f} ms"
+        f" -> {1 / each.cpu:.0f}/s for one core of the server\n"
+        f"    by the clock: {1 / each.wall:.0f}/s,"
         f" p50 {1000 * cuts[49]:.0f} ms, p99 {1000 * cuts[98]:.0f} ms\n"
         f"    memory of the server: {found.memory / 2**20:.0f} MB;"
         f" given twice: {found.doubled}, missed: {found.missed}",
@@ -417,7 +302,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs", type=int, default=100_000, help="jobs that wait (default 100000)")
-    parser.add_argument("--engine", choices=("sqlite", "postgresql", "mariadb"), default="sqlite")
+    parser.add_argument("--engine", choices=ENGINES, default="sqlite")
     parser.add_argument("--matches", type=int, default=3000, help="matches to measure (default 3000)")
     parser.add_argument("--at-a-time", type=int, default=32, help="connections (default 32)")
     chosen = parser.parse_args()
@@ -428,9 +313,9 @@ def main() -> int:
     for one in found:
         show(one)
     if len(found) > 1:
-        server = found[1].each / found[0].each
-        both = (found[1].each + found[1].each_in_database) / (found[0].each + found[0].each_in_database)
-        print(f"  growth: server {server:.2f}, with the database {both:.2f}")
+        few, many = found[0].each, found[1].each
+        both = (many.cpu + many.database) / (few.cpu + few.database)
+        print(f"  growth: server {many.cpu / few.cpu:.2f}, with the database {both:.2f}")
     return 1 if any(one.doubled or one.missed for one in found) else 0
 
 

@@ -3,7 +3,7 @@
 As after weeks of operation: what belongs to jobs was looked at some time in the last 15 days, 24 % of it is
 due for another look (a cleaning that was left out for days), one in a hundred belongs to no job any more.
 
-Run: PYTHONPATH=src:. python bench/sandboxes.py [SANDBOXES ...] [DATABASE-URL]
+Run: python -m bench.sandboxes [SANDBOXES ...] [DATABASE-URL]
 """
 
 from __future__ import annotations

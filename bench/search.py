@@ -1,8 +1,8 @@
 """Searches and summaries among many jobs: CPU of the server per operation, and how long a caller waits.
 
-    PYTHONPATH=src:. python bench/search.py                                  # a million jobs, SQLite
-    PYTHONPATH=src:. python bench/search.py --jobs 10000000 --engine postgresql
-    PYTHONPATH=src:. python bench/search.py --url postgresql://u:p@h/db      # filled up, and kept
+    python -m bench.search                                  # a million jobs, SQLite
+    python -m bench.search --jobs 10000000 --engine postgresql
+    python -m bench.search --url postgresql://u:p@h/db      # filled up, and kept
 
 Requests go through the whole application (token, policy, JSON in and out), without a socket. CPU is that of
 this process: of the server alone, but for SQLite, which works in it. Private servers are those of the tests.
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from bench.served import ENGINES, databases
 from sqlalchemy import Connection, func, select, text
 
 from dirac.db.engine import Database, DatabaseUnits
@@ -108,11 +109,11 @@ async def fill(database: Database, begin: int, count: int) -> None:
     for first in range(begin + 1, count + 1, BATCH):
         series = SERIES[dialect].format(first=first, last=min(first + BATCH - 1, count))
         statement = f"INSERT INTO workload_job ({', '.join(COLUMNS)}) SELECT {values} FROM {series}"
-        async with database.write() as tx:
-            await tx._connection.exec_driver_sql(
+        async with database.engine.begin() as connection:
+            await connection.exec_driver_sql(
                 statement.replace("%", "%%") if dialect == "mariadb" else statement
             )
-            await tx.execute(text("DELETE FROM workload_count_change"))
+            await connection.execute(text("DELETE FROM workload_count_change"))
         print(f"\r{min(first + BATCH - 1, count):>10} jobs", end="", flush=True)
     async with database.engine.begin() as connection:
         await connection.run_sync(_indexes, "create")
@@ -306,17 +307,12 @@ def place(arguments: argparse.Namespace) -> Iterator[str]:
     """Give the address of a database."""
     if arguments.url:
         yield arguments.url
-    elif arguments.engine == "sqlite":
-        with tempfile.TemporaryDirectory() as folder:
-            yield f"sqlite:///{Path(folder) / 'bench.db'}"
     else:
-        from tests.services import mariadb, postgresql
-        from tests.services.packages import obtain
-
-        made = {"mariadb": (mariadb.MariaDB, mariadb), "postgresql": (postgresql.PostgreSQL, postgresql)}
-        kind, module = made[arguments.engine]
-        with kind(obtain(module.PACKAGES)) as server:
-            yield server.create_database()
+        with (
+            tempfile.TemporaryDirectory(prefix="dirac-bench-") as folder,
+            databases(arguments.engine, Path(folder)) as made,
+        ):
+            yield made.create()
 
 
 async def main() -> None:
@@ -325,7 +321,7 @@ async def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs", type=int, default=1_000_000)
-    parser.add_argument("--engine", choices=("sqlite", "mariadb", "postgresql"), default="sqlite")
+    parser.add_argument("--engine", choices=ENGINES, default="sqlite")
     parser.add_argument("--url", help="a database of one's own, which is filled and kept")
     arguments = parser.parse_args()
     with place(arguments) as url:

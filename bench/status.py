@@ -1,6 +1,6 @@
 """What reports on jobs cost: one call with a report on each of so many jobs, through HTTP with a token.
 
-PYTHONPATH=src:. python bench/status.py [--engines sqlite,postgresql]
+python -m bench.status [--engines sqlite,postgresql]
 """
 
 from __future__ import annotations

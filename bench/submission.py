@@ -1,6 +1,6 @@
 """What submissions cost: one job, a hundred and a hundred thousand in one call, through HTTP with a token.
 
-PYTHONPATH=src:. python bench/submission.py [--engines sqlite,postgresql] [--huge 100000]
+python -m bench.submission [--engines sqlite,postgresql] [--huge 100000]
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """DiracX's published client, command line and API package, unmodified, in an environment of their own.
 
 They are never a dependency of ours: `python -m tests.acceptance.published install` puts what
-``requirements/diracx.txt`` locks into ``.test/diracx``, and tests start its programs.
+``requirements/diracx.txt`` locks into ``.test/diracx``, and tests start its programs. DiracX's server, which
+is only measured (``bench/diracx.py``), gets its environment in the same way.
 """
 
 from __future__ import annotations
@@ -16,25 +17,29 @@ from pathlib import Path
 from typing import Any
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_LOCK = _CHECKOUT / "requirements" / "diracx.txt"
-_PLACE = _CHECKOUT / ".test" / "diracx"
+CLIENT, SERVER = "diracx", "diracx-server"
 _PATIENCE = 600.0
 _CALL_PATIENCE = 120.0
 
 
-def obtain() -> Path:
-    """Return the directory of their programs; installs them if that was not done, or with another lock."""
-    _PLACE.mkdir(parents=True, exist_ok=True)
-    with (_PLACE / "lock").open("w") as lock:
+def obtain(name: str = CLIENT) -> Path:
+    """Return the directory of their programs; installs them if that was not done, or with another lock.
+
+    Args:
+        name: `CLIENT` or `SERVER`: of the lock in ``requirements`` and of the directory in ``.test``.
+    """
+    wanted, place = _CHECKOUT / "requirements" / f"{name}.txt", _CHECKOUT / ".test" / name
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        programs, mark = _PLACE / "venv" / "bin", _PLACE / "venv" / ".complete"
-        want = hashlib.sha256(_LOCK.read_bytes() + sys.version.encode()).hexdigest()
+        programs, mark = place / "venv" / "bin", place / "venv" / ".complete"
+        want = hashlib.sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()
         if not mark.exists() or mark.read_text() != want:
-            shutil.rmtree(_PLACE / "venv", ignore_errors=True)
+            shutil.rmtree(place / "venv", ignore_errors=True)
             uv = Path(sys.executable).parent / "uv"
-            _run(str(uv), "venv", "--quiet", "--python", sys.executable, str(_PLACE / "venv"))
+            _run(str(uv), "venv", "--quiet", "--python", sys.executable, str(place / "venv"))
             _run(str(uv), "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes",
-                 "--python", str(programs / "python"), "-r", str(_LOCK))  # fmt: skip
+                 "--python", str(programs / "python"), "-r", str(wanted))  # fmt: skip
             mark.write_text(want)
         return programs
 
@@ -134,5 +139,4 @@ asyncio.run(main())
 if __name__ == "__main__":
     if sys.argv[1:] != ["install"]:
         sys.exit("usage: python -m tests.acceptance.published install")
-    obtain()
-    sys.stdout.write(f"DiracX's client: {_PLACE}\n")
+    sys.stdout.write(f"DiracX's client: {obtain()}\n")

@@ -10,19 +10,28 @@ descriptors of modules, and a policy for the network library. Java is the host's
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import pwd
 import sys
 import tarfile
+import urllib.error
+import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from .made import make_once, run
+from .packages import Programs
+from .server import LOOPBACK, Server
 
 VERSION = "2.19.3"
 _SECURITY = f"{VERSION}.0"
 _LOG4J = "2.21.0"
 _LOADER = "2.19.6"  # the class loader of plugins; not published with each version, and the same in all
 _RECIPE = 3  # raised when what is written here changes
+_UNPRIVILEGED = "nobody"
 
 
 @dataclass(frozen=True)
@@ -191,6 +200,56 @@ def _descriptor(name: str, module: Module) -> str:
         "opensearch.version": VERSION,
     }
     return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+class OpenSearch(Server):
+    """One OpenSearch, without users and TLS.
+
+    Raises:
+        UnavailableError: There is no archive, and none can be made.
+    """
+
+    title: ClassVar[str] = "OpenSearch"
+    port_names: ClassVar[tuple[str, ...]] = ("main", "transport")
+
+    def __init__(self) -> None:
+        super().__init__(Programs(archive(), VERSION))
+        # It refuses to run as root.
+        self._uid = pwd.getpwnam(_UNPRIVILEGED).pw_uid if os.geteuid() == 0 else None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def _launch(self) -> None:
+        home = self.directory / f"opensearch-{VERSION}"
+        if not home.exists():
+            with tarfile.open(self.programs.root) as packed:
+                packed.extractall(self.directory, filter="data")
+            if self._uid is not None:
+                self.directory.chmod(0o711)
+                for path in (home, *home.rglob("*")):
+                    os.chown(path, self._uid, -1)
+        settings = {
+            "discovery.type": "single-node",
+            "network.host": LOOPBACK,
+            "http.port": self.port,
+            "transport.port": self.ports["transport"],
+            "plugins.security.disabled": "true",
+            "cluster.routing.allocation.disk.threshold_enabled": "false",
+        }
+        options = [f"-E{name}={value}" for name, value in settings.items()]
+        java = {name: value for name in ("JAVA_HOME", "OPENSEARCH_JAVA_HOME") if (value := os.getenv(name))}
+        memory = {"OPENSEARCH_JAVA_OPTS": "-Xms512m -Xmx512m"}
+        self._run(home / "bin" / "opensearch", *options, uid=self._uid, env=java | memory)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.url, timeout=5) as answer:
+                return bool(json.load(answer)["version"]["number"] == VERSION)
+        except (OSError, urllib.error.URLError):
+            return False
 
 
 if __name__ == "__main__":
