@@ -36,7 +36,9 @@ async def bounded(tx: Transaction, statement: Executable, seconds: float, hint: 
         TooSlowError: It was not ready in time; `hint` is what to do instead.
     """
     if tx.dialect == "postgresql":
-        await tx.execute(text(f"SET LOCAL statement_timeout = {round(seconds * 1000)}"))
+        if tx.bound != seconds:
+            await tx.execute(text(f"SET LOCAL statement_timeout = {round(seconds * 1000)}"))
+            tx.bound = seconds
     else:
         statement = statement.execution_options(**{_OPTION: seconds})
     try:

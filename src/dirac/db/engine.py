@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import orjson
 from sqlalchemy import URL, Connection, event, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
@@ -36,6 +38,8 @@ _DRIVERS = {
 # Bad expression, value out of range, wrong date, wrong text, text too long, wrong function argument.
 _MARIADB_VALUES = (1139, 1264, 1292, 1366, 1406, 1411, 1690)
 _WRITES = "dirac_writes"
+_USED = "dirac_used"
+_IDLE = 2.0  # seconds
 
 
 def parse_url(url: str) -> URL:
@@ -267,11 +271,36 @@ def _make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncE
         isolation_level="READ COMMITTED",
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
         **options,
     )
+    _watch_pool(engine)
     bounds.install(engine)
     return engine
+
+
+def _watch_pool(engine: AsyncEngine) -> None:
+    """Have a connection that nobody has used for a moment asked whether it is still there.
+
+    To ask always costs as much as a small transaction. Whoever finds that one broke in between is told that
+    nothing was carried out, and all that are as old are opened anew.
+    """
+    dialect = engine.dialect
+
+    def note(_connection: object, record: Any) -> None:
+        record.info[_USED] = time.monotonic()
+
+    def ask(connection: Any, record: Any, _fairy: object) -> None:
+        if time.monotonic() - record.info.get(_USED, math.inf) < _IDLE:
+            return
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            if not dialect.is_disconnect(error, connection, None):
+                raise
+            raise InvalidatePoolError from error
+
+    event.listen(engine.sync_engine, "checkin", note)
+    event.listen(engine.sync_engine, "checkout", ask)
 
 
 def _regexp(pattern: str, value: object) -> bool:

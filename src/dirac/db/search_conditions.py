@@ -113,6 +113,8 @@ def _compare(column: ColumnElement[Any], operator: str, values: list[Any]) -> Co
 
 
 def _compare_text(column: Column[Any], operator: str, values: list[str], dialect: str) -> Compiled:
+    if operator not in _TEXT_ONLY + _ORDERED:
+        return _compare(column, operator, values)
     precise = exact(column, dialect)
     if operator == "like":
         return precise.like(check_pattern(values[0]), escape="\\")
@@ -123,7 +125,7 @@ def _compare_text(column: Column[Any], operator: str, values: list[str], dialect
         if dialect == "sqlite":
             return func.regexp(pattern, column, type_=Boolean)
         return precise.regexp_match(pattern)
-    return _compare(precise if operator in _ORDERED else column, operator, values)
+    return _compare(precise, operator, values)
 
 
 def _compare_moments(

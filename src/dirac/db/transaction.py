@@ -49,6 +49,9 @@ class Transaction:
     """Implements `dirac.core.unit.UnitOfWork` on a database connection.
 
     Events, tasks and completions are collected and written in bulk just before the commit.
+
+    Attributes:
+        bound: Seconds that PostgreSQL lets each statement take, None if it was not told (`dirac.db.bounds`).
     """
 
     def __init__(self, connection: Connection, dialect: str, now: datetime, entropy: Entropy) -> None:
@@ -56,6 +59,7 @@ class Transaction:
         self.dialect = dialect
         self._now = now
         self._entropy = entropy
+        self.bound: float | None = None
         self._events: list[Event] = []
         self._tasks: list[dict[str, Any]] = []
         self._completed: set[str] = set()

@@ -6,11 +6,12 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from dirac.core.errors import ConflictError, InvalidInputError, UnavailableError
 from dirac.core.unit import Event
+from dirac.db import engine
 from dirac.db.engine import Database
 from dirac.db.history import history
 from dirac.db.tables import events, schedules, tasks
@@ -157,3 +158,46 @@ async def test_of_a_commit_without_an_answer_nothing_is_claimed(database: Databa
     with faults.failing(faults.count - 1), pytest.raises(UnavailableError, match="Nothing was changed"):
         await record()
     assert await _count(database, events) == 2
+
+
+async def _break_connections(database: Database) -> None:
+    """End all connections to the database, as its restart does."""
+    other = Database(database.url.render_as_string(hide_password=False))
+    async with other.engine.connect() as connection:
+        if database.dialect == "postgresql":
+            mine = "usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()"
+            await connection.execute(
+                text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {mine}")
+            )
+        else:
+            mine = "DB = DATABASE() AND ID <> CONNECTION_ID()"
+            found = await connection.execute(
+                text(f"SELECT ID FROM information_schema.PROCESSLIST WHERE {mine}")
+            )
+            for number in found.scalars():
+                await connection.execute(text(f"KILL CONNECTION {number}"))
+    await other.close()
+
+
+async def test_a_connection_that_broke_while_nobody_used_it_is_opened_anew(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.dialect == "sqlite":
+        pytest.skip("it has no connections that break")
+    assert await _count(database, events) == 0
+    await _break_connections(database)
+    monkeypatch.setattr(engine, "_IDLE", 0.0)
+    assert await _count(database, events) == 0
+
+
+async def test_whoever_finds_a_broken_connection_may_ask_again(database: Database) -> None:
+    if database.dialect == "sqlite":
+        pytest.skip("it has no connections that break")
+    async with database.read(), database.read(), database.read():
+        pass  # three of them in the pool
+    await _break_connections(database)
+    with pytest.raises(UnavailableError) as caught:
+        await _count(database, events)
+    assert caught.value.retry_after is not None
+    for _ in range(3):
+        assert await _count(database, events) == 0
