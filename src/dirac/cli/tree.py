@@ -77,6 +77,7 @@ PILOT = Branch(
     {
         "list": Leaf(f"{_CLI}.pilot:list_pilots", "List pilots, newest first"),
         "summary": Leaf(f"{_CLI}.pilot:summary", "Count pilots"),
+        "explain": Leaf(f"{_CLI}.pilot:explain", "Say why a pilot has a job or none"),
     },
 )
 
@@ -119,6 +120,7 @@ SITE = Branch(
         "rotate-secrets": Leaf(f"{_CLI}.site.run:rotate_secrets", "Give a site new secrets"),
         "add-vo": Leaf(f"{_CLI}.site.vo:add_vo", "Add a virtual organisation"),
         "remove": Leaf(f"{_CLI}.site.run:remove", "Take a site away, with its data"),
+        "explain": Leaf(f"{_CLI}.site.explain:explain", "Say why jobs do or do not run at a grid site"),
         "secrets": Leaf(f"{_CLI}.site.look:secrets", "List secrets and their ages, not their values"),
     },
 )

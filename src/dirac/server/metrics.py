@@ -91,6 +91,14 @@ METRICS = (
         ("reason",),
         ("server",),
     ),
+    Metric(
+        "dirac_explanations_total",
+        Counter,
+        "Reasons told to people who asked why, by what they asked about (`job`, `pilot`, `site`): a "
+        "requirement, or a reason to wait; an answer counts once for each",
+        ("subject", "reason"),
+        ("server",),
+    ),
     Metric("dirac_database_connections_in_use", Gauge, "Connections of the pool that are in use"),
     Metric("dirac_database_connections_limit", Gauge, "Connections that the pool opens at most"),
     Metric(
@@ -186,6 +194,11 @@ class Metrics:
         """Count an answer to a pilot without a job."""
         for reason in reasons:
             self._child("dirac_match_refusals_total", reason).inc()
+
+    def explained(self, subject: str, reasons: Iterable[str]) -> None:
+        """Count an answer to somebody who asked why."""
+        for reason in reasons:
+            self._child("dirac_explanations_total", subject, reason).inc()
 
     def task(self, name: str, outcome: str, seconds: float) -> None:
         """Count an execution; see `dirac.server.worker.OnEnd`."""

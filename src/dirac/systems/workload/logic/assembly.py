@@ -10,6 +10,7 @@ from dirac.core.unit import Units
 from dirac.resources.storage.base import ObjectStore
 from dirac.systems.workload.logic.counting import Counting
 from dirac.systems.workload.logic.explain import Explain
+from dirac.systems.workload.logic.explain_places import ExplainPlaces
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.matching import Matching
 from dirac.systems.workload.logic.nodes import Nodes
@@ -84,6 +85,9 @@ class WorkloadSystem:
         self.matching = Matching(runs, configuration, tokens, self.signals, clock, classes)
         self.life_cycle = JobLifeCycle(runs, configuration, classes)
         self.explain = Explain(runs, configuration, classes, self.matching.waiting)
+        self.explain_places = ExplainPlaces(
+            runs, configuration, classes, self.matching.waiting, self.matching.offers
+        )
         self.bulk_verbs = BulkVerbs(runs, configuration, classes)
         self.upkeep = Upkeep(runs, configuration, classes)
         self.watching = Watching(runs, configuration)

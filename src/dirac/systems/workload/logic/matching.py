@@ -15,6 +15,7 @@ from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.claiming import Asking, Claiming
 from dirac.systems.workload.logic.fitting import Dimension, offer_of, rules_of
 from dirac.systems.workload.logic.looking import WaitingJobs
+from dirac.systems.workload.logic.offers import LastOffers
 from dirac.systems.workload.logic.pilots import longest_life
 from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.models import (
@@ -60,6 +61,7 @@ class Matching:
 
     Attributes:
         waiting: What waits, as this process knows it.
+        offers: What pilots have that asked for work.
         refused: Who is told the reasons of an answer without a job.
     """
 
@@ -79,6 +81,7 @@ class Matching:
         self._clock = clock
         self._classes = classes
         self.waiting = WaitingJobs(units, classes, signals, clock)
+        self.offers = LastOffers(clock)
         self.refused: list[Callable[[Iterable[str]], None]] = []
         self._claiming = Claiming(units, classes, self.waiting.running, self._remember)
         self._pilots: dict[str, tuple[float, PilotRow]] = {}
@@ -99,6 +102,7 @@ class Matching:
         pilot = await self._pilot(identity)
         resource, queue = _registered(request.resource, pilot, tree)
         offer = offer_of(resource, frozenset({identity.vo}), rules_of(tree, identity.vo, queue))
+        self.offers.note(identity.stamp, offer)
         asking = Asking(identity, request.request_id, request.jobs, resource.site, offer, pilot, tree)
         deadline = self._clock.monotonic() + request.wait
         look = self.waiting.recent(identity.vo)

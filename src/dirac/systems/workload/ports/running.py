@@ -402,6 +402,10 @@ class PilotRepository(Protocol):
         """Return those pilots that are visible, by stamp."""
         ...
 
+    async def named(self, visible: Visibility, name: str) -> list[PilotRow]:
+        """Return those visible pilots, a few at most, that have this stamp or reference."""
+        ...
+
     async def alive(self) -> list[PilotRow]:
         """Return all pilots that have not ended."""
         ...

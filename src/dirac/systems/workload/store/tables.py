@@ -182,7 +182,7 @@ pilots = Table(
     Column("grid_site", String(128), nullable=False),
     Column("destination_site", String(128), nullable=False),
     Column("queue", String(128), nullable=False),
-    Column("pilot_reference", String(255), nullable=False),
+    Column("pilot_reference", String(255), nullable=False, index=True),
     Column("bench_mark", Double),
     Column("current_job_id", BigId),
     Column("accounting_sent", Boolean, nullable=False),
