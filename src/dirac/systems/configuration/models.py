@@ -256,6 +256,13 @@ class Workload(_Section, frozen=True):
         dict[_PlatformName, list[Name]],
         Meta(description="By platform of a machine, the other platforms whose programs it runs"),
     ] = {}
+    usage_half_life_hours: Annotated[
+        NotNegative,
+        Meta(
+            description="Hours after which what jobs have used counts half against the shares of their "
+            "owners; 0: only what runs now counts"
+        ),
+    ] = 168
     min_priority: Annotated[NotNegative, Meta(description="Least priority of a job")] = 0
     max_priority: Annotated[NotNegative, Meta(description="Greatest priority of a job")] = 10
     max_retries: Annotated[NotNegative, Meta(description="Runs a job may ask for after one that failed")] = 10

@@ -26,6 +26,7 @@ from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.logic.static_catalog import StaticCatalog
 from dirac.systems.workload.logic.submission import Submission
 from dirac.systems.workload.logic.upkeep import Upkeep
+from dirac.systems.workload.logic.usage import UsageKeeping
 from dirac.systems.workload.logic.verbs import BulkVerbs
 from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.logic.watching import Watching
@@ -82,6 +83,7 @@ class WorkloadSystem:
         self.sandboxes = Sandboxes(work, rules, objects)
         self.queries = Queries(work)
         self.counting = Counting(work)
+        self.usage_keeping = UsageKeeping(runs, configuration)
         self.matching = Matching(runs, configuration, tokens, self.signals, clock, classes)
         self.life_cycle = JobLifeCycle(runs, configuration, classes)
         self.explain = Explain(runs, configuration, classes, self.matching.waiting)

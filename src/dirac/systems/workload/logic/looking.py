@@ -14,6 +14,7 @@ from dirac.core.unit import Units
 from dirac.systems.configuration.models import Tree
 from dirac.systems.workload.logic.limits import Running
 from dirac.systems.workload.logic.shares import VoShares
+from dirac.systems.workload.logic.usage import PastUse, together
 from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.ports.running import Front, RunUnit
 
@@ -101,6 +102,7 @@ class WaitingJobs:
         self._shares: dict[str, VoShares] = {}
         self._tree = Tree()
         self.running = Running(classes, clock)
+        self.past = PastUse(classes, clock)
 
     def follow(self, tree: Tree) -> None:
         """Take note of the configuration in force."""
@@ -148,12 +150,19 @@ class WaitingJobs:
                 await self._classes.refresh(unit)
                 found = await unit.runs.fronts(vo)
                 counted = await self.running.count(unit)
+                if counted:
+                    await self.past.read(unit)
             look = self._made(vo, found, begun, wakes)
             if counted:
-                for each, shares in self._shares.items():
-                    fronts = self._last[each].by_owner if each in self._last else {}
-                    shares.correct(self.running.usage(each), fronts)
+                self._correct()
             return look
+
+    def _correct(self) -> None:
+        """Correct all shares by what runs, and by what was used lately."""
+        half_life = self._tree.workload.usage_half_life_hours
+        for vo, shares in self._shares.items():
+            fronts = self._last[vo].by_owner if vo in self._last else {}
+            shares.correct(together(self.running.usage(vo), self.past.average(vo, half_life)), fronts)
 
     def _made(self, vo: str, found: Iterable[Front], begun: float, wakes: int) -> Look:
         look = self._last[vo] = Look(

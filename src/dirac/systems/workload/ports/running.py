@@ -18,6 +18,7 @@ from dirac.systems.workload.policy import Visibility
 from dirac.systems.workload.ports.control import ControlRepository
 from dirac.systems.workload.ports.nodes import NodeRepository
 from dirac.systems.workload.ports.pipeline import PipelineRepository
+from dirac.systems.workload.ports.usage import UsageRepository
 from dirac.systems.workload.ports.work import JobRepository
 from dirac.systems.workload.states import Standing
 
@@ -486,6 +487,11 @@ class RunUnit(UnitOfWork, Protocol):
     @property
     def nodes(self) -> NodeRepository:
         """Worker nodes that start pilots themselves."""
+        ...
+
+    @property
+    def usage(self) -> UsageRepository:
+        """What ended runs have used."""
         ...
 
     @property

@@ -37,6 +37,7 @@ from dirac.systems.workload.store.claims import OF_JOB, OF_RUN, claim, claimed, 
 from dirac.systems.workload.store.jobs import visible_jobs
 from dirac.systems.workload.store.pilots import free_pilots
 from dirac.systems.workload.store.tables import attempts, classes, commands, jobs, parameters
+from dirac.systems.workload.store.usage import note
 
 _j = jobs.c
 _a = attempts.c
@@ -181,6 +182,7 @@ class RunStore:
         stamps = {c.job.pilot_stamp for c in changes if c.outcome is not None and c.job.pilot_stamp}
         if stamps:
             await free_pilots(self._tx, sorted(stamps), sorted(over))
+            await note(self._tx, changes)
         going = {
             change.job.job_id: {"last_report": change.reported, "lease_until": change.lease_until}
             for change in changes

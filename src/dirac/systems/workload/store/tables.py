@@ -240,6 +240,25 @@ dependencies = Table(
     Column("needed_id", BigId, primary_key=True, autoincrement=False, index=True),
 )
 
+# What runs have used that ended, a row per transaction and class, until it is added up.
+usage_changes = Table(
+    "workload_usage_change",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("class_id", Integer, nullable=False),
+    Column("seconds", BigId, nullable=False),
+    Column("ended", UtcDateTime, nullable=False),
+)
+
+# What it has come to, with what is older weighing less: so much as of that moment.
+usage = Table(
+    "workload_usage",
+    metadata,
+    Column("class_id", Integer, primary_key=True, autoincrement=False),
+    Column("seconds", Double, nullable=False),
+    Column("moment", UtcDateTime, nullable=False),
+)
+
 nodes = Table(
     "workload_node",
     metadata,
