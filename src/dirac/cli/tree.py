@@ -58,6 +58,7 @@ JOB = Branch(
         "input": Leaf(f"{_CLI}.job.files:input_", "Download what was submitted with jobs"),
         "describe": Leaf(f"{_CLI}.job.describe:describe", "Show all of a job, or of a description"),
         "explain": Leaf(f"{_CLI}.job.one:explain", "Say why a job does or does not run"),
+        "shadow": Leaf(f"{_CLI}.job.shadow:shadow", "Show what a candidate policy would change"),
         "log": Leaf(f"{_CLI}.job.look:log", "Show the life of a job"),
         "params": Leaf(f"{_CLI}.job.look:params", "Show the parameters of a job"),
         "peek": Leaf(f"{_CLI}.job.look:peek", "Show the end of a running job's output"),

@@ -23,6 +23,7 @@ from dirac.server.settings import Settings
 from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.explain_places import ExplainPlaces
 from dirac.systems.workload.logic.matching import Matching
+from dirac.systems.workload.logic.shadow import ShadowPolicy
 from dirac.transport.drain import Drain
 from dirac.transport.server import create_app
 
@@ -37,6 +38,7 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
     drain = installation.drain
     follow_database(installation, told)
     installation.provide(Matching).refused.append(told.refused)
+    installation.provide(ShadowPolicy).told.append(told.compared)
     installation.provide(Explain).told.append(told.explained)
     installation.provide(ExplainPlaces).told.append(told.explained)
     told.follow("dirac_http_draining", lambda: float(drain.begun))

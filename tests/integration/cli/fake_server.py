@@ -345,6 +345,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.known(number) is not None:
             self.send({"JobID": int(number), "attempt": 1, "text": "the last line", "time": NOW})
 
+    def shadow(self) -> None:
+        report = {"vo": "astro", "since": NOW, "percent": 10, "decisions": 8, "differing": 2}
+        groups = [{"group": "users", "present": 6, "candidate": 5}]
+        self.send([report | {"kinds": {"Same": 6, "NoJob": 2}, "groups": groups}])
+
     def explain_pilot(self) -> None:
         self.send(
             PLACE
@@ -505,6 +510,7 @@ ROUTES = [
     (r"GET /api/jobs/sandbox", "where"),
     (r"POST /store/(\w+)", "upload"),
     (r"GET /store/(\d+)\.tar\.gz", "download"),
+    (r"GET /api/jobs/shadow", "shadow"),
     (r"GET /api/pilots/explain", "explain_pilot"),
     (r"GET /api/sites/([^/]+)/explain", "explain_site"),
     (r"POST /api/pilots/search", "search_pilots"),

@@ -193,6 +193,15 @@ def test_pilots_and_sites_are_explained(command: Command) -> None:
     assert command("site", "explain", "X", "--vo", "bio", "--json").json["queues"][0]["fitting"] == 2
 
 
+def test_what_a_candidate_would_change(command: Command) -> None:
+    shown = command("job", "shadow").out
+    assert "astro: of 8 decisions since" in shown
+    assert "25.0 % would differ" in shown
+    assert "no job instead of one" in shown
+    assert ["users", "6", "5"] in [line.split() for line in shown.splitlines()]
+    assert command("job", "shadow", "--json").json[0]["kinds"] == {"Same": 6, "NoJob": 2}
+
+
 def test_changes_tell_what_was_refused(command: Command, state: State) -> None:
     assert command("job", "kill", "1-2").out == "2 jobs killed.\n"
     assert state.killed == [1, 2]

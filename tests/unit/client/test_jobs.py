@@ -402,6 +402,17 @@ async def test_every_other_route_has_a_call() -> None:
             "GET /api/jobs/42/parameters": {"HostName": "n7"},
             "GET /api/jobs/42/peek": {"JobID": 42, "attempt": 1, "text": "hello", "time": None},
             "GET /api/jobs/42/explain": REASONS,
+            "GET /api/jobs/shadow": [
+                {
+                    "vo": "astro",
+                    "since": NOW,
+                    "percent": 10,
+                    "decisions": 4,
+                    "differing": 1,
+                    "kinds": {"Same": 3, "NoJob": 1},
+                    "groups": [],
+                }
+            ],
             "POST /api/jobs/match": {"reasons": {"site": 3}},
             "GET /api/jobs/42/sandbox": {"Input": ["a"], "Output": []},
             "PATCH /api/jobs/42/sandbox/output": httpx.Response(200),
@@ -449,6 +460,7 @@ async def test_every_other_route_has_a_call() -> None:
         assert fake.requests[-1].url.params["pilot"] == "x://y/a?b"
         assert (await client.sites.explain("X", vo="bio")).jobs == {"Running": 3}
         assert fake.requests[-1].url.params["vo"] == "bio"
+        assert (await client.jobs.shadow())[0].differing == 1
         request = MatchRequest(resource=Resource(site="DIRAC.X.org"), request_id="r1", wait=20)
         assert (await client.jobs.match(request)).reasons == {"site": 3}
         assert await client.sandboxes.of_job(42) == {"input": ["a"], "output": []}

@@ -585,6 +585,51 @@ class SiteExplanation(PlaceExplanation, frozen=True, kw_only=True):
     limits: list[LimitExplanation]
 
 
+class ShadowKind(StrEnum):
+    """How a decision of a candidate differs from the one that was made."""
+
+    SAME = "Same"
+    OTHER_JOB = "OtherJob"
+    OTHER_USER = "OtherUser"
+    OTHER_GROUP = "OtherGroup"
+    JOB = "Job"
+    NO_JOB = "NoJob"
+
+
+class ShadowGroup(msgspec.Struct, frozen=True):
+    """Jobs of a group that pilots got in the decisions that were compared.
+
+    Attributes:
+        present: With the configuration in force.
+        candidate: With the candidate.
+    """
+
+    group: str
+    present: int
+    candidate: int
+
+
+class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a candidate (`workload.shadow`) would change in a VO, as one server process has seen it.
+
+    Attributes:
+        since: When it began to compare.
+        percent: Of a hundred decisions, so many are compared.
+        decisions: Decisions that were compared; those where neither gives a job do not count.
+        differing: Those of them that differ.
+        kinds: Decisions by how they differ: `OtherJob` of the same user, `OtherUser` of the same group,
+            `OtherGroup`; `Job` where there is none as it is, `NoJob` where there would be none; or `Same`.
+    """
+
+    vo: str
+    since: datetime
+    percent: int
+    decisions: int
+    differing: int
+    kinds: dict[ShadowKind, int]
+    groups: list[ShadowGroup]
+
+
 class RehearsedPlace(msgspec.Struct, frozen=True, kw_only=True):
     """A site where jobs fit.
 

@@ -149,6 +149,7 @@ ROUTES = [
     ("GET", "/api/jobs/1/explain", None, {"alice", "boss", "root"}),
     ("GET", "/api/pilots/explain?pilot=p1", None, {"alice", "boss", "root", "none"}),
     ("GET", f"/api/sites/{SITE}/explain", None, {"alice", "boss", "root", "none"}),
+    ("GET", "/api/jobs/shadow", None, {"boss", "root"}),
     ("POST", "/api/pilots/", {"pilot_stamp": "x", "vo": "astro"}, {"factory", "root"}),
     ("PATCH", "/api/pilots/metadata", {"p1": {}}, {"p1", "factory", "root"}),
     ("POST", "/api/pilots/search", None, {"alice", "boss", "root", "none"}),

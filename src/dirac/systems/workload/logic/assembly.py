@@ -85,6 +85,7 @@ class WorkloadSystem:
         self.counting = Counting(work)
         self.usage_keeping = UsageKeeping(runs, configuration)
         self.matching = Matching(runs, configuration, tokens, self.signals, clock, classes)
+        self.shadow = self.matching.shadow
         self.life_cycle = JobLifeCycle(runs, configuration, classes)
         self.explain = Explain(runs, configuration, classes, self.matching.waiting)
         self.explain_places = ExplainPlaces(

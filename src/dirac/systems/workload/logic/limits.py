@@ -48,7 +48,8 @@ class Running:
         """Take note of the configuration in force."""
         if tree is not self._tree:
             self._tree = tree
-            self._limited = any(site.limits for site in tree.sites.values())
+            shadow = tree.workload.shadow
+            self._limited = any(site.limits for site in tree.sites.values()) or bool(shadow and shadow.limits)
             self._members.clear()
 
     async def count(self, unit: RunUnit) -> bool:
@@ -95,8 +96,11 @@ class Running:
 
     def closed(self, site: str) -> dict[int, WhyWaiting]:
         """Return the classes of which a site takes no job at this moment, and why."""
+        return self.closed_by(site, self._limits(site))
+
+    def closed_by(self, site: str, limits: Mapping[str, JobLimit]) -> dict[int, WhyWaiting]:
+        """Return the same, as if these were the limits of the site."""
         found: dict[int, WhyWaiting] = {}
-        limits = self._limits(site)
         if not limits:
             return found
         here = self.here(site)
