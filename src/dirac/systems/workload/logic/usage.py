@@ -63,15 +63,26 @@ class PastUse:
         self._clock = clock
         self._used: list[Used] = []
         self._read: float | None = None
+        self._averages: dict[tuple[str, float], dict[Owner, float]] = {}
 
     async def read(self, unit: RunUnit) -> None:
         """Read it, unless that was done lately."""
         now = self._clock.monotonic()
         if self._read is None or now - self._read >= _SELDOM:
             self._used, self._read = await unit.usage.used(), now
+            self._averages.clear()
 
-    def average(self, vo: str, half_life_hours: float) -> dict[Owner, float]:
-        """Return the processors that were used in a VO on the recent average, by group and subject."""
+    def average(self, vo: str, half_life_hours: float) -> Mapping[Owner, float]:
+        """Return the processors that were used in a VO on the recent average, by group and subject.
+
+        As of the moment at which that was first asked after it was read: shares are corrected more often.
+        """
+        known = self._averages.get((vo, half_life_hours))
+        if known is None:
+            known = self._averages[vo, half_life_hours] = self._average(vo, half_life_hours)
+        return known
+
+    def _average(self, vo: str, half_life_hours: float) -> dict[Owner, float]:
         half_life, now = half_life_hours * _HOUR, self._clock.now()
         found: dict[Owner, float] = {}
         for used in self._used:
