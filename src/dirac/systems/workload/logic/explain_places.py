@@ -35,7 +35,7 @@ from dirac.systems.workload.policy import Visibility, is_service_administrator, 
 from dirac.systems.workload.ports.running import Configured, PilotRow, QueueLoad, RunUnit
 from dirac.systems.workload.states import PILOT_LIFE
 
-MOST = 1000
+MOST = 300
 """Waiting jobs of one class that are counted."""
 
 
