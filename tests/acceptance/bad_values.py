@@ -142,6 +142,11 @@ def reports(world: World) -> list[Case]:
              {"json": {"FUZZER": {"StatusReason": "x"}}}),
         Case("PATCH", "/api/pilots/metadata", 403, ("its own GridSite",), "pilot",
              {"json": {"fuzzer": {"GridSite": "x"}}}),
+        Case("GET", "/api/pilots/explain", 422, ("query.pilot",)),
+        Case("GET", f"/api/pilots/explain?pilot={'x' * 256}", 422, ("query.pilot", "255")),
+        Case("GET", "/api/pilots/explain?pilot=NOBODY", 404, ("there is no pilot 'NOBODY'", "dirac pilot list")),
+        Case("GET", f"/api/sites/{'x' * 129}/explain", 422, ("path.site", "128")),
+        Case("GET", "/api/sites/NOWHERE/explain", 404, ("there is no site 'NOWHERE'", "dirac config show")),
         *(Case("GET", f"/api/jobs/{number}/{what}", status, says)
           for what in ("jdl", "logging", "parameters", "peek", "explain", "sandbox", "sandbox/input")
           for number, status, says in (

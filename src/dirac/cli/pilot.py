@@ -77,6 +77,33 @@ def summary(
     print_table(rows, {**{name: name.upper() for name in shown}, "count": "PILOTS"}, nothing="No pilots fit.")
 
 
+@command(
+    "dirac pilot explain 5f0c1e9a",
+    "dirac pilot explain slurm://cluster/4711 --json  # {text, offer, waiting, fitting, reasons: [...], ...}",
+)
+def explain(
+    ctx: typer.Context,
+    pilot: Annotated[
+        str,
+        typer.Argument(metavar="PILOT", help="Its stamp, or the reference that its computing element gave."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Say why a pilot has a job or none.
+
+    What its node offers, how many of the waiting jobs fit, and which requirement or limit keeps how many of
+    the others away. Who may not see the jobs of the whole VO is told of their own ones.
+    """
+    with client(ctx) as dirac:
+        explanation = dirac.pilots.explain(pilot)
+    if as_json:
+        print_json(explanation)
+        return
+    from dirac.cli.report import print_pilot_explanation
+
+    print_pilot_explanation(explanation)
+
+
 def _search(
     statuses: list[str] | None, sites: list[str] | None, since: str | None, where: list[str] | None
 ) -> list[Condition]:

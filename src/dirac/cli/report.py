@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from dirac.cli.output import COLOURS, colourful, print_table, text
 
 if TYPE_CHECKING:
-    from dirac.systems.workload.models import Explanation, Forecast, LogEntry
+    from dirac.systems.workload.models import (
+        Capability,
+        Explanation,
+        Forecast,
+        LogEntry,
+        PilotExplanation,
+        PlaceExplanation,
+        SiteExplanation,
+    )
 
 _LOG = {
     "StatusTime": "TIME",
@@ -27,6 +35,30 @@ _EFFECT = {
     "wanted": "WANTED",
     "removes": "REMOVES",
     "removes_alone": "IT ALONE",
+}
+_HELD = {
+    "reason": "REASON",
+    "jobs": "KEEPS",
+    "jobs_alone": "IT ALONE",
+    "wanted": "WANTED",
+    "offered": "OFFERED",
+}
+_PLACE_QUEUES = {
+    "queue": "QUEUE",
+    "offers": "OFFERS",
+    "fitting": "JOBS THAT FIT",
+    "pilots_waiting": "PILOTS WAIT",
+    "pilots_idle": "IDLE",
+    "pilots_busy": "BUSY",
+    "takes_pilots": "TAKES MORE",
+}
+_LIMITS = {
+    "name": "LIMIT",
+    "max_running": "AT MOST",
+    "delay": "PAUSE",
+    "running": "RUNNING",
+    "waiting": "WAITING",
+    "closed": "NOW",
 }
 _CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "bold": 1, "dim": 2}
 _WIDEST = 100
@@ -117,6 +149,70 @@ def _lasting(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def print_pilot_explanation(found: PilotExplanation) -> None:
+    """Print why a pilot has a job or none."""
+    where = "/".join(filter(None, (found.site, found.ce, found.queue)))
+    print(f"Pilot {found.pilot_stamp} at {where} is {styled(found.status, found.status)}")
+    if found.offer is not None:
+        who = f"it said so {text(found.measured)}" if found.measured else "by the configuration of its queue"
+        _print_wrapped(f"It has {_capability(found.offer)} ({who}).")
+    _print_held(found)
+
+
+def print_site_explanation(found: SiteExplanation) -> None:
+    """Print what a site does for a VO, and what keeps jobs from it."""
+    print(f"Site {found.site} for {found.vo}")
+    _print_held(found)
+    if found.only_here:
+        print(f"{found.only_here} of the waiting jobs may run nowhere else.")
+    if found.queues:
+        heading("Queues")
+        rows = [
+            {name: getattr(each, name, None) for name in _PLACE_QUEUES}
+            | {"queue": f"{each.ce}/{each.queue}", "offers": _capability(each.offer)}
+            for each in found.queues
+        ]
+        print_table(rows, _PLACE_QUEUES)
+    if found.limits:
+        heading("Limits")
+        limits = [{name: getattr(each, name) for name in _LIMITS} for each in found.limits]
+        print_table([row | {"closed": row["closed"] or "open"} for row in limits], _LIMITS)
+    heading("Your jobs there" if found.own_only else f"Jobs of {found.vo} there")
+    rows = [{"Status": status, "count": number} for status, number in sorted(found.jobs.items())]
+    print_table(rows, {"Status": "STATUS", "count": "JOBS"}, nothing="There are none.")
+
+
+def _print_held(found: PlaceExplanation) -> None:
+    _print_wrapped(found.text)
+    if found.reasons:
+        heading("What keeps waiting jobs away")
+        print_table([{name: getattr(each, name) for name in _HELD} for each in found.reasons], _HELD)
+        for each in found.reasons:
+            if each.wanted is None:
+                _print_wrapped(f"{each.reason}: {each.text}")
+
+
+def _print_wrapped(line: str) -> None:
+    print("\n".join(textwrap.wrap(line, _width(), subsequent_indent="  ")))
+
+
+def _capability(offer: Capability) -> str:
+    """Return what a place has, in one line."""
+    parts = [
+        f"{offer.processors} processor{'' if offer.processors == 1 else 's'}",
+        f"{offer.max_ram} MB" if offer.max_ram else "",
+        f"{offer.gpus} GPUs" if offer.gpus else "",
+        f"{offer.cpu_time} CPU seconds",
+        "a whole node" if offer.whole_node else "",
+        f"tags {', '.join(offer.tags)}" if offer.tags else "",
+        f"only jobs that ask for {', '.join(offer.required_tags)}" if offer.required_tags else "",
+        f"only groups {', '.join(offer.groups)}" if offer.groups else "",
+        f"only {offer.users} user{'' if offer.users == 1 else 's'}" if offer.users else "",
+        f"platforms {', '.join(offer.platforms)}" if offer.platforms else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _width() -> int:

@@ -58,6 +58,7 @@ JOB = Branch(
         "input": Leaf(f"{_CLI}.job.files:input_", "Download what was submitted with jobs"),
         "describe": Leaf(f"{_CLI}.job.describe:describe", "Show all of a job, or of a description"),
         "explain": Leaf(f"{_CLI}.job.one:explain", "Say why a job does or does not run"),
+        "shadow": Leaf(f"{_CLI}.job.shadow:shadow", "Show what a candidate policy would change"),
         "log": Leaf(f"{_CLI}.job.look:log", "Show the life of a job"),
         "params": Leaf(f"{_CLI}.job.look:params", "Show the parameters of a job"),
         "peek": Leaf(f"{_CLI}.job.look:peek", "Show the end of a running job's output"),
@@ -77,6 +78,7 @@ PILOT = Branch(
     {
         "list": Leaf(f"{_CLI}.pilot:list_pilots", "List pilots, newest first"),
         "summary": Leaf(f"{_CLI}.pilot:summary", "Count pilots"),
+        "explain": Leaf(f"{_CLI}.pilot:explain", "Say why a pilot has a job or none"),
     },
 )
 
@@ -119,6 +121,7 @@ SITE = Branch(
         "rotate-secrets": Leaf(f"{_CLI}.site.run:rotate_secrets", "Give a site new secrets"),
         "add-vo": Leaf(f"{_CLI}.site.vo:add_vo", "Add a virtual organisation"),
         "remove": Leaf(f"{_CLI}.site.run:remove", "Take a site away, with its data"),
+        "explain": Leaf(f"{_CLI}.site.explain:explain", "Say why jobs do or do not run at a grid site"),
         "secrets": Leaf(f"{_CLI}.site.look:secrets", "List secrets and their ages, not their values"),
     },
 )

@@ -91,6 +91,23 @@ METRICS = (
         ("reason",),
         ("server",),
     ),
+    Metric(
+        "dirac_explanations_total",
+        Counter,
+        "Reasons told to people who asked why, by what they asked about (`job`, `pilot`, `site`): a "
+        "requirement, or a reason to wait; an answer counts once for each",
+        ("subject", "reason"),
+        ("server",),
+    ),
+    Metric(
+        "dirac_shadow_decisions_total",
+        Counter,
+        "Decisions for which a candidate (`workload/shadow`) was asked as well, by how it differs: `Same`, "
+        "`OtherJob` of the same user, `OtherUser` of the same group, `OtherGroup`, `Job` instead of none, or "
+        "`NoJob`",
+        ("vo", "kind"),
+        ("server",),
+    ),
     Metric("dirac_database_connections_in_use", Gauge, "Connections of the pool that are in use"),
     Metric("dirac_database_connections_limit", Gauge, "Connections that the pool opens at most"),
     Metric(
@@ -186,6 +203,15 @@ class Metrics:
         """Count an answer to a pilot without a job."""
         for reason in reasons:
             self._child("dirac_match_refusals_total", reason).inc()
+
+    def explained(self, subject: str, reasons: Iterable[str]) -> None:
+        """Count an answer to somebody who asked why."""
+        for reason in reasons:
+            self._child("dirac_explanations_total", subject, reason).inc()
+
+    def compared(self, vo: str, kind: str) -> None:
+        """Count a decision for which a candidate was asked as well."""
+        self._child("dirac_shadow_decisions_total", vo, kind).inc()
 
     def task(self, name: str, outcome: str, seconds: float) -> None:
         """Count an execution; see `dirac.server.worker.OnEnd`."""

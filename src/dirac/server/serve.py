@@ -20,7 +20,10 @@ from dirac.server.listener import listening, tell_expiry
 from dirac.server.metrics import Metrics
 from dirac.server.processes import ask_database, follow_database, relaying
 from dirac.server.settings import Settings
+from dirac.systems.workload.logic.explain import Explain
+from dirac.systems.workload.logic.explain_places import ExplainPlaces
 from dirac.systems.workload.logic.matching import Matching
+from dirac.systems.workload.logic.shadow import ShadowPolicy
 from dirac.transport.drain import Drain
 from dirac.transport.server import create_app
 
@@ -35,6 +38,9 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
     drain = installation.drain
     follow_database(installation, told)
     installation.provide(Matching).refused.append(told.refused)
+    installation.provide(ShadowPolicy).told.append(told.compared)
+    installation.provide(Explain).told.append(told.explained)
+    installation.provide(ExplainPlaces).told.append(told.explained)
     told.follow("dirac_http_draining", lambda: float(drain.begun))
     tell_expiry(installation.settings, told, "http")
 

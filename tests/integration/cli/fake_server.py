@@ -15,6 +15,35 @@ from urllib.parse import parse_qs, urlsplit
 
 NOW = "2026-01-31T12:00:00.000000Z"
 TOKEN = "access-1"
+OFFER = {
+    "cpu_time": 86400,
+    "max_ram": 4000,
+    "processors": 8,
+    "gpus": 0,
+    "whole_node": False,
+    "platforms": [],
+    "tags": ["SSD"],
+    "required_tags": [],
+}
+PLACE = {
+    "vo": "astro",
+    "own_only": False,
+    "waiting": 7,
+    "fitting": 2,
+    "at_least": False,
+    "text": "Of 7 waiting jobs of astro, 2 fit.",
+    "reasons": [
+        {
+            "reason": "MinRAM",
+            "jobs": 5,
+            "jobs_alone": 4,
+            "wanted": "8000",
+            "offered": "4000",
+            "text": "5 jobs ask for 8000; offered is 4000.",
+        },
+        {"reason": "NoPilot", "jobs": 2, "jobs_alone": 2, "text": "2 jobs fit, and no pilot is there."},
+    ],
+}
 
 
 def job(
@@ -316,6 +345,34 @@ class Handler(BaseHTTPRequestHandler):
         if self.known(number) is not None:
             self.send({"JobID": int(number), "attempt": 1, "text": "the last line", "time": NOW})
 
+    def shadow(self) -> None:
+        report = {"vo": "astro", "since": NOW, "percent": 10, "decisions": 8, "differing": 2}
+        groups = [{"group": "users", "present": 6, "candidate": 5}]
+        self.send([report | {"kinds": {"Same": 6, "NoJob": 2}, "groups": groups}])
+
+    def explain_pilot(self) -> None:
+        self.send(
+            PLACE
+            | {
+                "pilot_stamp": "5f0c",
+                "pilot_reference": "slurm://cluster/7",
+                "status": "Running",
+                "status_reason": "",
+                "site": "X",
+                "ce": "cluster",
+                "queue": "short",
+                "offer": OFFER,
+                "measured": NOW,
+            }
+        )
+
+    def explain_site(self, site: str) -> None:
+        queue = {"ce": "cluster", "queue": "short", "offer": OFFER, "fitting": 2, "takes_pilots": "full"}
+        pilots = {"pilots_waiting": 1, "pilots_idle": 4, "pilots_busy": 5}
+        limit = {"name": "sim", "max_running": 9, "delay": 0, "running": 8, "waiting": 2, "closed": None}
+        more = {"only_here": 1, "jobs": {"Running": 8}, "queues": [queue | pilots], "limits": [limit]}
+        self.send(PLACE | more | {"site": site})
+
     def explain(self, number: str) -> None:
         if (row := self.known(number)) is not None:
             self.send(
@@ -453,6 +510,9 @@ ROUTES = [
     (r"GET /api/jobs/sandbox", "where"),
     (r"POST /store/(\w+)", "upload"),
     (r"GET /store/(\d+)\.tar\.gz", "download"),
+    (r"GET /api/jobs/shadow", "shadow"),
+    (r"GET /api/pilots/explain", "explain_pilot"),
+    (r"GET /api/sites/([^/]+)/explain", "explain_site"),
     (r"POST /api/pilots/search", "search_pilots"),
     (r"POST /api/pilots/summary", "sum_pilots"),
     (r"GET /api/config/tree", "tree"),

@@ -177,6 +177,31 @@ def test_all_about_one_job(command: Command, state: State) -> None:
     assert command("job", "explain", "1", "--json").json["fitting"] == 0
 
 
+def test_pilots_and_sites_are_explained(command: Command) -> None:
+    shown = command("pilot", "explain", "slurm://cluster/7").out
+    assert "Pilot 5f0c at X/cluster/short is Running" in shown
+    assert "8 processors, 4000 MB, 86400 CPU seconds, tags SSD (it said so" in shown
+    assert ["MinRAM", "5", "4", "8000", "4000"] in [line.split() for line in shown.splitlines()]
+    assert "NoPilot: 2 jobs fit, and no pilot is there." in shown
+    shown = command("site", "explain", "X").out
+    assert "1 of the waiting jobs may run nowhere else." in shown
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["sim", "9", "0", "8", "2", "open"] in rows
+    assert ["Running", "8"] in rows
+    assert any(row[:1] == ["cluster/short"] and row[-5:] == ["2", "1", "4", "5", "full"] for row in rows)
+    assert command("pilot", "explain", "5f0c", "--json").json["offer"]["processors"] == 8
+    assert command("site", "explain", "X", "--vo", "bio", "--json").json["queues"][0]["fitting"] == 2
+
+
+def test_what_a_candidate_would_change(command: Command) -> None:
+    shown = command("job", "shadow").out
+    assert "astro: of 8 decisions since" in shown
+    assert "25.0 % would differ" in shown
+    assert "no job instead of one" in shown
+    assert ["users", "6", "5"] in [line.split() for line in shown.splitlines()]
+    assert command("job", "shadow", "--json").json[0]["kinds"] == {"Same": 6, "NoJob": 2}
+
+
 def test_changes_tell_what_was_refused(command: Command, state: State) -> None:
     assert command("job", "kill", "1-2").out == "2 jobs killed.\n"
     assert state.killed == [1, 2]

@@ -350,6 +350,24 @@ REASONS = {
     "fitting": 0,
     "requirements": [],
 }
+PLACE = {
+    "vo": "astro",
+    "text": "all fit",
+    "own_only": True,
+    "waiting": 1,
+    "fitting": 1,
+    "at_least": False,
+    "reasons": [],
+}
+PILOT = PLACE | {
+    "pilot_stamp": "a",
+    "pilot_reference": "x://y/a?b",
+    "status": "Running",
+    "status_reason": "",
+    "site": "X",
+    "ce": "ce",
+    "queue": "q",
+}
 ENTRY = {
     "Status": "Received",
     "MinorStatus": "a",
@@ -384,6 +402,17 @@ async def test_every_other_route_has_a_call() -> None:
             "GET /api/jobs/42/parameters": {"HostName": "n7"},
             "GET /api/jobs/42/peek": {"JobID": 42, "attempt": 1, "text": "hello", "time": None},
             "GET /api/jobs/42/explain": REASONS,
+            "GET /api/jobs/shadow": [
+                {
+                    "vo": "astro",
+                    "since": NOW,
+                    "percent": 10,
+                    "decisions": 4,
+                    "differing": 1,
+                    "kinds": {"Same": 3, "NoJob": 1},
+                    "groups": [],
+                }
+            ],
             "POST /api/jobs/match": {"reasons": {"site": 3}},
             "GET /api/jobs/42/sandbox": {"Input": ["a"], "Output": []},
             "PATCH /api/jobs/42/sandbox/output": httpx.Response(200),
@@ -392,6 +421,9 @@ async def test_every_other_route_has_a_call() -> None:
             "POST /api/pilots/": httpx.Response(201),
             "PATCH /api/pilots/metadata": httpx.Response(204),
             "POST /api/pilots/search": [{"PilotID": 1, "PilotStamp": "a"}],
+            "GET /api/pilots/explain": PILOT,
+            "GET /api/sites/X/explain": PLACE
+            | {"site": "X", "only_here": 0, "jobs": {"Running": 3}, "queues": [], "limits": []},
             "POST /api/pilots/summary": [{"Status": "Running", "count": 1}],
             "GET /api/config/": {"Registry": {}},
             "GET /api/config/tree": {"version": 1, "text": "", "tree": {}},
@@ -424,6 +456,11 @@ async def test_every_other_route_has_a_call() -> None:
         assert await client.jobs.parameters(42) == {"HostName": "n7"}
         assert (await client.jobs.peek(42)).text == "hello"
         assert (await client.jobs.explain(42)).text == "no queue"
+        assert (await client.pilots.explain("x://y/a?b")).pilot_stamp == "a"
+        assert fake.requests[-1].url.params["pilot"] == "x://y/a?b"
+        assert (await client.sites.explain("X", vo="bio")).jobs == {"Running": 3}
+        assert fake.requests[-1].url.params["vo"] == "bio"
+        assert (await client.jobs.shadow())[0].differing == 1
         request = MatchRequest(resource=Resource(site="DIRAC.X.org"), request_id="r1", wait=20)
         assert (await client.jobs.match(request)).reasons == {"site": 3}
         assert await client.sandboxes.of_job(42) == {"input": ["a"], "output": []}

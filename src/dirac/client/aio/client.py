@@ -11,6 +11,7 @@ from dirac.client.aio.config import Config
 from dirac.client.aio.jobs import Jobs
 from dirac.client.aio.pilots import Pilots
 from dirac.client.aio.sandboxes import Sandboxes
+from dirac.client.aio.sites import Sites
 from dirac.client.aio.tasks import Tasks
 from dirac.client.aio.tokens import FileTokens, SessionTokens
 from dirac.client.session import Session, find_session
@@ -46,6 +47,7 @@ class AsyncClient:
         jobs: Jobs, from submission to output.
         sandboxes: Files that travel with jobs.
         pilots: Pilots.
+        sites: Sites where jobs run.
         config: The configuration.
         tasks: Background work, for operators.
 
@@ -113,6 +115,7 @@ class AsyncClient:
         self.sandboxes = Sandboxes(http)
         self.jobs = Jobs(http, self.sandboxes, self._clock, self._entropy)
         self.pilots = Pilots(http)
+        self.sites = Sites(http)
         self.config = Config(http)
         self.tasks = Tasks(http, self._clock)
 

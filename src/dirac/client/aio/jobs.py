@@ -29,6 +29,7 @@ from dirac.systems.workload.models import (
     Rehearsal,
     Row,
     SandboxType,
+    ShadowReport,
 )
 from dirac.transport.http_client import HttpClient, Progress
 
@@ -310,6 +311,20 @@ class Jobs(Control):
             print((await client.jobs.explain(42)).text)
         """
         return await self._http.call("GET", f"/api/jobs/{job_id}/explain", Explanation)
+
+    async def shadow(self) -> list[ShadowReport]:
+        """Tell what the candidate of the configuration (`workload.shadow`) would change, for each VO.
+
+        Each server process compares its own decisions and tells of these; their sum is a metric.
+
+        Raises:
+            NotAllowedError: The caller administrates no jobs.
+
+        Example::
+
+            [report.differing / report.decisions for report in await client.jobs.shadow()]
+        """
+        return await self._http.call("GET", "/api/jobs/shadow", list[ShadowReport])
 
     async def match(self, request: MatchRequest) -> MatchAnswer:
         """Ask for work, as a pilot. The same request again returns the same job.

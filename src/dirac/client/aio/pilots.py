@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dirac.client.aio.pages import Listing
 from dirac.core.search import Condition, Page, Paging, SearchParams, Sort
 from dirac.systems.identity.models import TokenResponse
-from dirac.systems.workload.models import PilotMetadata, PilotRegistration, Row
+from dirac.systems.workload.models import PilotExplanation, PilotMetadata, PilotRegistration, Row
 from dirac.transport.http_client import HttpClient
 
 
@@ -57,6 +57,19 @@ class Pilots:
         """
         answer = await self._http.send("POST", "/api/pilots/token/renew", repeatable=True)
         return answer.read(TokenResponse)
+
+    async def explain(self, pilot: str) -> PilotExplanation:
+        """Say why a pilot, named by its stamp or reference, has a job or none.
+
+        Raises:
+            NotFoundError: There is no such pilot.
+            InvalidInputError: Several pilots have this reference.
+
+        Example::
+
+            print((await client.pilots.explain("a1b2c3")).text)
+        """
+        return await self._http.call("GET", "/api/pilots/explain", PilotExplanation, params={"pilot": pilot})
 
     async def search(
         self,

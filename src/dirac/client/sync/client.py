@@ -13,6 +13,7 @@ from dirac.client.sync.config import Config
 from dirac.client.sync.jobs import Jobs
 from dirac.client.sync.pilots import Pilots
 from dirac.client.sync.sandboxes import Sandboxes
+from dirac.client.sync.sites import Sites
 from dirac.client.sync.tasks import Tasks
 from dirac.client.sync.tokens import FileTokens, SessionTokens
 from dirac.core.entropy import Entropy, SystemEntropy
@@ -47,6 +48,7 @@ class Client:
         jobs: Jobs, from submission to output.
         sandboxes: Files that travel with jobs.
         pilots: Pilots.
+        sites: Sites where jobs run.
         config: The configuration.
         tasks: Background work, for operators.
 
@@ -114,6 +116,7 @@ class Client:
         self.sandboxes = Sandboxes(http)
         self.jobs = Jobs(http, self.sandboxes, self._clock, self._entropy)
         self.pilots = Pilots(http)
+        self.sites = Sites(http)
         self.config = Config(http)
         self.tasks = Tasks(http, self._clock)
 

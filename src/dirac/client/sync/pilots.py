@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dirac.client.sync.pages import Listing
 from dirac.core.search import Condition, Page, Paging, SearchParams, Sort
 from dirac.systems.identity.models import TokenResponse
-from dirac.systems.workload.models import PilotMetadata, PilotRegistration, Row
+from dirac.systems.workload.models import PilotExplanation, PilotMetadata, PilotRegistration, Row
 from dirac.transport.http_client_sync import HttpClient
 
 
@@ -58,6 +58,19 @@ class Pilots:
         """
         answer = self._http.send("POST", "/api/pilots/token/renew", repeatable=True)
         return answer.read(TokenResponse)
+
+    def explain(self, pilot: str) -> PilotExplanation:
+        """Say why a pilot, named by its stamp or reference, has a job or none.
+
+        Raises:
+            NotFoundError: There is no such pilot.
+            InvalidInputError: Several pilots have this reference.
+
+        Example::
+
+            print((client.pilots.explain("a1b2c3")).text)
+        """
+        return self._http.call("GET", "/api/pilots/explain", PilotExplanation, params={"pilot": pilot})
 
     def search(
         self,

@@ -75,6 +75,7 @@ class Checker:
         directories = _section(data, "directories")
         for directory in directories:
             yield from _listed(directories, ("data", "directories"), directory, elements, "storage element")
+        yield from _shadow(_section(_section(tree, "workload"), "shadow"), vos, _section(tree, "sites"))
         steps = dict.fromkeys(self._installed("dirac.optimiser"))
         yield from _listed(_section(tree, "workload"), ("workload",), "job_path", steps, "step")
 
@@ -122,13 +123,32 @@ def _section(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _listed(parent: Mapping[str, Any], path: Path, option: str, known: Mapping[str, Any], noun: str) -> Found:
     seen: set[str] = set()
-    for index, name in enumerate(parent.get(option, ())):
-        place = (*path, option, str(index))
+    names = parent.get(option, ())
+    for index, name in enumerate(names):
+        place = (*path, option, name if isinstance(names, Mapping) else str(index))
         if name not in known:
             yield place, f"there is no {noun} `{name}`{suggestion(name, known)}"
         elif name in seen:
             yield place, f"the {noun} `{name}` is here twice"
         seen.add(name)
+
+
+def _shadow(shadow: Mapping[str, Any], vos: Mapping[str, Any], sites: Mapping[str, Any]) -> Found:
+    """Check that what a candidate changes is there."""
+    path = ("workload", "shadow")
+    shares, banned = _section(shadow, "shares"), _section(shadow, "banned_sites")
+    for option, known, noun in (
+        ("shares", vos, "VO"),
+        ("banned_sites", vos, "VO"),
+        ("limits", sites, "site"),
+    ):
+        yield from _listed(shadow, path, option, known, noun)
+    for name in shares:
+        for option, noun in (("groups", "group"), ("users", "user")):
+            known = _section(_section(vos, name), option)
+            yield from _listed(_section(shares, name), (*path, "shares", name), option, known, noun)
+    for name in banned:
+        yield from _listed(banned, (*path, "banned_sites"), name, sites, "site")
 
 
 def _secrets(value: Any, path: Path) -> Found:

@@ -214,6 +214,31 @@ class Data(_Section, frozen=True):
     ] = {}
 
 
+class ShadowShares(_Section, frozen=True):
+    """Shares of a VO that a candidate would change."""
+
+    groups: Annotated[dict[Name, Positive], Meta(description="Shares of groups")] = {}
+    users: Annotated[dict[Name, Positive], Meta(description="Shares of users")] = {}
+
+
+class Shadow(_Section, frozen=True):
+    """A candidate for shares, limits and bans: compared with what is in force, and without any effect."""
+
+    percent: Annotated[
+        int, Meta(ge=1, le=100, description="Of a hundred decisions, so many are compared")
+    ] = 10
+    shares: Annotated[
+        dict[_VOName, ShadowShares], Meta(description="By VO, the shares that would be others")
+    ] = {}
+    limits: Annotated[
+        dict[SiteName, dict[_LimitName, JobLimit]],
+        Meta(description="By site, the limits that it would have instead of its own"),
+    ] = {}
+    banned_sites: Annotated[
+        dict[_VOName, list[SiteName]], Meta(description="By VO, sites that would run none of its jobs")
+    ] = {}
+
+
 class Workload(_Section, frozen=True):
     """Rules for jobs."""
 
@@ -256,6 +281,16 @@ class Workload(_Section, frozen=True):
         dict[_PlatformName, list[Name]],
         Meta(description="By platform of a machine, the other platforms whose programs it runs"),
     ] = {}
+    usage_half_life_hours: Annotated[
+        NotNegative,
+        Meta(
+            description="Hours after which what jobs have used counts half against the shares of their "
+            "owners; 0: only what runs now counts"
+        ),
+    ] = 168
+    shadow: Annotated[
+        Shadow | None, Meta(description="A candidate that is evaluated beside what is in force")
+    ] = None
     min_priority: Annotated[NotNegative, Meta(description="Least priority of a job")] = 0
     max_priority: Annotated[NotNegative, Meta(description="Greatest priority of a job")] = 10
     max_retries: Annotated[NotNegative, Meta(description="Runs a job may ask for after one that failed")] = 10

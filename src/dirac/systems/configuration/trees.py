@@ -82,10 +82,16 @@ def visible(tree: Tree, vo: str) -> Tree:
         tree,
         virtual_organisations={} if own is None else {vo: own},
         sites={
-            name: structs.replace(site, virtual_organisations=[vo])
+            name: structs.replace(
+                site,
+                virtual_organisations=[vo],
+                limits={each: limit for each, limit in site.limits.items() if limit.vo in (None, vo)},
+            )
             for name, site in tree.sites.items()
             if vo in site.virtual_organisations
         },
+        # A candidate is about all of them.
+        workload=structs.replace(tree.workload, shadow=None),
     )
 
 

@@ -59,6 +59,12 @@ def read_jobs(identity: Identity) -> None:
         _need(identity, "look at jobs", Property.NORMAL_USER, Property.JOB_ADMINISTRATOR)
 
 
+def read_shadow(identity: Identity) -> None:
+    """Allow looking at what a candidate of the configuration would change: it is told by groups."""
+    if not is_service_administrator(identity):
+        _need(identity, "look at what a candidate would change", Property.JOB_ADMINISTRATOR)
+
+
 def change_jobs(identity: Identity) -> None:
     """Allow killing, rescheduling and deleting jobs; which ones is a matter of `changeable`."""
     _need(identity, "change jobs", Property.NORMAL_USER, Property.JOB_ADMINISTRATOR)

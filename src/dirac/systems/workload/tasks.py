@@ -9,6 +9,7 @@ from dirac.systems.workload.logic.optimisation import Optimisation
 from dirac.systems.workload.logic.pilot_factory import PilotFactory
 from dirac.systems.workload.logic.sandboxes import CLEAN_TASK, Sandboxes
 from dirac.systems.workload.logic.upkeep import Upkeep
+from dirac.systems.workload.logic.usage import UsageKeeping
 
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
@@ -50,6 +51,10 @@ async def _fold_counts(execution: Execution) -> None:
     await execution.provide(Counting).fold()
 
 
+async def _fold_usage(execution: Execution) -> None:
+    await execution.provide(UsageKeeping).fold()
+
+
 async def _repair_counts(execution: Execution) -> None:
     await execution.provide(Counting).repair()
 
@@ -81,6 +86,7 @@ TASKS: tuple[Task, ...] = (
     Task("workload.settle_kills", _settle_kills, every=10.0, deadline=60.0),
     Task("workload.purge_jobs", _purge_jobs, every=_HOUR, deadline=_HOUR),
     Task("workload.fold_counts", _fold_counts, every=5.0, deadline=60.0),
+    Task("workload.fold_usage", _fold_usage, every=30.0, deadline=60.0),
     Task("workload.repair_counts", _repair_counts, every=_DAY, deadline=_HOUR),
     Task("workload.clean_pilots", _clean_pilots, every=_DAY),
     Task(CLEAN_TASK, _clean_sandboxes, every=6 * _HOUR, deadline=_HOUR),

@@ -147,6 +147,9 @@ ROUTES = [
     ("POST", "/api/jobs/delete", {"job_ids": [1]}, {"alice", "boss"}),
     ("POST", "/api/jobs/reschedule", {"job_ids": [1]}, {"alice", "boss"}),
     ("GET", "/api/jobs/1/explain", None, {"alice", "boss", "root"}),
+    ("GET", "/api/pilots/explain?pilot=p1", None, {"alice", "boss", "root", "none"}),
+    ("GET", f"/api/sites/{SITE}/explain", None, {"alice", "boss", "root", "none"}),
+    ("GET", "/api/jobs/shadow", None, {"boss", "root"}),
     ("POST", "/api/pilots/", {"pilot_stamp": "x", "vo": "astro"}, {"factory", "root"}),
     ("PATCH", "/api/pilots/metadata", {"p1": {}}, {"p1", "factory", "root"}),
     ("POST", "/api/pilots/search", None, {"alice", "boss", "root", "none"}),
@@ -182,6 +185,12 @@ async def test_who_gets_through(call: Client, method: str, path: str, body: Any,
         ("POST", "/api/jobs/reschedule", {}, 422),
         ("GET", "/api/jobs/999/explain", None, 404),
         ("GET", "/api/jobs/0/explain", None, 422),
+        ("GET", "/api/pilots/explain", None, 422),
+        ("GET", "/api/pilots/explain?pilot=", None, 422),
+        ("GET", "/api/pilots/explain?pilot=nobody", None, 404),
+        ("GET", "/api/sites/LCG.There.fr/explain", None, 404),
+        ("GET", f"/api/sites/{SITE}/explain?vo=bio", None, 404),
+        ("GET", f"/api/sites/{'x' * 129}/explain", None, 422),
     ],
 )
 async def test_what_is_wrong_is_said(call: Client, method: str, path: str, body: Any, status: int) -> None:
@@ -206,6 +215,24 @@ async def test_pilots(call: Client) -> None:
     assert counted.json() == [{"Status": "Running", "count": 1}]
     beyond = await call("alice", "POST", "/api/pilots/search?page=9")
     assert (beyond.status_code, beyond.headers["content-range"]) == (416, "pilots */1")
+
+
+async def test_why(call: Client) -> None:
+    job_id = await call.submitted()
+    await call(
+        "factory",
+        "POST",
+        "/api/pilots/",
+        {"pilot_stamp": "p1", "vo": "astro", "pilot_reference": "a://b/c?d"},
+    )
+    await call.matched()
+    answer = await call("alice", "GET", "/api/pilots/explain?pilot=a%3A%2F%2Fb%2Fc%3Fd")
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["pilot_stamp"], found["job_id"], found["offer"]["processors"]) == ("p1", job_id, 1)
+    answer = await call("alice", "GET", f"/api/sites/{SITE}/explain")
+    assert (answer.status_code, answer.json()["jobs"]) == (200, {"Matched": 1})
+    assert (await call("root", "GET", f"/api/sites/{SITE}/explain?vo=astro")).json()["own_only"] is False
 
 
 @pytest.mark.parametrize("who", ["", "alice", "root", "factory", "p1", "node"])

@@ -39,6 +39,30 @@ def test_what_fits_has_no_fault() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shadow", "path", "text"),
+    [
+        ({"shares": {"astr": {}}}, "shares/astr", "there is no VO `astr`; did you mean `astro`?"),
+        ({"shares": {"astro": {"groups": {"usr": 1}}}}, "shares/astro/groups/usr", "there is no group `usr`"),
+        ({"shares": {"astro": {"users": {"a": 1}}}}, "shares/astro/users/a", "there is no user `a`"),
+        ({"limits": {"LCG.There.ch": {}}}, "limits/LCG.There.ch", "there is no site `LCG.There.ch`"),
+        ({"banned_sites": {"bio": []}}, "banned_sites/bio", "there is no VO `bio`"),
+        ({"banned_sites": {"astro": ["X"]}}, "banned_sites/astro/0", "there is no site `X`"),
+    ],
+)
+def test_a_candidate_changes_what_is_there(shadow: dict[str, Any], path: str, text: str) -> None:
+    good = {
+        "shares": {"astro": {"groups": {"user": 5}}},
+        "limits": {"LCG.Here.ch": {"all": {"max_running": 5}}},
+        "banned_sites": {"astro": ["LCG.Here.ch"]},
+    }
+    element = _element(type="local")
+    assert _faults(**element, workload={"shadow": good}) == []
+    ((place, found),) = _faults(**element, workload={"shadow": shadow})
+    assert place == f"workload/shadow/{path}"
+    assert found.startswith(text)
+
+
+@pytest.mark.parametrize(
     ("options", "path", "text"),
     [
         ({"default_group": "usr"}, "default_group", "there is no group `usr`; did you mean `user`?"),

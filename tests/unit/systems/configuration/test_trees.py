@@ -110,6 +110,22 @@ def test_the_visible_part_tells_nothing_of_other_vos(tree: Tree, vo: str) -> Non
     assert all(site.virtual_organisations == [vo] for site in part.sites.values())
 
 
+def test_neither_limits_of_other_vos_nor_candidates_are_visible() -> None:
+    text = """
+    virtual_organisations:
+      astro: {default_group: users, groups: {users: {}}}
+      bio: {default_group: users, groups: {users: {}}}
+    sites:
+      LCG.A.ch:
+        virtual_organisations: [astro, bio]
+        limits: {ours: {vo: astro, max_running: 1}, theirs: {vo: bio, max_running: 1}, all: {max_running: 2}}
+    workload: {shadow: {banned_sites: {bio: [LCG.A.ch]}}}
+    """
+    part = visible(read(text).tree(), "astro")
+    assert set(part.sites["LCG.A.ch"].limits) == {"ours", "all"}
+    assert part.workload.shadow is None
+
+
 def test_a_default_that_is_written_out_is_no_difference() -> None:
     assert diff(Tree(), read("pilot: {max_jobs: 1000}\nworkload: {}\n").tree()) == []
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dirac.systems.configuration.models import Tree
 from dirac.systems.workload.logic.shares import (
     CREDIT,
+    INERTIA,
     MOST_CORRECTION,
     Siblings,
     VoShares,
@@ -71,6 +72,71 @@ def test_a_correction_is_bounded_and_goes_the_right_way(
         assert 1 / MOST_CORRECTION * 0.999 <= factor <= MOST_CORRECTION * 1.001
         if everything and used.get(name, 0) / everything > part / total * 1.001:
             assert factor < 1
+
+
+@given(
+    st.dictionaries(st.sampled_from("cdef"), st.tuples(st.integers(1, 100), st.floats(0, 1e4))),
+    st.integers(1, 100),
+    st.floats(0, 1e4),
+    st.floats(0.01, 1e4),
+)
+def test_of_two_with_the_same_share_who_used_more_is_behind(
+    others: dict[str, tuple[int, float]], part: int, less: float, more: float
+) -> None:
+    shares = Siblings({"a": part, "b": part} | {name: given_part for name, (given_part, _) in others.items()})
+    shares.correct({"a": less + more, "b": less} | {name: used for name, (_, used) in others.items()}, "ab")
+    assert shares.share("a") <= shares.share("b")
+    if shares.share("a") < shares.share("b"):  # not where both are corrected as far as that goes
+        assert shares.order("ab")[0] == "b"
+    got = served(shares, "ab", 200)
+    assert got["a"] <= got["b"] + 1
+
+
+@given(parts, st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1e6)), st.integers(0, 60))
+def test_what_was_used_fades_to_the_shares_as_they_were_given(
+    given_parts: dict[str, int], usage: dict[str, float], half_lives: int
+) -> None:
+    shares = Siblings({name: float(part) for name, part in given_parts.items()})
+    used = {name: value / 2**half_lives for name, value in usage.items() if name in given_parts}
+    shares.correct(used, given_parts)
+    everything, total = sum(given_parts.values()), sum(used.values())
+    for name, part in given_parts.items():
+        due = part / everything
+        has = due * part / shares.share(name)  # unless it was cut
+        if 1 / MOST_CORRECTION < shares.share(name) / part < MOST_CORRECTION:
+            assert abs(has - due) <= total / INERTIA + 1e-9
+
+
+@given(
+    parts,
+    st.lists(st.sets(st.sampled_from("abcdef")), min_size=1, max_size=300),
+    st.lists(st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1e6)), min_size=1, max_size=5),
+    st.data(),
+)
+def test_nobody_starves_whatever_was_used(
+    given_parts: dict[str, int],
+    rounds: list[set[str]],
+    usages: list[dict[str, float]],
+    data: st.DataObject,
+) -> None:
+    """The bound holds by corrected shares as long as these stay, and by given ones while they change."""
+    for changing in (False, True):
+        shares = Siblings({name: float(part) for name, part in given_parts.items()})
+        shares.correct(usages[0], given_parts)
+        steady = data.draw(st.sampled_from(sorted(given_parts)))
+        others = given_parts.keys() - {steady}
+        bound = most_between(shares.share(steady), map(shares.share, others))
+        if changing:
+            given_others = [float(given_parts[name]) for name in others]
+            bound = most_between(given_parts[steady], given_others, change=MOST_CORRECTION)
+        since = 0
+        for turn, fitting in enumerate(rounds * 3):
+            if changing:
+                shares.correct(usages[turn % len(usages)], given_parts)
+            name = shares.order((fitting & given_parts.keys()) | {steady})[0]
+            shares.serve(name)
+            since = 0 if name == steady else since + 1
+            assert since <= bound + 1e-6
 
 
 def test_what_runs_already_is_made_up_for() -> None:

@@ -5,7 +5,7 @@
 """
 
 from dirac.resources.storage.directory import UPLOAD_PATH
-from dirac.systems.workload.api import control, descriptions, jobs, nodes, pilots, running, sandboxes
+from dirac.systems.workload.api import control, descriptions, jobs, nodes, pilots, running, sandboxes, sites
 
 __all__ = ["UPLOAD_PATH", "routers", "store_router"]
 
@@ -17,5 +17,6 @@ routers = (
     sandboxes.router,
     pilots.router,
     nodes.router,
+    sites.router,
 )
 store_router = sandboxes.store_router

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from fastapi import Query
 from starlette.responses import Response
 
 from dirac.core.search import Paging, SearchParams, SummaryParams
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload import policy
 from dirac.systems.workload.api.jobs import PAGED, Count, Cursor, PageNumber, PageSize, optional_body, paged
+from dirac.systems.workload.logic.explain_places import ExplainPlaces
 from dirac.systems.workload.logic.pilots import Pilots
-from dirac.systems.workload.models import PilotMetadata, PilotRegistration, Stamp
+from dirac.systems.workload.models import PilotExplanation, PilotMetadata, PilotRegistration, Stamp
 from dirac.transport.routing import SystemRouter, allowed, body, provided
 
 router = SystemRouter("/api/pilots", "pilots")
@@ -62,3 +64,13 @@ async def summary(
 ) -> list[dict[str, Any]]:
     """Count pilots by the values of some parameters; `count` is in every row."""
     return await pilots.summary(caller, params)
+
+
+@router.get("/explain")
+async def explain_pilot(
+    caller: Reader,
+    explain: Annotated[ExplainPlaces, provided(ExplainPlaces)],
+    pilot: Annotated[str, Query(min_length=1, max_length=255, description="Its stamp, or its reference.")],
+) -> PilotExplanation:
+    """Explain why a pilot has a job or none: what its node offers, and what keeps jobs that wait from it."""
+    return await explain.pilot(caller, pilot)

@@ -14,6 +14,7 @@ from dirac.systems.workload.api.jobs import JobIdInPath
 from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.life_cycle import MOST_JOBS, JobLifeCycle
 from dirac.systems.workload.logic.matching import Matching
+from dirac.systems.workload.logic.shadow import ShadowPolicy
 from dirac.systems.workload.models import (
     Explanation,
     HeartbeatData,
@@ -24,6 +25,7 @@ from dirac.systems.workload.models import (
     MatchAnswer,
     MatchRequest,
     Outcome,
+    ShadowReport,
 )
 from dirac.transport.routing import SystemRouter, allowed, body, provided
 
@@ -107,6 +109,15 @@ async def reschedule_jobs(
     Each job may be rescheduled so many times; `reset_jobs` starts to count from zero.
     """
     return await jobs.reschedule(caller, wanted.job_ids, reset=reset_jobs)
+
+
+@router.get("/shadow")
+async def compare_shadow(
+    caller: Annotated[Identity, allowed(policy.read_shadow)],
+    shadow: Annotated[ShadowPolicy, provided(ShadowPolicy)],
+) -> list[ShadowReport]:
+    """Tell what the candidate of the configuration would change, by VO, as this process has seen it."""
+    return shadow.report(caller)
 
 
 @router.get("/{job_id}/explain")

@@ -10,6 +10,7 @@ from dirac.core.unit import Units
 from dirac.resources.storage.base import ObjectStore
 from dirac.systems.workload.logic.counting import Counting
 from dirac.systems.workload.logic.explain import Explain
+from dirac.systems.workload.logic.explain_places import ExplainPlaces
 from dirac.systems.workload.logic.life_cycle import JobLifeCycle
 from dirac.systems.workload.logic.matching import Matching
 from dirac.systems.workload.logic.nodes import Nodes
@@ -25,6 +26,7 @@ from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.logic.static_catalog import StaticCatalog
 from dirac.systems.workload.logic.submission import Submission
 from dirac.systems.workload.logic.upkeep import Upkeep
+from dirac.systems.workload.logic.usage import UsageKeeping
 from dirac.systems.workload.logic.verbs import BulkVerbs
 from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.logic.watching import Watching
@@ -81,9 +83,14 @@ class WorkloadSystem:
         self.sandboxes = Sandboxes(work, rules, objects)
         self.queries = Queries(work)
         self.counting = Counting(work)
+        self.usage_keeping = UsageKeeping(runs, configuration)
         self.matching = Matching(runs, configuration, tokens, self.signals, clock, classes)
+        self.shadow = self.matching.shadow
         self.life_cycle = JobLifeCycle(runs, configuration, classes)
         self.explain = Explain(runs, configuration, classes, self.matching.waiting)
+        self.explain_places = ExplainPlaces(
+            runs, configuration, classes, self.matching.waiting, self.matching.offers
+        )
         self.bulk_verbs = BulkVerbs(runs, configuration, classes)
         self.upkeep = Upkeep(runs, configuration, classes)
         self.watching = Watching(runs, configuration)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -22,6 +22,7 @@ from dirac.systems.workload.logic.fitting import Offer, less
 from dirac.systems.workload.logic.limits import Running
 from dirac.systems.workload.logic.looking import Look
 from dirac.systems.workload.logic.pilots import pilot_event
+from dirac.systems.workload.logic.shadow import ShadowPolicy
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import JobStatus, PilotStatus
 from dirac.systems.workload.ports.running import Ask, Claimed, Front, JobRow, Lot, PilotRow, RunUnit, Won
@@ -85,6 +86,7 @@ class Claiming:
         classes: The classes in memory.
         running: What runs, for the limits of sites.
         started: Is told which pilots run now.
+        shadow: Is told of each decision.
     """
 
     def __init__(
@@ -93,12 +95,14 @@ class Claiming:
         classes: Classes,
         running: Running,
         started: Callable[[PilotRow], None],
+        shadow: ShadowPolicy,
     ) -> None:
         self._units = units
         self._classes = classes
         self._running = running
         self._started = started
         self._queue: deque[_Waiting] = deque()
+        self._shadow = shadow
         self._busy: set[asyncio.Task[None]] = set()
 
     async def claim(self, asking: Asking, look: Look) -> list[Claimed]:
@@ -120,14 +124,16 @@ class Claiming:
 
     def _next(self, asking: Asking, look: Look, taken: Sequence[int]) -> Front | None:
         """Return what a pilot is to get, beside jobs of these classes."""
+        unfit = self._unfit(asking, taken)
+        return None if unfit is None else look.first(unfit, self._running.closed(asking.site))
+
+    def _unfit(self, asking: Asking, taken: Sequence[int]) -> Container[int] | None:
+        """Return the classes that do not fit beside jobs of these classes; None if nothing does."""
         offer: Offer | None = asking.offer
         for class_id in taken:
             has = self._classes.get(class_id)
             offer = less(offer, has.needs) if offer is not None and has is not None else None
-        if offer is None:
-            return None
-        fit = self._classes.fit(asking.identity.vo, offer)
-        return look.first(fit, self._running.closed(asking.site))
+        return None if offer is None else self._classes.fit(asking.identity.vo, offer)
 
     async def _work(self) -> None:
         while self._queue:
@@ -190,10 +196,16 @@ class Claiming:
                 front = self._next(one.asking, one.look, taken)
                 if front is None:
                     break
+                self.decided(one.asking, one.look, taken)
                 lots.setdefault(front.class_id, (front, []))[1].append((one, request_id))
                 taken.append(front.class_id)
                 self._running.note(one.asking.site, front.class_id)
                 one.look.chosen(front)
+
+    def decided(self, asking: Asking, look: Look, taken: Sequence[int] = ()) -> None:
+        """Tell of a decision: what a pilot gets now, beside jobs of these classes, or that it is nothing."""
+        if self._shadow.is_on and (unfit := self._unfit(asking, taken)) is not None:
+            self._shadow.compare(asking.identity.vo, asking.site, look, unfit)
 
     def _let_go(self, lots: _Lots, given: Mapping[tuple[str, str], Claimed]) -> None:
         """Tell the limits what was given and what was not."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -15,8 +15,10 @@ from dirac.systems.workload.logic.fitting import (
     JobClass,
     Offer,
     Reason,
+    all_of,
     fits,
     is_derived,
+    names_of,
     shown,
 )
 from dirac.systems.workload.logic.forecast import MOST_STARTS, forecast
@@ -89,6 +91,9 @@ class Explain:
         configuration: Tells which queues there are.
         classes: The classes in memory.
         waiting: What waits, as this process knows it.
+
+    Attributes:
+        told: Who is told the reasons of each answer: what was asked about, and the reasons.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class Explain:
         self._configuration = configuration
         self._classes = classes
         self._waiting = waiting
+        self.told: list[Callable[[str, Iterable[str]], None]] = []
 
     async def explain(self, identity: Identity, job_id: int) -> Explanation:
         """Explain one job.
@@ -126,6 +132,10 @@ class Explain:
         fitting = sum(not each.reasons for each in compared)
         turn = await self._turn(row, job_class, compared, tree) if waits and job_class is not None else None
         suggestion = suggest(job_class, compared) if waits and job_class is not None else None
+        reasons = why(row.vo, compared, before or 0, turn) if turn is not None else []
+        requirements = effects(compared)
+        if waits:
+            self._tell(reasons, requirements)
         return Explanation(
             job_id=job_id,
             status=row.status,
@@ -133,13 +143,18 @@ class Explain:
             text=_text(row, compared, fitting, before, parameters),
             queues=len(compared),
             fitting=fitting,
-            requirements=effects(compared),
+            requirements=requirements,
             suggestion=suggestion,
             waiting_before=before,
             users_before=turn.users_before if turn is not None else None,
-            reasons=why(row.vo, compared, before or 0, turn) if turn is not None else [],
+            reasons=reasons,
             forecast=start if fitting else None,
         )
+
+    def _tell(self, reasons: Sequence[WaitReason], requirements: Sequence[RequirementEffect]) -> None:
+        told = [*(each.reason.value for each in reasons), *(each.requirement for each in requirements)]
+        for listener in self.told:
+            listener("job", told)
 
     def _of_owner(self, job_class: JobClass | None) -> list[int]:
         """Return the classes of the same owner."""
@@ -212,7 +227,7 @@ def effects(compared: Sequence[Comparison]) -> list[RequirementEffect]:
     found = [
         RequirementEffect(
             requirement=str(dimension),
-            wanted=_union([reason.wanted for _, reason, _ in removed]),
+            wanted=all_of([reason.wanted for _, reason, _ in removed]),
             removes=len(removed),
             removes_alone=sum(alone for _, _, alone in removed),
             examples=[
@@ -225,14 +240,6 @@ def effects(compared: Sequence[Comparison]) -> list[RequirementEffect]:
         for dimension, removed in by_dimension.items()
     ]
     return sorted(found, key=lambda effect: (-effect.removes, -effect.removes_alone, effect.requirement))
-
-
-def _union(values: Sequence[int | str | tuple[str, ...]]) -> str:
-    """Print what is wanted in several queues: a job asks for the same, but each may lack another part."""
-    if isinstance(values[0], tuple):
-        names = {name for value in values if isinstance(value, tuple) for name in value}
-        return shown(tuple(sorted(names)))
-    return shown(max((value for value in values if isinstance(value, int)), default=0) or values[0])
 
 
 def suggest(job_class: JobClass, compared: Sequence[Comparison]) -> Suggestion | None:
@@ -278,14 +285,10 @@ def _covers(mine: Reason, its: Reason) -> bool:
     if isinstance(mine.offered, int) and isinstance(its.offered, int):
         return mine.offered <= its.offered
     if mine.dimension in (Dimension.TAGS, Dimension.REQUIRED_TAGS):
-        return set(_names(its.wanted)) <= set(_names(mine.wanted))
+        return set(names_of(its.wanted)) <= set(names_of(mine.wanted))
     if mine.dimension == Dimension.BANNED_SITE:
         return mine.offered == its.offered
     return True
-
-
-def _names(value: int | str | tuple[str, ...]) -> tuple[str, ...]:
-    return value if isinstance(value, tuple) else (str(value),)
 
 
 def _relaxed(reason: Reason, offer: Offer, tags: str) -> tuple[str, str, str]:
@@ -297,12 +300,12 @@ def _relaxed(reason: Reason, offer: Offer, tags: str) -> tuple[str, str, str]:
         case Dimension.WHOLE_NODE:
             return name, "", "do not ask for a whole node"
         case Dimension.TAGS:
-            noun = "tag" if len(_names(wanted)) == 1 else "tags"
+            noun = "tag" if len(names_of(wanted)) == 1 else "tags"
             return "Tags", tags, f"drop the {noun} {shown(wanted)}"
         case Dimension.REQUIRED_TAGS:
             return "Tags", tags, f"ask for the tags {shown(wanted)}, which {offer.name} insists on"
         case Dimension.BANNED_SITE:
-            left = [site for site in _names(wanted) if site != offered]
+            left = [site for site in names_of(wanted) if site != offered]
             return name, ", ".join(left), f"do not ban {shown(offered)}"
         case _:
             return name, "", f"do not insist on {name} = {shown(wanted)}"
@@ -313,9 +316,9 @@ def _tags_after(reasons: Sequence[Reason], job_class: JobClass) -> list[str]:
     tags = {tag for tag in job_class.needs.tags if not is_derived(tag)}
     for reason in reasons:
         if reason.dimension == Dimension.TAGS:
-            tags.difference_update(_names(reason.wanted))
+            tags.difference_update(names_of(reason.wanted))
         elif reason.dimension == Dimension.REQUIRED_TAGS:
-            tags.update(_names(reason.wanted))
+            tags.update(names_of(reason.wanted))
     return sorted(tags)
 
 

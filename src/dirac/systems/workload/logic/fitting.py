@@ -162,7 +162,7 @@ def less(offer: Offer, needs: Requirements) -> Offer | None:
         return None
     processors = offer.processors - taken
     memory = max(1, offer.max_ram - needs.min_ram) if offer.max_ram else 0  # 0 would mean "no limit"
-    tags = _all_tags(list(_plain(offer.tags)), processors, whole_node=False)
+    tags = _all_tags(list(plain_tags(offer.tags)), processors, whole_node=False)
     return msgspec.structs.replace(
         offer,
         processors=processors,
@@ -257,7 +257,7 @@ def _missing_tags(tags: tuple[str, ...], offer: Offer) -> list[Reason]:
     if "WholeNode" in missing:
         reasons.append(Reason(Dimension.WHOLE_NODE, "true", "false"))
     if plain := tuple(tag for tag in missing if not is_derived(tag)):
-        reasons.append(Reason(Dimension.TAGS, plain, _plain(offer.tags)))
+        reasons.append(Reason(Dimension.TAGS, plain, plain_tags(offer.tags)))
     return reasons
 
 
@@ -271,7 +271,8 @@ def is_derived(tag: str) -> bool:
     return tag in _DERIVED or _PROCESSORS(tag) is not None
 
 
-def _plain(tags: frozenset[str]) -> tuple[str, ...]:
+def plain_tags(tags: frozenset[str]) -> tuple[str, ...]:
+    """Return tags without those that follow from processors or a whole node."""
     return tuple(sorted(tag for tag in tags if not is_derived(tag)))
 
 
@@ -285,3 +286,15 @@ def shown(value: Value) -> str:
         return str(value)
     more = f" and {len(value) - _SHOWN} more" if len(value) > _SHOWN else ""
     return (", ".join(value[:_SHOWN]) + more) or "none"
+
+
+def all_of(values: Sequence[Value]) -> str:
+    """Print several values of one dimension, at least one: the greatest number, or all names."""
+    if isinstance(values[0], int):
+        return shown(max(value for value in values if isinstance(value, int)))
+    return shown(tuple(sorted({name for value in values for name in names_of(value)})))
+
+
+def names_of(value: Value) -> tuple[str, ...]:
+    """Return the names that a value is made of."""
+    return value if isinstance(value, tuple) else (str(value),)

@@ -9,7 +9,7 @@ takes. The same holds for delays between two matches.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from datetime import datetime, timedelta
 
 from dirac.core.time import Clock
@@ -48,7 +48,8 @@ class Running:
         """Take note of the configuration in force."""
         if tree is not self._tree:
             self._tree = tree
-            self._limited = any(site.limits for site in tree.sites.values())
+            shadow = tree.workload.shadow
+            self._limited = any(site.limits for site in tree.sites.values()) or bool(shadow and shadow.limits)
             self._members.clear()
 
     async def count(self, unit: RunUnit) -> bool:
@@ -95,21 +96,39 @@ class Running:
 
     def closed(self, site: str) -> dict[int, WhyWaiting]:
         """Return the classes of which a site takes no job at this moment, and why."""
-        place = self._tree.sites.get(site) if self._tree is not None else None
+        return self.closed_by(site, self._limits(site))
+
+    def closed_by(self, site: str, limits: Mapping[str, JobLimit]) -> dict[int, WhyWaiting]:
+        """Return the same, as if these were the limits of the site."""
         found: dict[int, WhyWaiting] = {}
-        if place is None or not place.limits:
+        if not limits:
             return found
-        here = self._here(site)
-        for limit in place.limits.values():
-            members = self._of_limit(limit)
-            number = sum(count for class_id, count in here.items() if class_id in members)
-            if limit.max_running is not None and number >= limit.max_running:
-                found |= dict.fromkeys(members, WhyWaiting.RUNNING_LIMIT)
-            elif limit.delay and self._is_early(site, members, limit.delay):
-                found |= dict.fromkeys(members, WhyWaiting.MATCHING_DELAY)
+        here = self.here(site)
+        for limit in limits.values():
+            if (barrier := self._barrier(site, limit, here)) is not None:
+                found |= dict.fromkeys(self.members(limit), barrier)
         return found
 
-    def _here(self, site: str) -> Counter[int]:
+    def barriers(self, site: str) -> dict[str, WhyWaiting | None]:
+        """Return by its name for each limit of a site why it takes no job now, None if it does."""
+        here = self.here(site)
+        return {name: self._barrier(site, limit, here) for name, limit in self._limits(site).items()}
+
+    def _limits(self, site: str) -> Mapping[str, JobLimit]:
+        place = self._tree.sites.get(site) if self._tree is not None else None
+        return place.limits if place is not None else {}
+
+    def _barrier(self, site: str, limit: JobLimit, here: Counter[int]) -> WhyWaiting | None:
+        members = self.members(limit)
+        number = sum(count for class_id, count in here.items() if class_id in members)
+        if limit.max_running is not None and number >= limit.max_running:
+            return WhyWaiting.RUNNING_LIMIT
+        if limit.delay and self._is_early(site, members, limit.delay):
+            return WhyWaiting.MATCHING_DELAY
+        return None
+
+    def here(self, site: str) -> Counter[int]:
+        """Return the runs at a site by class, as they were counted, with what was given out since."""
         here = Counter({class_id: number for class_id, (number, _) in self._at.get(site, {}).items()})
         here.update(class_id for _, where, class_id in self._own if where == site)
         return here
@@ -123,7 +142,7 @@ class Running:
         newest = max(counted + own, default=None)
         return newest is not None and self._clock.now() < newest + timedelta(seconds=delay)
 
-    def _of_limit(self, limit: JobLimit) -> set[int]:
+    def members(self, limit: JobLimit) -> set[int]:
         """Return the classes that a limit is for."""
         known, members = self._members.get(limit, (0, set()))
         everything = self._classes.everything

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from bisect import insort
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -14,6 +14,7 @@ from dirac.core.unit import Units
 from dirac.systems.configuration.models import Tree
 from dirac.systems.workload.logic.limits import Running
 from dirac.systems.workload.logic.shares import VoShares
+from dirac.systems.workload.logic.usage import Owner, PastUse, together
 from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.ports.running import Front, RunUnit
 
@@ -89,6 +90,11 @@ class WaitingJobs:
         classes: The classes in memory.
         signals: Tells when there may be something new.
         clock: The time.
+
+    Attributes:
+        running: What runs where.
+        past: What was used lately.
+        corrected: Who is told what people of a VO use, when their shares are corrected by it.
     """
 
     def __init__(self, units: Units[RunUnit], classes: Classes, signals: Signals, clock: Clock) -> None:
@@ -101,6 +107,8 @@ class WaitingJobs:
         self._shares: dict[str, VoShares] = {}
         self._tree = Tree()
         self.running = Running(classes, clock)
+        self.corrected: list[Callable[[str, Mapping[Owner, float], Look | None], None]] = []
+        self.past = PastUse(classes, clock)
 
     def follow(self, tree: Tree) -> None:
         """Take note of the configuration in force."""
@@ -148,12 +156,22 @@ class WaitingJobs:
                 await self._classes.refresh(unit)
                 found = await unit.runs.fronts(vo)
                 counted = await self.running.count(unit)
+                if counted:
+                    await self.past.read(unit)
             look = self._made(vo, found, begun, wakes)
             if counted:
-                for each, shares in self._shares.items():
-                    fronts = self._last[each].by_owner if each in self._last else {}
-                    shares.correct(self.running.usage(each), fronts)
+                self._correct()
             return look
+
+    def _correct(self) -> None:
+        """Correct all shares by what runs, and by what was used lately."""
+        half_life = self._tree.workload.usage_half_life_hours
+        for vo, shares in self._shares.items():
+            look = self._last.get(vo)
+            usage = together(self.running.usage(vo), self.past.average(vo, half_life))
+            shares.correct(usage, look.by_owner if look is not None else {})
+            for listener in self.corrected:
+                listener(vo, usage, look)
 
     def _made(self, vo: str, found: Iterable[Front], begun: float, wakes: int) -> Look:
         look = self._last[vo] = Look(

@@ -15,7 +15,9 @@ from dirac.systems.identity.models import Identity
 from dirac.systems.workload.logic.claiming import Asking, Claiming
 from dirac.systems.workload.logic.fitting import Dimension, offer_of, rules_of
 from dirac.systems.workload.logic.looking import WaitingJobs
+from dirac.systems.workload.logic.offers import LastOffers
 from dirac.systems.workload.logic.pilots import longest_life
+from dirac.systems.workload.logic.shadow import ShadowPolicy
 from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.models import (
     JobStatus,
@@ -60,6 +62,8 @@ class Matching:
 
     Attributes:
         waiting: What waits, as this process knows it.
+        offers: What pilots have that asked for work.
+        shadow: A candidate of the configuration, evaluated beside.
         refused: Who is told the reasons of an answer without a job.
     """
 
@@ -79,8 +83,11 @@ class Matching:
         self._clock = clock
         self._classes = classes
         self.waiting = WaitingJobs(units, classes, signals, clock)
+        self.offers = LastOffers(clock)
         self.refused: list[Callable[[Iterable[str]], None]] = []
-        self._claiming = Claiming(units, classes, self.waiting.running, self._remember)
+        self.shadow = ShadowPolicy(self.waiting.running, clock)
+        self.waiting.corrected.append(self.shadow.correct)
+        self._claiming = Claiming(units, classes, self.waiting.running, self._remember, self.shadow)
         self._pilots: dict[str, tuple[float, PilotRow]] = {}
 
     async def match(self, identity: Identity, request: MatchRequest) -> MatchAnswer:
@@ -96,9 +103,11 @@ class Matching:
         _check(request)
         tree = (await self._configuration.current()).tree
         self.waiting.follow(tree)
+        self.shadow.follow(tree)
         pilot = await self._pilot(identity)
         resource, queue = _registered(request.resource, pilot, tree)
         offer = offer_of(resource, frozenset({identity.vo}), rules_of(tree, identity.vo, queue))
+        self.offers.note(identity.stamp, offer)
         asking = Asking(identity, request.request_id, request.jobs, resource.site, offer, pilot, tree)
         deadline = self._clock.monotonic() + request.wait
         look = self.waiting.recent(identity.vo)
@@ -130,6 +139,7 @@ class Matching:
             first = False
             left = deadline - self._clock.monotonic()
             if left <= 0 or self._signals.ending:
+                self._claiming.decided(asking, look)
                 for listener in self.refused:
                     listener(reasons)
                 return MatchAnswer(reasons=reasons)

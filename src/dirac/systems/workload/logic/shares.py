@@ -2,13 +2,26 @@
 
 It is stride scheduling: who has got a job moves on by one divided by their share, and who has moved least is
 served. An entity that had nothing to run, or nothing that fitted, is put no further back than `CREDIT` jobs:
-it catches up a little, and does not take everything. What somebody has running at this moment corrects their
-share, up to `MOST_CORRECTION` times: long jobs and jobs of many processors count.
+it catches up a little, and does not take everything.
+
+What somebody uses corrects their share: the processors that they have running at this moment, and those that
+they had on the recent average (`logic/usage.py`). With ``due`` their part of all shares, and ``u`` what they
+use of ``U`` that all use together,
+
+    corrected share = share * min(4, max(1/4, due / has)),  has = (u + due * I) / (U + I)
+
+where `INERTIA`, I, is one processor that counts as used by all as is due to them. So who has used more than
+is due to them gets less, who has used less gets more, and among equal shares who has used more is behind. It
+is the idea of Slurm's factor for fair shares (priority/multifactor): compare the part of the usage with the
+part of the shares; here the result is a share again, and bounded. With nothing used all is as configured, and
+that is where it comes back to when nobody uses anything: ``|has - due| <= U / I``, and the past in U is
+halved with each half-life.
 
 While somebody always has a job that fits, the others of the same level get before their next one at most
-``sum over the others of (their share / own share + CREDIT + 1)`` jobs, by corrected shares (`most_between`).
-A user waits as many turns of the group as that says for users, and the group for each turn as it says for
-groups. Groups in the background have no such bound: they get what fits nobody else.
+``sum over the others of (their share / own share + CREDIT + 1)`` jobs, by corrected shares; when these change
+meanwhile, ``16 * their share / own share + 16 * CREDIT + 1`` of each, by configured ones
+(`most_between`). A user waits as many turns of the group as that says for users, and the group for each turn
+as it says for groups. Groups in the background have no such bound: they get what fits nobody else.
 """
 
 from __future__ import annotations
@@ -24,6 +37,9 @@ CREDIT: Final = 10
 
 MOST_CORRECTION: Final = 4.0
 """By how much, at most, what is running raises or lowers a share."""
+
+INERTIA: Final = 1.0
+"""Processors; what is used weighs little beside shares as long as it is less."""
 
 _DEFAULT_SHARE: Final = 1000.0
 
@@ -56,7 +72,11 @@ class Siblings:
     def order(self, names: Iterable[str]) -> list[str]:
         """Return these in the order in which they come next."""
         some = list(names)
-        return sorted(some, key=lambda name: (self.position(name), name)) if len(some) > 1 else some
+        return sorted(some, key=self._place) if len(some) > 1 else some
+
+    def _place(self, name: str) -> tuple[float, float, str]:
+        """Return the sort key: of those who are equally far, the one with the greatest share comes first."""
+        return self.position(name), -self.share(name), name
 
     def serve(self, name: str) -> None:
         """Note that somebody has got a job."""
@@ -65,10 +85,10 @@ class Siblings:
         self._passes[name] = reached + 1 / self.share(name)
 
     def correct(self, usage: Mapping[str, float], active: Iterable[str]) -> None:
-        """Correct the shares by what each has running.
+        """Correct the shares by what each uses.
 
         Args:
-            usage: Processors in use.
+            usage: Processors, in use and on the recent average.
             active: Those who wait for something.
         """
         names = {*usage, *active}
@@ -78,14 +98,21 @@ class Siblings:
         if not all_used:
             return
         for name, part in parts.items():
-            due, has = part / all_parts, usage.get(name, 0.0) / all_used
-            factor = min(MOST_CORRECTION, due / has) if has else MOST_CORRECTION
-            self._corrected[name] = part * max(1 / MOST_CORRECTION, factor)
+            due = part / all_parts
+            has = (usage.get(name, 0.0) + due * INERTIA) / (all_used + INERTIA)
+            self._corrected[name] = part * max(1 / MOST_CORRECTION, min(MOST_CORRECTION, due / has))
 
 
-def most_between(share: float, others: Iterable[float]) -> float:
-    """Return how many jobs others of the same level get, at most, before it is one's turn again."""
-    return sum(other / share + CREDIT + 1 for other in others)
+def most_between(share: float, others: Iterable[float], *, change: float = 1.0) -> float:
+    """Return how many jobs others of the same level get, at most, before it is one's turn again.
+
+    Args:
+        share: One's own.
+        others: The shares of the others.
+        change: By how much each of them may be greater or smaller at times.
+    """
+    most = change * change
+    return sum(most * other / share + most * CREDIT + 1 for other in others)
 
 
 class VoShares:
@@ -139,7 +166,7 @@ class VoShares:
         self.users(group).serve(owner)
 
     def correct(self, usage: Mapping[tuple[str, str], float], fronts: Fronts) -> None:
-        """Correct all shares by the processors in use, by group and subject."""
+        """Correct all shares by the processors used, by group and subject."""
         of_groups: dict[str, float] = {}
         of_users: dict[str, dict[str, float]] = {}
         for (group, owner), used in usage.items():

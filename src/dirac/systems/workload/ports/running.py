@@ -18,6 +18,7 @@ from dirac.systems.workload.policy import Visibility
 from dirac.systems.workload.ports.control import ControlRepository
 from dirac.systems.workload.ports.nodes import NodeRepository
 from dirac.systems.workload.ports.pipeline import PipelineRepository
+from dirac.systems.workload.ports.usage import UsageRepository
 from dirac.systems.workload.ports.work import JobRepository
 from dirac.systems.workload.states import Standing
 
@@ -406,6 +407,10 @@ class PilotRepository(Protocol):
         """Return those pilots that are visible, by stamp."""
         ...
 
+    async def named(self, visible: Visibility, name: str) -> list[PilotRow]:
+        """Return those visible pilots, a few at most, that have this stamp or reference."""
+        ...
+
     async def alive(self) -> list[PilotRow]:
         """Return all pilots that have not ended."""
         ...
@@ -486,6 +491,11 @@ class RunUnit(UnitOfWork, Protocol):
     @property
     def nodes(self) -> NodeRepository:
         """Worker nodes that start pilots themselves."""
+        ...
+
+    @property
+    def usage(self) -> UsageRepository:
+        """What ended runs have used."""
         ...
 
     @property

@@ -22,6 +22,7 @@ from dirac.systems.workload.store.tables import attempts, classes, pilots
 
 _c = pilots.c
 ALIVE = sorted(state.value for state in PILOT_LIFE.states if PILOT_LIFE.successors(state))
+_SEVERAL = 5
 _RUNNING = PilotStatus.RUNNING.value
 _COLUMNS = {
     "Status": "status",
@@ -103,6 +104,16 @@ class PilotStore:
         )
         rows = await self._tx.execute(statement.with_for_update() if lock else statement)
         return {row.pilot_stamp: PilotRow(**row._mapping) for row in rows}
+
+    async def named(self, visible: Visibility, name: str) -> list[PilotRow]:
+        """Return those visible pilots, a few at most, that have this stamp or reference."""
+        columns = [_c[name] for name in PilotRow.__struct_fields__]
+        for known in (_c.pilot_stamp, _c.pilot_reference):  # each an index of its own
+            statement = select(*columns).where(_visible(visible), known == name)
+            rows = (await self._tx.execute(statement.order_by(_c.pilot_id.desc()).limit(_SEVERAL))).all()
+            if rows:
+                return [PilotRow(**row._mapping) for row in rows]
+        return []
 
     async def alive(self) -> list[PilotRow]:
         """Return all pilots that have not ended."""

@@ -43,6 +43,7 @@ from dirac.systems.workload.store.claims import OF_JOB, OF_RUN, claim, claimed, 
 from dirac.systems.workload.store.jobs import visible_jobs
 from dirac.systems.workload.store.pilots import free_pilots
 from dirac.systems.workload.store.tables import attempts, classes, commands, jobs, parameters
+from dirac.systems.workload.store.usage import note
 
 _j = jobs.c
 _a = attempts.c
@@ -167,7 +168,9 @@ class RunStore:
         """
         of_class = select(_j.job_id).where(_j.class_id == classes.c.class_id, _j.status == _WAITING)
         first = of_class.limit(1).scalar_subquery()
-        last = of_class.limit(1).offset(most - 1).scalar_subquery()
+        # In the order of the index: else PostgreSQL reads all of a class to skip a few.
+        ordered = of_class.order_by(_j.user_priority, _j.job_id)
+        last = ordered.limit(1).offset(most - 1).scalar_subquery()
         statement = select(classes.c.class_id, last.label("last")).where(
             classes.c.vo == vo, first.is_not(None)
         )
@@ -247,6 +250,7 @@ class RunStore:
         stamps = {c.job.pilot_stamp for c in changes if c.outcome is not None and c.job.pilot_stamp}
         if stamps:
             await free_pilots(self._tx, sorted(stamps), sorted(over))
+            await note(self._tx, changes)
         going = {
             change.job.job_id: {"last_report": change.reported, "lease_until": change.lease_until}
             for change in changes

@@ -182,7 +182,7 @@ pilots = Table(
     Column("grid_site", String(128), nullable=False),
     Column("destination_site", String(128), nullable=False),
     Column("queue", String(128), nullable=False),
-    Column("pilot_reference", String(255), nullable=False),
+    Column("pilot_reference", String(255), nullable=False, index=True),
     Column("bench_mark", Double),
     Column("current_job_id", BigId),
     Column("accounting_sent", Boolean, nullable=False),
@@ -238,6 +238,25 @@ dependencies = Table(
     metadata,
     Column("job_id", BigId, primary_key=True, autoincrement=False),
     Column("needed_id", BigId, primary_key=True, autoincrement=False, index=True),
+)
+
+# What runs have used that ended, a row per transaction and class, until it is added up.
+usage_changes = Table(
+    "workload_usage_change",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("class_id", Integer, nullable=False),
+    Column("seconds", BigId, nullable=False),
+    Column("ended", UtcDateTime, nullable=False),
+)
+
+# What it has come to, with what is older weighing less: so much as of that moment.
+usage = Table(
+    "workload_usage",
+    metadata,
+    Column("class_id", Integer, primary_key=True, autoincrement=False),
+    Column("seconds", Double, nullable=False),
+    Column("moment", UtcDateTime, nullable=False),
 )
 
 nodes = Table(

@@ -12,6 +12,7 @@ from dirac.systems.workload.store.pilots import PilotStore
 from dirac.systems.workload.store.pipeline import PipelineStore
 from dirac.systems.workload.store.runs import RunStore
 from dirac.systems.workload.store.sandboxes import SandboxStore
+from dirac.systems.workload.store.usage import UsageStore
 
 
 class WorkloadUnit(SystemUnit):
@@ -33,6 +34,7 @@ class WorkloadUnit(SystemUnit):
         self.pilots = PilotStore(tx)
         self.nodes = NodeStore(tx)
         self.pipeline = PipelineStore(tx)
+        self.usage = UsageStore(tx)
 
     @property
     def pilot_secrets(self) -> PilotSecretRepository:
