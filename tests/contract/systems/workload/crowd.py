@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 
-from dirac.core.errors import ConflictError, NotFoundError
+from dirac.core.errors import ConflictError, NotFoundError, UnavailableError
 from dirac.core.search import Condition, SummaryParams
 from dirac.db.outbox import Outbox
 from dirac.server.worker import Executor, InProcessRunner, Relay
@@ -96,28 +96,37 @@ class Crowd:
         while rounds > 0 or time.monotonic() < until:
             rounds -= 1
             # A run that was taken away is refused, and a person may act on what is gone: that is no fault.
-            with contextlib.suppress(ConflictError, NotFoundError):
-                await trade(hall, chance, number)
+            try:
+                with contextlib.suppress(ConflictError, NotFoundError):
+                    await trade(hall, chance, number)
+            except UnavailableError as error:
+                self.errors.append(str(error))
             await asyncio.sleep(0)
 
     @contextlib.asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
         """Hand out and carry out the background work in every process, as servers do."""
-        runners, relays = [], []
-        for hall in self.halls:
-            declared = {task.name: task for task in TASKS}
-            outbox = Outbox(hall.database, declared)
-            executor = Executor(outbox, declared, hall.provided().__getitem__, self._ended)
-            runners.append(InProcessRunner(executor))
-            relays.append(asyncio.create_task(Relay(hall.database, outbox, runners[-1]).run()))
+        over = asyncio.Event()
+        servers = [asyncio.create_task(self._serve(hall, over)) for hall in self.halls]
         try:
             yield
         finally:
-            for relay in relays:
-                relay.cancel()
-            await asyncio.gather(*relays, return_exceptions=True)
-            for runner in runners:
-                await runner.close()
+            over.set()
+            await asyncio.gather(*servers)
+
+    async def _serve(self, hall: Hall, over: asyncio.Event) -> None:
+        declared = {task.name: task for task in TASKS}
+        outbox = Outbox(hall.database, declared)
+        runner = InProcessRunner(Executor(outbox, declared, hall.provided().__getitem__, self._ended))
+        relay = Relay(hall.database, outbox, runner)
+        while not over.is_set():  # not by `run`, which is ended in the midst of a connection
+            try:
+                await outbox.tick()
+                await relay.hand_out()
+            except UnavailableError as error:
+                self.errors.append(str(error))
+            await asyncio.sleep(0.2)
+        await runner.close()
 
     def _ended(self, _name: str, how: str, _seconds: float) -> None:
         self.done[f"task {how}"] += 1

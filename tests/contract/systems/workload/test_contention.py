@@ -81,7 +81,9 @@ async def _check(hall: Hall, ids: list[int]) -> None:
     """See that every job has a life that there can be, and that its runs are those that were claimed."""
     async with hall.database.read() as tx:
         found = dict((await tx.execute(select(jobs.c.job_id, jobs.c.status))).all())
-        failed = (await tx.execute(select(tasks.c.name, tasks.c.error).where(tasks.c.error.is_not(None)))).all()
+        failed = (
+            await tx.execute(select(tasks.c.name, tasks.c.error).where(tasks.c.error.is_not(None)))
+        ).all()
         log: dict[int, list[Any]] = {}
         for each in await history(tx, "job", [str(job_id) for job_id in ids]):
             if each.kind == "workload.job.status":
