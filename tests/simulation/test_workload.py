@@ -28,7 +28,7 @@ from tests.contract.systems.workload.support import person
 from tests.contract.systems.workload.support_running import Hall
 
 from .network import Network, Timeline
-from .people import Pilot, Stage, User
+from .people import RELIABLE, Pilot, Stage, User
 
 VARIABLE = "DIRAC_SIMULATION_SEEDS"
 FAULTS_END = 900.0  # from then on nothing fails: all has to come to an end
@@ -81,7 +81,7 @@ class Story:
         await self.timeline.run(FAULTS_END)
         self.network.is_good = True
         for vo in ("astro", "bio"):
-            await Pilot(f"good-{vo}", vo, self.stage, reliable=True).begin()
+            await Pilot(f"good-{vo}", vo, self.stage, RELIABLE).begin()
         await self.timeline.run(EVERYTHING_ENDS, self.is_over)
 
     async def is_over(self) -> bool:

@@ -1,7 +1,7 @@
 """Many at once do everything to the same jobs: nobody ends in a deadlock, and no job is lost or run twice.
 
-``DIRAC_CONTENTION_SECONDS=60 bin/test tests/contract/systems/workload/test_contention.py`` lets them go on for
-a minute on each database; without, everybody does a few things, however long that takes.
+``DIRAC_CONTENTION_SECONDS=60 bin/test tests/contract/systems/workload/test_contention.py`` lets them go on
+for a minute on each database; without, everybody does a few things, however long that takes.
 """
 
 from __future__ import annotations
