@@ -23,17 +23,29 @@ class Fairness:
     Args:
         shares: What each is to get, in parts.
         owners: Whose each job is, by number; jobs that not every pilot could run are absent.
+        restarts: How often the server has forgotten whom it has served.
         corrected: Whether shares may have been corrected by what runs: then nobody's is known exactly.
+
+    Attributes:
+        longest: How many jobs others got, at most, while one waited.
+        together: How many jobs each got while all waited.
+        faults: Who waited longer than anybody may.
     """
 
     def __init__(
-        self, shares: Mapping[str, float], owners: Mapping[int, str], *, corrected: bool = False
+        self,
+        shares: Mapping[str, float],
+        owners: Mapping[int, str],
+        restarts: int = 0,
+        *,
+        corrected: bool = False,
     ) -> None:
         self._shares = shares
         self._owners = owners
         apart = _MOST_APART if corrected else 1.0
         self._most = {
-            name: most_between(share, (apart * other for who, other in shares.items() if who != name))
+            name: (1 + restarts)
+            * most_between(share, (apart * other for who, other in shares.items() if who != name))
             for name, share in shares.items()
         }
         self._waiting: dict[str, set[int]] = {name: set() for name in shares}
@@ -41,10 +53,6 @@ class Fairness:
         self.longest: Counter[str] = Counter()
         self.together: Counter[str] = Counter()
         self.faults: list[str] = []
-
-    def restarted(self) -> None:
-        """Note that the server has forgotten whom it has served."""
-        self._since.clear()
 
     def follow(self, event: Event, of: str | None = None) -> None:
         """Take note of what happened to a job.

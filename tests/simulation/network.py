@@ -70,6 +70,7 @@ class Network:
         traced: Whether all calls are noted.
 
     Attributes:
+        crashes: How often the server has forgotten all that is not in the database.
         cpu: Seconds that the server's code has taken, its database included.
     """
 
@@ -80,6 +81,7 @@ class Network:
         self._faults = FailNth(hall.database)
         self.is_good = False
         self.trace: list[str] = []
+        self.crashes = 0
         self.cpu = 0.0
         self._traced = traced
 
@@ -146,4 +148,5 @@ class Network:
             raise NoAnswerError from None
         finally:
             if crash:
+                self.crashes += 1
                 self._hall.restart()
