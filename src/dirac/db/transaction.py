@@ -44,6 +44,7 @@ _NEXT_NUMBERS = text(
     "SELECT nextval(pg_get_serial_sequence(:table, :key)) FROM generate_series(1, CAST(:count AS integer))"
 )
 _INSERT_TASKS = insert(tasks)
+_TURN = select(tasks.c.id).where(tasks.c.id == SEPARATOR).with_for_update()
 _BULK = 1000  # rows of one statement
 _MOST_VALUES = 32_000  # of one statement: PostgreSQL counts them in 16 bits with a sign, SQLite takes 32 766
 
@@ -292,7 +293,7 @@ class Transaction:
         if rows and self.dialect == "mariadb":
             # Who adds a key there locks gaps between keys, and two at the same time would meet in a deadlock:
             # they take turns. Nobody waits for the turn who has a key locked, not even one that is gone.
-            await self.execute(select(tasks.c.id).where(tasks.c.id == SEPARATOR).with_for_update())
+            await self.execute(_TURN)
         if rows:
             await self.execute(_add_or_bring_forward(self.dialect), rows)
 
