@@ -1,7 +1,7 @@
 """What it costs to say why: of a pilot and of a site, among as many waiting jobs as you like.
 
-    PYTHONPATH=src:. python bench/explaining.py                        # 10 000 and 100 000 jobs on SQLite
-    PYTHONPATH=src:. python bench/explaining.py --jobs 10000000 --engine postgresql
+    python -m bench.explaining                        # 10 000 and 100 000 jobs on SQLite
+    python -m bench.explaining --jobs 10000000 --engine postgresql
 
 The jobs are those of `bench/matching.py`: 501 classes as they were in a production. CPU is that of the
 process that explains, with SQLite also what the database takes; what a clock says is beside it, and depends

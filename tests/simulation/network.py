@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -66,15 +67,23 @@ class Network:
         hall: The server.
         timeline: Delayed calls are put there.
         dice: Decides.
+        traced: Whether all calls are noted.
+
+    Attributes:
+        crashes: How often the server has forgotten all that is not in the database.
+        cpu: Seconds that the server's code has taken, its database included.
     """
 
-    def __init__(self, hall: Hall, timeline: Timeline, dice: random.Random) -> None:
+    def __init__(self, hall: Hall, timeline: Timeline, dice: random.Random, *, traced: bool = True) -> None:
         self._hall = hall
         self._timeline = timeline
         self._dice = dice
         self._faults = FailNth(hall.database)
         self.is_good = False
         self.trace: list[str] = []
+        self.crashes = 0
+        self.cpu = 0.0
+        self._traced = traced
 
     async def call(self, what: str, call: Call[T]) -> T:
         """Call the server.
@@ -84,7 +93,7 @@ class Network:
             DiracError: The server refuses.
         """
         fate = "good" if self.is_good else self._fate()
-        self.trace.append(f"{self._timeline.clock.monotonic():8.1f} {fate:9} {what}")
+        self._note(f"{fate:9} {what}")
         if fate == "lost":
             raise NoAnswerError
         if fate in ("late", "twice"):
@@ -100,8 +109,12 @@ class Network:
         """Let the server do something of its own accord: no network, but faults."""
         fault = not self.is_good and self._dice.random() < 0.1
         if fault:
-            self.trace.append(f"{self._timeline.clock.monotonic():8.1f} fault     {what}")
+            self._note(f"fault     {what}")
         return await self._serve(call, fault=fault)
+
+    def _note(self, what: str) -> None:
+        if self._traced:
+            self.trace.append(f"{self._timeline.clock.monotonic():8.1f} {what}")
 
     def _fate(self) -> str:
         return self._dice.choices(("good", "lost", "unheard", "late", "twice", "fault"), (60, 8, 8, 8, 8, 8))[
@@ -109,7 +122,7 @@ class Network:
         ]
 
     async def _arrive_late(self, what: str, call: Call[Any]) -> None:
-        self.trace.append(f"{self._timeline.clock.monotonic():8.1f} arrives   {what}")
+        self._note(f"arrives   {what}")
         try:
             await self._serve(call, fault=False)
         except Exception as error:  # nobody hears it
@@ -117,9 +130,15 @@ class Network:
                 raise
 
     async def _serve(self, call: Call[T], *, fault: bool) -> T:
-        """Carry a call out; with a fault the database fails once, at any operation, heard of or not."""
-        if not fault:
-            return await call()
+        """Carry a call out, well or badly."""
+        begun = time.process_time()
+        try:
+            return await (self._fail(call) if fault else call())
+        finally:
+            self.cpu += time.process_time() - begun
+
+    async def _fail(self, call: Call[T]) -> T:
+        """Carry a call out while the database fails once, at any operation, heard of or not."""
         crash = self._dice.random() < 0.5
         number, lost = self._dice.randint(1, _MOST_OPERATIONS), self._dice.random() < 0.5
         try:
@@ -129,4 +148,5 @@ class Network:
             raise NoAnswerError from None
         finally:
             if crash:
+                self.crashes += 1
                 self._hall.restart()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 from dirac.core.errors import ConflictError, DiracError, NotFoundError
 from dirac.systems.identity.models import Identity
@@ -22,7 +24,33 @@ from tests.contract.systems.workload.support_running import SITE, Hall
 from .network import Network, NoAnswerError, Timeline
 
 _PATIENCE = 15.0  # seconds until a call is repeated
-_POLL = 40.0  # seconds between two requests of a pilot that gets nothing
+
+
+class Habits(NamedTuple):
+    """How pilots live; times in seconds, misfortunes as their probability in a job.
+
+    Attributes:
+        poll: Time between two requests of one that gets nothing.
+        beat: Time between two signs of life.
+        lasting: How long a job takes, None for anything up to a few minutes.
+        dies: The pilot ends.
+        replaced: When another one begins in its place, None for never.
+        cut_off: It is not heard of for a while.
+        fails: The job fails.
+    """
+
+    poll: float = 40.0
+    beat: float = 30.0
+    lasting: Callable[[int], float] | None = None
+    dies: float = 0.15
+    replaced: float | None = None
+    cut_off: float = 0.2
+    fails: float = 0.1
+
+
+RESTLESS = Habits()
+RELIABLE = Habits(dies=0.0, cut_off=0.0)
+HERE = Resource(site=SITE)
 
 
 class User:
@@ -108,13 +136,17 @@ class Pilot:
         stamp: Its name.
         vo: Whose jobs it runs.
         stage: The server, the network, the time and the dice.
-        reliable: Whether it neither dies nor is cut off.
+        habits: How it lives.
+        has: What it offers.
     """
 
-    def __init__(self, stamp: str, vo: str, stage: Stage, *, reliable: bool = False) -> None:
+    def __init__(
+        self, stamp: str, vo: str, stage: Stage, habits: Habits = RESTLESS, has: Resource = HERE
+    ) -> None:
         self._who = pilot(stamp, vo)
         self._stage = stage
-        self._reliable = reliable
+        self.habits = habits
+        self._has = has
         self._requests = 0
         self._dead = False
 
@@ -125,7 +157,7 @@ class Pilot:
 
     async def _ask(self, request_id: str) -> None:
         stage = self._stage
-        request = MatchRequest(resource=Resource(site=SITE), request_id=request_id)
+        request = MatchRequest(resource=self._has, request_id=request_id)
         try:
             answer: MatchAnswer = await stage.network.call(
                 f"{request_id} asks", lambda: stage.hall.matching.match(self._who, request)
@@ -137,9 +169,15 @@ class Pilot:
             stage.timeline.after(_PATIENCE, self.begin)
             return
         if answer.job is None:
-            stage.timeline.after(_POLL, self.begin)
+            stage.timeline.after(self.habits.poll, self.begin)
         else:
             await Run(answer.job, self, stage).begin()
+
+    def die(self) -> None:
+        """End, and be heard of never again; another one may come in its place."""
+        if self.habits.replaced is not None:
+            other = Pilot(f"{self.stamp}x", self.vo, self._stage, self.habits, self._has)
+            self._stage.timeline.after(self.habits.replaced, other.begin)
 
     @property
     def stamp(self) -> str:
@@ -153,11 +191,10 @@ class Pilot:
 
     def misfortune(self) -> tuple[bool, float]:
         """Tell whether it dies in its next job, and for how long it is cut off in it."""
-        dice = self._stage.dice
-        if self._reliable:
-            return False, 0.0
+        dice, habits = self._stage.dice, self.habits
         chance = dice.random()
-        return chance < 0.15, dice.uniform(50, 500) if 0.15 <= chance < 0.35 else 0.0
+        is_cut_off = habits.dies <= chance < habits.dies + habits.cut_off
+        return chance < habits.dies, dice.uniform(50, 500) if is_cut_off else 0.0
 
 
 class Run:
@@ -169,7 +206,8 @@ class Run:
         self._stage = stage
         self._who = run(job.job_id, job.attempt, by.vo, by.stamp)
         self._dies, self._cut_off = by.misfortune()
-        self._left = stage.dice.uniform(5, 250)
+        lasting = by.habits.lasting
+        self._left = lasting(job.job_id) if lasting is not None else stage.dice.uniform(5, 250)
         self._is_over = False
 
     async def begin(self) -> None:
@@ -178,10 +216,11 @@ class Run:
 
     async def _live(self) -> None:
         stage = self._stage
-        step = min(self._left, 30.0)
+        step = min(self._left, self._pilot.habits.beat)
         self._left -= step
         if self._dies and stage.dice.random() < 0.5:
-            return  # and nobody ever hears of the pilot again
+            self._pilot.die()
+            return
         silence, self._cut_off = self._cut_off, 0.0
         then = self._end if self._left <= 0 else self._beat
         stage.timeline.after(step + silence, then)
@@ -218,7 +257,7 @@ class Run:
         except DiracError:
             await self._leave()
             return
-        failed = stage.dice.random() < 0.1
+        failed = stage.dice.random() < self._pilot.habits.fails
         await self._report(JobStatus.FAILED if failed else JobStatus.DONE, self._leave)
 
     async def _report(self, status: JobStatus, then: object, moment: datetime | None = None) -> None:

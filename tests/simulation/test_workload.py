@@ -25,15 +25,19 @@ from dirac.systems.workload.models import JobStatus
 from dirac.systems.workload.store.tables import attempts, jobs, parameters
 from dirac.testing.time import FakeClock
 from tests.contract.systems.workload.support import person
-from tests.contract.systems.workload.support_running import Hall
+from tests.contract.systems.workload.support_running import TREE, FixedConfiguration, Hall
 
+from .contest import CONFIGURATION, Contest
+from .contest import VO as CHEM
 from .network import Network, Timeline
-from .people import Pilot, Stage, User
+from .people import RELIABLE, Pilot, Stage, User
 
 VARIABLE = "DIRAC_SIMULATION_SEEDS"
 FAULTS_END = 900.0  # from then on nothing fails: all has to come to an end
 EVERYTHING_ENDS = 40 * 3600.0
 JDL = 'Executable = "x";'
+_VOS = TREE["virtual_organisations"] | {CHEM: CONFIGURATION}
+_TREE = TREE | {"virtual_organisations": _VOS}
 OVER = {JobStatus.DONE, JobStatus.FAILED, JobStatus.KILLED}
 
 
@@ -48,6 +52,8 @@ class Story:
 
     def __init__(self, seed: int, hall: Hall, clock: FakeClock) -> None:
         self.seed, self.hall = seed, hall
+        hall.configuration = FixedConfiguration(_TREE)
+        hall.restart()
         dice = random.Random(seed)
         self.timeline = Timeline(clock)
         self.network = Network(hall, self.timeline, dice)
@@ -63,6 +69,8 @@ class Story:
         for number in range(5):
             worker = Pilot(f"p{number}", "bio" if number < 2 else "astro", self.stage)
             self._later(worker.begin, 300)
+        self.contest = Contest(self.stage)
+        self._later(self.contest.begin, 600)
         self.timeline.after(5.0, self._expire)
 
     def _later(self, deed: Any, within: float) -> None:
@@ -80,8 +88,11 @@ class Story:
         """Play it: first with faults, then without until everything is over."""
         await self.timeline.run(FAULTS_END)
         self.network.is_good = True
+        while not self.contest.over:
+            await self.timeline.run(self.timeline.clock.monotonic() + 60)
+        await self.contest.end()
         for vo in ("astro", "bio"):
-            await Pilot(f"good-{vo}", vo, self.stage, reliable=True).begin()
+            await Pilot(f"good-{vo}", vo, self.stage, RELIABLE).begin()
         await self.timeline.run(EVERYTHING_ENDS, self.is_over)
 
     async def is_over(self) -> bool:
@@ -107,13 +118,15 @@ class Story:
                     )
                 )
             }
+            events = await history(tx, "job", [str(job_id) for job_id in rows])
             logs: dict[int, list[str]] = {}
-            for event in await history(tx, "job", [str(job_id) for job_id in rows]):
+            for event in events:
                 if event.kind == "workload.job.status" and "(SM)" not in event.data["Source"]:
                     late = str(event.data.get("Note", "")).startswith("came late")
                     if not late:
                         logs.setdefault(int(event.subject_id), []).append(event.data["Status"])
-        accepted = set().union(*(user.accepted for user in self.users))
+        found += self.contest.faults(events)
+        accepted = set(self.contest.owners).union(*(user.accepted for user in self.users))
         if accepted != set(rows):
             found.append(f"accepted {sorted(accepted)}, but there are {sorted(rows)}")
         for job_id, row in rows.items():
@@ -127,8 +140,8 @@ class Story:
                     )
         found += [
             f"job {job_id} was killed, and is {rows[job_id].status}"
-            for user in self.users
-            for job_id in user.killed
+            for killed in (self.contest.owners, *(user.killed for user in self.users))
+            for job_id in killed
             if rows[job_id].status != JobStatus.KILLED
         ]
         return found

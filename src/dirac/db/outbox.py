@@ -30,7 +30,7 @@ from dirac.core.errors import NotFoundError, UnavailableError
 from dirac.core.tasks import Task
 from dirac.db.engine import Database
 from dirac.db.tables import schedules, tasks
-from dirac.db.transaction import Transaction
+from dirac.db.transaction import SEPARATOR, Transaction
 
 _OPEN = ("Pending", "Sent", "Running")
 _ERROR_LENGTH = 4000
@@ -80,6 +80,7 @@ class Outbox:
         self._declared = declared
         self._resend_after = timedelta(seconds=resend_after)
         self._lease = timedelta(seconds=lease)
+        self._separated = database.dialect != "mariadb"
 
     async def take(self, limit: int) -> list[str]:
         """Return identifiers of entries that are due, and count them as sent."""
@@ -107,6 +108,7 @@ class Outbox:
     async def begin(self, entry_id: str) -> Entry | None:
         """Start an execution; None if the entry was not handed out, is done, or is carried out elsewhere."""
         async with self._database.write() as tx:
+            await tx.lock_tasks([entry_id])
             row = (await tx.execute(select(tasks).where(tasks.c.id == entry_id).with_for_update())).first()
             lost = row is not None and row.state == "Running" and row.due <= tx.now
             if row is None or (row.state != "Sent" and not lost):
@@ -136,6 +138,7 @@ class Outbox:
     async def finish(self, entry: Entry) -> None:
         """Mark an entry as done whose effect did not do so itself."""
         async with self._database.write() as tx:
+            await tx.lock_tasks([entry.id])
             await _change(
                 tx, entry, {"state": "Done", "finished": tx.now, "error": None, "pending_key": None}
             )
@@ -148,6 +151,7 @@ class Outbox:
         task = self._declared.get(entry.name)
         delay = task.retry.delay(entry.tries) if task else None
         async with self._database.write() as tx:
+            await tx.lock_tasks([entry.id])
             changes = _parked(error)
             if delay is not None:
                 due = tx.now + timedelta(seconds=delay)
@@ -164,6 +168,7 @@ class Outbox:
 
         One whose last run has not come to an end, retries included, is left out.
         """
+        await self._separate()
         periodic = {task.name: task.every for task in self._declared.values() if task.every is not None}
         async with self._database.read() as tx:
             known = {row.task: row.due for row in await tx.execute(select(schedules))}
@@ -182,12 +187,29 @@ class Outbox:
                 if moved.rowcount:
                     tx.enqueue(name, key=_PERIODIC + name)
 
+    async def _separate(self) -> None:
+        """Put an entry that nobody ever changes between those without a key and those with one.
+
+        MariaDB only: in the index of keys, whoever adds the first one locks the gap before it, too, which is
+        where all go that give their keys up. Those who add keys take turns by it, too.
+        """
+        if self._separated:
+            return
+        async with self._database.write() as tx:
+            row: dict[str, Any] = {"id": SEPARATOR, "name": SEPARATOR, "args": {}, "pending_key": SEPARATOR}
+            row |= {"state": "Done", "due": tx.now, "tries": 0, "created": tx.now}
+            await tx.insert_missing(tasks, [row])
+        self._separated = True
+
     async def listed(self, states: Sequence[str], limit: int) -> list[ListedTask]:
         """Return entries in these states, newest first."""
         columns = [tasks.c[name] for name in ListedTask.__struct_fields__]
         async with self._database.read() as tx:
             rows = await tx.execute(
-                select(*columns).where(tasks.c.state.in_(states)).order_by(tasks.c.id.desc()).limit(limit)
+                select(*columns)
+                .where(tasks.c.state.in_(states), tasks.c.id != SEPARATOR)
+                .order_by(tasks.c.id.desc())
+                .limit(limit)
             )
             return [ListedTask(**row._mapping) for row in rows]
 

@@ -36,11 +36,15 @@ _EVENT_COLUMNS = (
     *("recorded", "time", "data", "kind", "vo"),
     *("subject_kind", "subject_id", "attempt", "actor"),
 )
+SEPARATOR = "!"
+"""An entry, and its key: it stands between those without keys and the others, on MariaDB."""
+
 _LAST_NUMBER = text("SELECT seq FROM sqlite_sequence WHERE name = :table")
 _NEXT_NUMBERS = text(
     "SELECT nextval(pg_get_serial_sequence(:table, :key)) FROM generate_series(1, CAST(:count AS integer))"
 )
 _INSERT_TASKS = insert(tasks)
+_TURN = select(tasks.c.id).where(tasks.c.id == SEPARATOR).with_for_update()
 _BULK = 1000  # rows of one statement
 _MOST_VALUES = 32_000  # of one statement: PostgreSQL counts them in 16 bits with a sign, SQLite takes 32 766
 
@@ -290,8 +294,25 @@ class Transaction:
             if task["pending_key"] is not None:
                 keyed[task["pending_key"]] = task  # the earliest
         rows = [keyed[key] for key in sorted(keyed)]  # in one order everywhere: no deadlock
+        if rows and self.dialect == "mariadb":
+            # Who adds a key there locks gaps between keys, and two at the same time would meet in a deadlock:
+            # they take turns. Nobody waits for the turn who has a key locked, not even one that is gone.
+            await self.execute(_TURN)
         if rows:
             await self.execute(_add_or_bring_forward(self.dialect), rows)
+
+    async def lock_tasks(self, ids: Iterable[str]) -> None:
+        """Lock entries whose keys are to be given up, key before row.
+
+        On MariaDB whoever asks for work under a key (`_add_keyed`) locks in that order; the other way round,
+        from a row to its key, one would meet them in a deadlock. Elsewhere keys have no locks.
+        """
+        if self.dialect != "mariadb":
+            return
+        keyed = select(tasks.c.pending_key).where(tasks.c.id.in_(ids), tasks.c.pending_key.is_not(None))
+        for key in sorted((await self.execute(keyed)).scalars()):
+            # One by one: that is found by its key, however small the table.
+            await self.execute(select(tasks.c.id).where(tasks.c.pending_key == key).with_for_update())
 
     async def _finish(self) -> None:
         """Mark entries as done, each once: of two executions of one entry the second has no effect.
@@ -299,6 +320,7 @@ class Transaction:
         Raises:
             ConflictError: Another execution was faster.
         """
+        await self.lock_tasks(self._completed)
         changed = await self.execute(
             update(tasks)
             .where(tasks.c.id.in_(self._completed), tasks.c.state != "Done")

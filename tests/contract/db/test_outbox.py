@@ -348,3 +348,36 @@ async def test_several_keyed_tasks_of_one_transaction_are_brought_forward(
                 tx.enqueue("test.work", key=key, delay=delay)
     due = [entry.due for entry in await Outbox(database, {}).listed(["Pending"], 10)]
     assert due == [clock.now() + timedelta(seconds=5)] * len(keys)
+
+
+async def test_work_under_keys_is_asked_for_and_begun_by_many_at_once(migrated_url: str) -> None:
+    """Nobody meets a deadlock: it would be an error of whoever asked, or of whoever carries it out."""
+    names = ("every:test.first", "test.second", "test.third")
+    declared = [Task(name, _nothing) for name in names]
+    database = Database(migrated_url)
+    outbox = _outbox(database, *declared)
+    await outbox.tick()
+
+    async def ask(number: int) -> None:
+        for turn in range(20):
+            async with database.write() as tx:
+                for name in names if (number + turn) % 2 else names[turn % 3 :][:1]:
+                    tx.enqueue(name, key=name)
+
+    async def carry_out(number: int) -> None:
+        for turn in range(20):
+            for entry_id in await outbox.take(1):
+                entry = await outbox.begin(entry_id)
+                assert entry is not None
+                if (number + turn) % 2:
+                    async with database.write() as tx:
+                        tx.complete(entry.id)
+                await outbox.finish(entry)
+
+    try:
+        await asyncio.gather(*(ask(n) for n in range(8)), *(carry_out(n) for n in range(6)))
+        assert await outbox.listed(["Running", "Sent", "Parked"], 10) == []
+        done = await outbox.listed(["Done"], 1000)
+        assert {entry.name for entry in done} == set(names), "what only separates keys is nobody's work"
+    finally:
+        await database.close()

@@ -161,11 +161,19 @@ class Words:
 
 
 class Hall(Room):
-    """Both halves of the workload system on a database."""
+    """Both halves of the workload system on a database.
 
-    def __init__(self, database: Database, directory: Path, clock: Clock) -> None:
+    Args:
+        database: Where everything is.
+        directory: Where archives are.
+        clock: The time.
+        seed: Of the bytes that nobody foresees; processes of one installation have different ones.
+    """
+
+    def __init__(self, database: Database, directory: Path, clock: Clock, seed: int = 0) -> None:
         super().__init__(database, directory, clock)
         self.clock = clock
+        self._seed = seed
         self.configuration = FixedConfiguration(TREE)
         self.all_units = DatabaseUnits(database, lambda tx: WorkloadUnit(tx, PilotSecretStore(tx)))
         self.words = Words()
@@ -186,7 +194,7 @@ class Hall(Room):
             elements=self.elements,
             objects=self.objects,
             clock=self.clock,
-            entropy=FakeEntropy(),
+            entropy=FakeEntropy(self._seed),
             program=PilotProgram(url="http://server", program="/opt/dirac-pilot.py"),
         )
         self.signals = self.system.signals

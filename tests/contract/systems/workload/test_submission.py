@@ -110,10 +110,12 @@ async def test_hundred_descriptions_cost_as_many_statements_as_one(room: Room) -
         await room.submission.submit(ALICE, [jdl], "key-1")
     with counting(room.database) as hundred:
         await room.submission.submit(ALICE, [jdl] * 100, "key-100")
-    reserved = 0 if room.database.dialect == "mariadb" else 1  # numbers for rows, in advance
+    mariadb = room.database.dialect == "mariadb"
+    reserved = 0 if mariadb else 1  # numbers for rows, in advance
+    turn = 1 if mariadb else 0  # to add the key of a task
     assert len(hundred) == len(one) + reserved
     await room.submitted(ALICE, ECHO)
-    for jobs_at_once, statements in ((1, 4), (100, 4 + reserved)):
+    for jobs_at_once, statements in ((1, 4 + turn), (100, 4 + turn + reserved)):
         with counting(room.database) as plain:
             await room.submitted(ALICE, *[ECHO] * jobs_at_once)
         assert len([text for text in plain if not text.startswith("BEGIN")]) == statements, plain

@@ -152,7 +152,13 @@ def _claimed(row: RowMapping, ask: Ask) -> Claimed:
 
 
 async def _write(tx: Transaction, taken: Sequence[tuple[Ask, Claimed]]) -> None:
-    """Write runs, jobs and pilots, each in one statement."""
+    """Write pilots, runs and jobs, each in one statement; pilots first, as `RunStore.apply` does."""
+    occupied = {ask.stamp: claimed.job.job_id for ask, claimed in taken if ask.registered}
+    if occupied:
+        ordered = {stamp: occupied[stamp] for stamp in sorted(occupied)}
+        changed = await tx.execute(_occupying(_rows(len(ordered))), _spread(ordered) | {"b_now": tx.now})
+        if changed.rowcount != len(ordered):
+            raise ConflictError("the pilot has ended; it gets no more jobs")
     runs = [
         {
             "job_id": claimed.job.job_id,
@@ -172,12 +178,6 @@ async def _write(tx: Transaction, taken: Sequence[tuple[Ask, Claimed]]) -> None:
         ) from None
     sites = {claimed.job.job_id: ask.site for ask, claimed in taken}
     await tx.execute(_matching(_rows(len(sites))), _spread(sites) | {"b_now": tx.now})
-    occupied = {ask.stamp: claimed.job.job_id for ask, claimed in taken if ask.registered}
-    if occupied:
-        ordered = {stamp: occupied[stamp] for stamp in sorted(occupied)}
-        changed = await tx.execute(_occupying(_rows(len(ordered))), _spread(ordered) | {"b_now": tx.now})
-        if changed.rowcount != len(ordered):
-            raise ConflictError("the pilot has ended; it gets no more jobs")
 
 
 def _rows(number: int) -> int:

@@ -218,22 +218,22 @@ class RunStore:
     async def overdue(self, limit: int) -> list[JobRow]:
         """Return and lock jobs whose present run has outlived its lease."""
         late = and_(_a.lease_until <= self._tx.now, _PRESENT)
-        locked = await self._tx.execute(
-            select(_j.job_id)
-            .select_from(jobs.join(attempts, _PRESENT))
-            .where(late)
-            .order_by(_j.job_id)
-            .limit(limit)
-            .with_for_update(of=jobs, skip_locked=True)
-        )
-        ids = [row.job_id for row in locked]
+        found = select(_j.job_id).select_from(jobs.join(attempts, _PRESENT)).where(late)
+        ids = (await self._tx.execute(found.order_by(_j.job_id).limit(limit))).scalars().all()
+        # By itself: MariaDB would lock the runs as well, which come behind pilots (`apply`).
+        free = select(_j.job_id).where(_j.job_id.in_(ids)).order_by(_j.job_id)
+        if ids:
+            ids = (await self._tx.execute(free.with_for_update(skip_locked=True))).scalars().all()
         if not ids:
             return []
         rows = await self._tx.execute(_ROWS.where(_j.job_id.in_(ids), late).order_by(_j.job_id))
         return [_job_row(row) for row in rows]
 
     async def apply(self, changes: Sequence[Change]) -> None:
-        """Write what becomes of jobs."""
+        """Write what becomes of jobs.
+
+        Locks are taken in one order everywhere: jobs, pilots, runs.
+        """
         await self._update_jobs([change for change in changes if change.rescheduled is None])
         await self._update_jobs([change for change in changes if change.rescheduled is not None])
         again = [change.job.job_id for change in changes if change.rescheduled is not None]
@@ -246,10 +246,11 @@ class RunStore:
             for change in changes
             if change.outcome is not None
         }
-        await self._spread(attempts, over)
         stamps = {c.job.pilot_stamp for c in changes if c.outcome is not None and c.job.pilot_stamp}
         if stamps:
             await free_pilots(self._tx, sorted(stamps), sorted(over))
+        await self._spread(attempts, over)
+        if stamps:
             await note(self._tx, changes)
         going = {
             change.job.job_id: {"last_report": change.reported, "lease_until": change.lease_until}
