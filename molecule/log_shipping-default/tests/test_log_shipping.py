@@ -29,7 +29,13 @@ def write(host: Any, line: str, service: str = "dirac-test-1") -> None:
 
 def test_a_line_keeps_what_the_service_said_and_gets_its_origin(host: Any) -> None:
     mark = secrets.token_hex(8)
-    said = {"time": "2026-01-02T03:04:05.006+00:00", "level": "ERROR", "message": f"x {mark}", "job": 7}
+    said = {
+        "time": "2026-01-02T03:04:05.006+00:00",
+        "level": "ERROR",
+        "message": f"x {mark}",
+        "job": 7,
+        "a.b": [1, "x", {"y": None}],
+    }
     write(host, json.dumps(said))
     [found] = lines(host, mark, 1)
     assert {key: found[key] for key in said} == said
@@ -59,6 +65,28 @@ def test_rotation_loses_and_doubles_nothing(host: Any) -> None:
     assert found == sorted([f"{part}-{n}" for part in (1, 2, 3) for n in range(1, 6)] + ["4-1"])
 
 
+def test_a_stop_of_the_service_loses_and_doubles_nothing(host: Any) -> None:
+    mark = secrets.token_hex(8)
+    write(host, f"{mark} 1")
+    lines(host, mark, 1)
+    host.check_output("systemctl stop log-shipping")
+    write(host, f"{mark} 2")
+    host.check_output("cd /var/log/dirac/dirac-test-1; mv current @stopped.s; echo %s >current", f"{mark} 3")
+    host.check_output("systemctl start log-shipping")
+    assert sorted(line["message"] for line in lines(host, mark, 3)) == [f"{mark} {n}" for n in (1, 2, 3)]
+
+
+def test_the_last_lines_before_each_rotation_come(host: Any) -> None:
+    mark = secrets.token_hex(8)
+    # At another moment between two looks of the service each time.
+    script = (
+        "cd /var/log/dirac/dirac-test-1; for n in 1 2 3 4 5 6; do "
+        f'echo "{mark} $n" >>current; sleep 0.0$n; mv current @last$n.s; : >current; sleep 1.1$n; done'
+    )
+    host.check_output("sh -c %s", script)
+    assert sorted(line["message"] for line in lines(host, mark, 6)) == [f"{mark} {n}" for n in range(1, 7)]
+
+
 def test_lines_of_other_services_come_from_journald(host: Any) -> None:
     mark = secrets.token_hex(8)
     host.check_output(f"systemd-run --wait --unit=other-{mark} logger -t elsewhere -p daemon.warning {mark}")
@@ -67,5 +95,5 @@ def test_lines_of_other_services_come_from_journald(host: Any) -> None:
 
 
 def test_settings_are_for_root_only(host: Any) -> None:
-    assert host.file("/etc/rsyslog.d/60-dirac.conf").mode == 0o600
+    assert host.file("/etc/syslog-ng/log-shipping.conf").mode == 0o600
     assert host.file(TARGET).mode == 0o640

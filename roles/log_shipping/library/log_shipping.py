@@ -23,10 +23,10 @@ module: log_shipping
 short_description: Verify that lines of logs arrive
 description:
   - Writes one line to a file as svlogd does, another to syslog, and waits until both are at the target.
-  - For a target C(rsyslog), whose lines cannot be read from here, a connection to it has to be there.
+  - For a target C(host), whose lines cannot be read from here, a connection to it has to be there.
 options:
   directory: {description: Directory of the file, required: true, type: path}
-  target: {description: Where lines go, choices: [opensearch, rsyslog, file], required: true, type: str}
+  target: {description: Where lines go, choices: [opensearch, host, file], required: true, type: str}
   file: {description: File of the target C(file), type: path}
   url: {description: Where OpenSearch answers, type: str}
   ca_file: {description: CA of it, type: str, default: ""}
@@ -41,10 +41,7 @@ ROTATED = 65536  # bytes
 
 
 def write(directory: Path, mark: str) -> None:
-    """Write the lines.
-
-    Small files are not rotated: rsyslog knows a file below 512 bytes by its inode only, and inodes come back.
-    """
+    """Write the lines; the file is rotated as svlogd would, so that it does not grow for ever."""
     moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     line = {"time": moment, "level": "INFO", "message": f"verify {mark}", "request": mark}
     current = directory / "current"
@@ -99,7 +96,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
-            "target": {"type": "str", "required": True, "choices": ["opensearch", "rsyslog", "file"]},
+            "target": {"type": "str", "required": True, "choices": ["opensearch", "host", "file"]},
             "file": {"type": "path"},
             "url": {"type": "str"},
             "ca_file": {"type": "str", "default": ""},
@@ -116,7 +113,7 @@ def main() -> None:
     while time.monotonic() < deadline:
         time.sleep(0.2)
         try:
-            if given["target"] == "rsyslog":
+            if given["target"] == "host":
                 if connected(given["url"]):
                     module.exit_json(changed=False)
                 trouble = "there is no connection to it"
@@ -136,7 +133,7 @@ def main() -> None:
             trouble = f"only lines of {', '.join(sorted(services))} have arrived"
     module.fail_json(
         msg=f"lines do not arrive at {given['target']} within {given['patience']} s: {trouble}; "
-        "look at `journalctl -u rsyslog` and /var/log/rsyslog-refused.json"
+        "look at `journalctl -u log-shipping`"
     )
 
 
