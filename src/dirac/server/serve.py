@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -30,6 +31,7 @@ from dirac.transport.server import create_app
 log = logging.getLogger(__name__)
 
 _GRACE = 10
+_GARBAGE = 10_000
 
 
 def make_app(installation: Installation, metrics: Metrics | None = None) -> FastAPI:
@@ -140,4 +142,8 @@ def run(settings: Settings, instance: int = 1) -> None:
         )
         config.load()
         config.ssl = settings.http_tls()
+        # What was built lives as long as the process: it is not looked through for garbage again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GARBAGE)
         Server(config, installation.drain, settings.http.drain_seconds).run(sockets=[listener])

@@ -10,7 +10,7 @@ from dirac.core.errors import InvalidInputError
 from dirac.systems.configuration.models import Workload
 from dirac.systems.workload.logic import series
 from dirac.systems.workload.logic.preparation import Prepared, prepare
-from dirac.systems.workload.logic.series import prepare_series
+from dirac.systems.workload.logic.series import Series
 from dirac.systems.workload.ports.work import Owner
 
 OWNER = Owner(vo="astro", sub="a", username="alice", group="users")
@@ -27,12 +27,24 @@ value = st.text(st.sampled_from(list('ab %jsn"\\#/*;=[]{}\té\n\x07')), max_size
 )
 def test_a_series_is_what_its_descriptions_are(parts: list[tuple[str, str, str]]) -> None:
     texts = [JDL.format(*one) for one in parts for _ in range(2)]
-    assert outcome(prepare_series, texts) == outcome(prepare, texts)
+    assert outcome(Series().prepare, texts) == outcome(prepare, texts)
 
 
-def outcome(how: object, texts: list[str]) -> Prepared | tuple[str, str | None]:
+@given(
+    st.lists(st.tuples(value, value, st.sampled_from(["3600", "7200", "x", "{1}"])), min_size=1, max_size=8),
+    st.lists(st.sampled_from([OWNER, Owner(vo="astro", sub="b", username="bob", group="users")])),
+)
+def test_what_came_before_changes_nothing(parts: list[tuple[str, str, str]], owners: list[Owner]) -> None:
+    known = Series()
+    for number, one in enumerate(parts * 3):
+        owner = owners[number % len(owners)] if owners else OWNER
+        text = [JDL.format(*one)]
+        assert outcome(known.prepare, text, owner) == outcome(prepare, text, owner)
+
+
+def outcome(how: object, texts: list[str], owner: Owner = OWNER) -> Prepared | tuple[str, str | None]:
     try:
-        return how(texts, OWNER, RULES)  # type: ignore[operator, no-any-return]
+        return how(texts, owner, RULES)  # type: ignore[operator, no-any-return]
     except InvalidInputError as error:
         return error.message, error.where
 
@@ -55,7 +67,7 @@ def outcome(how: object, texts: list[str]) -> Prepared | tuple[str, str | None]:
 )
 def test_doubtful_descriptions_are_read_like_any_other(text: str) -> None:
     texts = [text, text, text]
-    assert outcome(prepare_series, texts) == outcome(prepare, texts)
+    assert outcome(Series().prepare, texts) == outcome(prepare, texts)
 
 
 def test_one_of_a_series_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +79,7 @@ def test_one_of_a_series_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(series, "prepare", counting)
     texts = [JDL.format(f"--seed {number}", f"n{number}", "3600") for number in range(50)]
-    made = prepare_series(texts, OWNER, RULES)
+    made = Series().prepare(texts, OWNER, RULES)
     assert len(read) == 1
     assert [job.job_name for job in made.jobs] == [f"n{number}" for number in range(50)]
     assert all(f'"--seed {number}"' in job.jdl for number, job in enumerate(made.jobs))
@@ -76,6 +88,24 @@ def test_one_of_a_series_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_fault_in_a_series_has_its_place() -> None:
     good, bad = JDL.format("a", "n", "3600"), JDL.format("a", "n", '"soon"')
     with pytest.raises(InvalidInputError) as caught:
-        prepare_series([good, good, good, bad], OWNER, RULES)
+        Series().prepare([good, good, good, bad], OWNER, RULES)
     assert caught.value.where is not None
     assert caught.value.where.startswith("jdl[3]")
+
+
+def test_the_same_again_is_read_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counting(texts: list[str], owner: Owner, rules: Workload) -> Prepared:
+        read.extend(texts)
+        return prepare(texts, owner, rules)
+
+    monkeypatch.setattr(series, "prepare", counting)
+    known = Series()
+    for number in range(10):
+        made = known.prepare([JDL.format(f"--seed {number}", "n", "3600")], OWNER, RULES)
+        assert f"--seed {number}" in made.jobs[0].jdl
+    assert len(read) == 2
+    other = Workload(max_jobs_per_submission=7)
+    known.prepare([JDL.format("--seed 1", "n", "3600")], OWNER, other)
+    assert len(read) == 3, "other rules may say something else of it"

@@ -19,7 +19,7 @@ import msgspec
 from dirac.core.errors import InvalidInputError, TooLargeError, TooManyRequestsError
 from dirac.systems.configuration.models import Workload
 from dirac.systems.workload.logic.preparation import Prepared
-from dirac.systems.workload.logic.series import prepare_series
+from dirac.systems.workload.logic.series import Series
 from dirac.systems.workload.ports.work import NewJob, Owner
 
 Descriptions = Sequence[str] | AsyncIterable[Sequence[str]]
@@ -67,8 +67,9 @@ class Gathered:
         number: How many jobs there are.
     """
 
-    def __init__(self, owner: Owner, rules: Workload, room: Room) -> None:
+    def __init__(self, owner: Owner, rules: Workload, room: Room, series: Series) -> None:
         self._owner = owner
+        self._series = series
         self._room = room
         self._rules = rules
         self._first: Prepared | None = None
@@ -133,9 +134,9 @@ class Gathered:
     async def _prepare(self, texts: Sequence[str]) -> None:
         most = self._rules.max_jobs_per_submission
         prepared = (
-            prepare_series(texts, self._owner, self._rules)
+            self._series.prepare(texts, self._owner, self._rules)
             if _is_light(texts)
-            else await asyncio.to_thread(prepare_series, texts, self._owner, self._rules)
+            else await asyncio.to_thread(self._series.prepare, texts, self._owner, self._rules)
         )
         self.number += len(prepared.jobs)
         if self.number > most:

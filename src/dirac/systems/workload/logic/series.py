@@ -18,6 +18,8 @@ from dirac.systems.workload.logic.preparation import Prepared, prepare
 from dirac.systems.workload.ports.work import NewClass, NewJob, Owner
 
 _LONGEST = 100
+_MOST_CHARACTERS = 4_000_000
+_MOST_SEEN = 100_000
 # What the free texts of the one that is read are called. Nobody writes this, and nothing has to be escaped.
 _MARK = "dirac-free-text-{}-"
 _marked = re.compile(_MARK.partition("{")[0]).search
@@ -29,18 +31,65 @@ Key = tuple[tuple[str, ...], tuple[str, ...]]
 """What is outside of quotation marks, and the quoted texts that are not free."""
 
 
-def prepare_series(texts: Sequence[str], owner: Owner, rules: Workload) -> Prepared:
-    """Read, expand and check descriptions, as `prepare` does, and with the same result.
+class Series:
+    """Prepares descriptions, and remembers those that others were like: scripts submit the same all day.
 
-    Raises:
-        InvalidInputError: One of them is at fault; `where` says which, and where in it.
+    It may be used by several threads at a time.
     """
-    if 1 < len(texts) <= rules.max_jobs_per_submission:
-        try:
-            return _filled(_split(texts), owner, rules)
-        except (InvalidInputError, _NoSeriesError):
-            pass  # read one by one: whose fault it is has to be said
-    return prepare(texts, owner, rules)
+
+    def __init__(self) -> None:
+        self._known = _Known(None)
+
+    def prepare(self, texts: Sequence[str], owner: Owner, rules: Workload) -> Prepared:
+        """Read, expand and check descriptions, as `prepare` does, and with the same result.
+
+        Raises:
+            InvalidInputError: One of them is at fault; `where` says which, and where in it.
+        """
+        known = self._known
+        if known.rules is not rules or known.is_full:
+            known = self._known = _Known(rules)
+        if len(texts) <= rules.max_jobs_per_submission:
+            try:
+                return _filled(_split(texts), owner, rules, known)
+            except (InvalidInputError, _NoSeriesError):
+                pass  # read one by one: whose fault it is has to be said
+        return prepare(texts, owner, rules)
+
+
+class _Known:
+    """What was made under certain rules."""
+
+    def __init__(self, rules: Workload | None) -> None:
+        self.rules = rules
+        self.models: dict[tuple[Owner, Key], _Model] = {}
+        self._seen: set[int] = set()
+        self._characters = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to forget all of it."""
+        return self._characters > _MOST_CHARACTERS or len(self._seen) > _MOST_SEEN
+
+    def is_repeated(self, owner: Owner, key: Key) -> bool:
+        """Tell whether a description came before; to make a model of it takes as long as to read it."""
+        sign = hash((owner, key))
+        if sign in self._seen:
+            return True
+        self._seen.add(sign)
+        return False
+
+    def model(self, owner: Owner, key: Key, places: Sequence[int], rules: Workload) -> _Model:
+        """Return the model of a description, made if it is not there yet.
+
+        Raises:
+            InvalidInputError: The description is at fault.
+            _NoSeriesError: It cannot stand for others.
+        """
+        if (model := self.models.get((owner, key))) is None:
+            model = self.models[owner, key] = _Model(key, places, owner, rules)
+            self._characters += sum(map(len, itertools.chain(*key)))
+        return model
 
 
 class _NoSeriesError(Exception):
@@ -61,11 +110,11 @@ class _Model:
         text = _with_marks(key, free)
         if _is_doubtful(text) or any("\n" in quoted for quoted in key[1]):
             raise _NoSeriesError
-        self.prepared = one = prepare([text], owner, rules)
+        one = prepare([text], owner, rules)
         others = [name for name in one.__struct_fields__ if name not in ("jobs", "classes", "sandboxes")]
         if len(one.jobs) != 1 or any(getattr(one, name) for name in others):
             raise _NoSeriesError
-        job, self.archives = one.jobs[0], one.sandboxes[0]
+        job, self.job_class, self.archives = one.jobs[0], one.classes[0], one.sandboxes[0]
         self._pieces = _pieces(job.jdl, len(free))
         marks = [_MARK.format(number) for number in range(len(free))]
         self._name = marks.index(job.job_name) if job.job_name in marks else None
@@ -89,10 +138,10 @@ def _split(texts: Sequence[str]) -> list[tuple[Key, tuple[int, ...], list[str]]]
     """Return what each text has in common with others, where its free texts are, and these.
 
     Raises:
-        _NoSeriesError: There is something doubtful in one, or they have too little in common.
+        _NoSeriesError: There is something doubtful in one.
     """
     known: dict[tuple[str, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
-    keys, found = set(), []
+    found = []
     for text in texts:
         parts = text.split('"')
         if len(parts) % 2 == 0:
@@ -105,10 +154,7 @@ def _split(texts: Sequence[str]) -> list[tuple[Key, tuple[int, ...], list[str]]]
         if not all(map(_is_free, free)):
             raise _NoSeriesError
         key = (outside, tuple([parts[place] for place in places[1]]))
-        keys.add(key)
         found.append((key, places[0], free))
-    if 2 * len(keys) > len(texts):
-        raise _NoSeriesError
     return found
 
 
@@ -153,16 +199,22 @@ def _pieces(jdl: str, free: int) -> list[str]:
 
 
 def _filled(
-    split: Sequence[tuple[Key, tuple[int, ...], list[str]]], owner: Owner, rules: Workload
+    split: Sequence[tuple[Key, tuple[int, ...], list[str]]], owner: Owner, rules: Workload, known: _Known
 ) -> Prepared:
-    models: dict[Key, _Model] = {}
+    """Return what `prepare` would, of descriptions that are like others.
+
+    Raises:
+        InvalidInputError: One of them is at fault.
+        _NoSeriesError: They have too little in common, or one of them cannot stand for others.
+    """
+    new = {key for key, _, _ in split if (owner, key) not in known.models}
+    if 2 * len(new) > len(split) and [key for key in new if not known.is_repeated(owner, key)]:
+        raise _NoSeriesError
     classes: dict[str, NewClass] = {}
     jobs, sandboxes = [], []
     for key, places, free in split:
-        model = models.get(key)
-        if model is None:
-            model = models[key] = _Model(key, places, owner, rules)
-            classes |= {each.digest: each for each in model.prepared.classes}
+        model = known.models.get((owner, key)) or known.model(owner, key, places, rules)
+        classes.setdefault(model.job_class.digest, model.job_class)
         jobs.append(model.job(free))
         sandboxes.append(model.archives)
     return Prepared(jobs=jobs, classes=list(classes.values()), sandboxes=sandboxes)

@@ -18,6 +18,7 @@ from dirac.systems.workload.logic.access import may_use
 from dirac.systems.workload.logic.gathering import Descriptions, Gathered, Room
 from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared
 from dirac.systems.workload.logic.sandboxes import uploaded
+from dirac.systems.workload.logic.series import Series
 from dirac.systems.workload.models import InsertedJob
 from dirac.systems.workload.ports.pipeline import Handling
 from dirac.systems.workload.ports.work import Assignment, Owner, Rules, WorkUnit
@@ -53,6 +54,7 @@ class Submission:
         self._objects = objects
         self._classes: dict[str, int] = {}
         self._room = Room()
+        self._series = Series()
         self._plan_from: dict[str, datetime] = {}
 
     async def submit(
@@ -75,7 +77,7 @@ class Submission:
             _check_key(key)
         owner = Owner(vo=identity.vo, sub=identity.sub, username=identity.username, group=identity.group)
         rules = await self._rules.workload()
-        with Gathered(owner, rules, self._room) as gathered:
+        with Gathered(owner, rules, self._room, self._series) as gathered:
             await gathered.take(jdls)
             tries = 0
             while True:
