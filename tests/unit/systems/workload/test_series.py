@@ -109,3 +109,7 @@ def test_the_same_again_is_read_twice_at_most(monkeypatch: pytest.MonkeyPatch) -
     other = Workload(max_jobs_per_submission=7)
     known.prepare([JDL.format("--seed 1", "n", "3600")], OWNER, other)
     assert len(read) == 3, "other rules may say something else of it"
+
+
+def test_nothing_is_no_series() -> None:
+    assert outcome(Series().prepare, []) == outcome(prepare, [])

@@ -49,7 +49,7 @@ class Series:
         known = self._known
         if known.rules is not rules or known.is_full:
             known = self._known = _Known(rules)
-        if len(texts) <= rules.max_jobs_per_submission:
+        if 1 <= len(texts) <= rules.max_jobs_per_submission:
             try:
                 return _filled(_split(texts), owner, rules, known)
             except (InvalidInputError, _NoSeriesError):
