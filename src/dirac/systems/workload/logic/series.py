@@ -173,7 +173,7 @@ def _is_free(value: str) -> bool:
         1 <= len(value) <= _LONGEST
         and value == value.strip()
         and not _is_doubtful(value)
-        and "\n" not in value
+        and value.isprintable()
     )
 
 
