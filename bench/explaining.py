@@ -1,4 +1,4 @@
-"""What it costs to say why: of a pilot and of a site, among as many waiting jobs as you like.
+"""What it costs to say why: of a job, a pilot and a site, among as many waiting jobs as you like.
 
     python -m bench.explaining                        # 10 000 and 100 000 jobs on SQLite
     python -m bench.explaining --jobs 10000000 --engine postgresql
@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
-from bench.matching import SITES, database_server, fill, offers
+from bench.matching import SITES, fill, offers
+from bench.served import databases
 from sqlalchemy import text
 
 from dirac.core.time import SystemClock
@@ -33,6 +34,7 @@ from dirac.db.schema import migrate
 from dirac.server.schema import LOCATIONS
 from dirac.systems.configuration.models import Tree
 from dirac.systems.identity.models import Identity, Property
+from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.explain_places import ExplainPlaces
 from dirac.systems.workload.logic.fitting import offer_of
 from dirac.systems.workload.logic.looking import WaitingJobs
@@ -84,8 +86,10 @@ async def measure(url: str, count: int, times: int) -> list[tuple[str, float, fl
         classes, told = Classes(clock), LastOffers(clock)
         waiting = WaitingJobs(units, classes, Signals(), clock)
         told.note("p0", offer_of(offers()[0], frozenset({"astro"})))
+        explain = Explain(units, Configuration(), classes, waiting)
         places = ExplainPlaces(units, Configuration(), classes, waiting, told)
         asked: Sequence[tuple[str, Callable[[], Awaitable[object]]]] = (
+            ("a job", lambda: explain.explain(BOSS, count // 2)),
             ("a pilot", lambda: places.pilot(BOSS, "p0")),
             ("a site", lambda: places.site(BOSS, SITES[0])),
         )
@@ -115,9 +119,9 @@ def main() -> int:
     for count in (options.jobs // 10, options.jobs):
         with (
             tempfile.TemporaryDirectory(prefix="dirac-bench-") as place,
-            database_server(options.engine, Path(place)) as (url, _),
+            databases(options.engine, Path(place)) as made,
         ):
-            figures.append(asyncio.run(measure(url, count, options.times)))
+            figures.append(asyncio.run(measure(made.create(), count, options.times)))
         for name, cpu, wall in figures[-1]:
             print(f"  {count:>9} jobs: {name:<8} {cpu * 1000:6.1f} ms CPU, {wall * 1000:6.1f} ms", flush=True)
     for (name, _, wall), (_, _, more) in zip(*figures, strict=True):
