@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import sys
 import tempfile
 import time
@@ -25,11 +24,11 @@ from typing import Any, Self
 
 import msgspec
 from bench.matching import SITES, fill, offers
-from bench.served import databases
+from bench.served import databases, opened
 from sqlalchemy import text
 
 from dirac.core.time import SystemClock
-from dirac.db.engine import Database, DatabaseUnits
+from dirac.db.engine import DatabaseUnits
 from dirac.db.schema import migrate
 from dirac.server.schema import LOCATIONS
 from dirac.systems.configuration.models import Tree
@@ -73,9 +72,7 @@ class Configuration:
 
 async def measure(url: str, count: int, times: int) -> list[tuple[str, float, float]]:
     """Return what was explained, with CPU seconds and those of the clock for each."""
-    database = Database(url, clock=SystemClock())
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(database.close)
+    async with opened(url) as database:
         await migrate(database, LOCATIONS)
         await fill(database, count)
         if database.dialect == "postgresql":

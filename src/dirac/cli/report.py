@@ -116,9 +116,9 @@ def print_explanation(explanation: Explanation) -> None:
     for line in explanation.text.splitlines():
         print("\n".join(textwrap.wrap(line, _width()) or [""]))
     for reason in explanation.reasons:
-        print("\n".join(textwrap.wrap(f"{reason.reason}: {reason.text}", _width(), subsequent_indent="  ")))
+        _print_wrapped(f"{reason.reason}: {reason.text}")
     if explanation.forecast is not None:
-        print("\n".join(textwrap.wrap(_start(explanation.forecast), _width(), subsequent_indent="  ")))
+        _print_wrapped(_start(explanation.forecast))
     if explanation.requirements:
         heading(f"Of {explanation.queues} queue{'' if explanation.queues == 1 else 's'} you may use")
         rows = [{name: getattr(effect, name) for name in _EFFECT} for effect in explanation.requirements]

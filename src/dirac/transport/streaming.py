@@ -19,8 +19,6 @@ _TEXT, _SPACE = rb'"(?:[^"\\]++|\\.)*+"', rb"[ \t\r\n]*+"
 _item = re.compile(_TEXT, re.DOTALL).match
 _space = re.compile(_SPACE).match
 _items = re.compile(rb"(?:" + _TEXT + _SPACE + rb"," + _SPACE + rb")++", re.DOTALL).match
-_space = re.compile(_SPACE).match
-_items = re.compile(rb'(?:"(?:[^"\\]++|\\.)*+"[ \t\r\n]*+,[ \t\r\n]*+)++', re.DOTALL).match
 
 Texts = AsyncIterator[list[str]]
 

@@ -119,17 +119,15 @@ class Explain:
             await self._classes.refresh(unit)
             waits = row.status == JobStatus.WAITING
             job_class = self._classes.get(row.class_id)
+            compared = [
+                Comparison(place.offer, fits(job_class, place.offer) if job_class else [])
+                for place in places(tree, row.vo)
+            ]
+            fitting = sum(not each.reasons for each in compared)
             before = await unit.runs.waiting_before(row, self._of_owner(job_class)) if waits else None
-            start = await _forecast(unit, row) if waits else None
+            start = await _forecast(unit, row) if waits and fitting else None
             failed = row.status == JobStatus.FAILED
             parameters = (await unit.jobs.parameters([job_id])).get(job_id, {}) if failed else {}
-        compared = [
-            Comparison(place.offer, fits(job_class, place.offer))
-            if job_class
-            else Comparison(place.offer, [])
-            for place in places(tree, row.vo)
-        ]
-        fitting = sum(not each.reasons for each in compared)
         turn = await self._turn(row, job_class, compared, tree) if waits and job_class is not None else None
         suggestion = suggest(job_class, compared) if waits and job_class is not None else None
         reasons = why(row.vo, compared, before or 0, turn) if turn is not None else []
@@ -148,7 +146,7 @@ class Explain:
             waiting_before=before,
             users_before=turn.users_before if turn is not None else None,
             reasons=reasons,
-            forecast=start if fitting else None,
+            forecast=start,
         )
 
     def _tell(self, reasons: Sequence[WaitReason], requirements: Sequence[RequirementEffect]) -> None:
