@@ -1,7 +1,7 @@
 """Kill -9 at any moment loses nothing and doubles nothing.
 
-Each scenario submits jobs while something is killed twenty times at random moments, and then counts: jobs,
-runs, outputs. The seed is printed with a failure; set DIRAC_TEST_SEED to repeat one.
+Each scenario submits jobs while something is killed twenty times or more at random moments, and then counts:
+jobs, runs, outputs. The seed is printed with a failure; set DIRAC_TEST_SEED to repeat one.
 """
 
 from __future__ import annotations
@@ -150,8 +150,11 @@ def test_nothing_is_lost_or_doubled(
     chance = random.Random(seed)
     users = Users(fresh_installation, tmp_path)
     users.start()
-    for _ in range(KILLS):
+    # How many jobs come in between two kills is the machine's business: too few would show nothing.
+    kills = 0
+    while kills < KILLS or (len(users.accepted) < KILLS and kills < 5 * KILLS):
         kill(fresh_installation, chance)
+        kills += 1
     job_ids = users.stop()
     assert len(job_ids) >= KILLS
     assert wait_for_all(fresh_installation, job_ids) == Counter({"Done": len(job_ids)})
