@@ -216,7 +216,7 @@ answer.append(counts)
         [falling, None],
         [falling[2:4], "jobs 2-3/5"],
         [416, "jobs */5"],
-        [["Received", "Waiting"], True],
+        [["Waiting"], True],
         [{"Status": "Waiting", "VO": "astro", "count": 5}],
     ]
 

@@ -232,8 +232,8 @@ class Transaction:
             return numbers
         if self.dialect == "sqlite":
             bulk = bulk_insert(table, columns, self._connection.dialect)
-            (row,) = bulk.rows(common, rows)
-            inserted = await greenlet_spawn(self._connection.exec_driver_sql, bulk.sql, row)
+            sql, (row,) = bulk.call(common, rows)
+            inserted = await greenlet_spawn(self._connection.exec_driver_sql, sql, row)
             return [inserted.lastrowid]
         varying = columns[len(common) :]
         named = [dict(common) | dict(zip(varying, row, strict=True)) for row in rows]
@@ -261,10 +261,9 @@ class Transaction:
             common: What is the same in all rows.
             rows: The other values of each.
         """
-        bulk = bulk_insert(table, columns, self._connection.dialect)
-        made = bulk.rows(common, rows)
-        if made:
-            await greenlet_spawn(self._connection.exec_driver_sql, bulk.sql, made)
+        if content := list(rows):
+            bulk = bulk_insert(table, columns, self._connection.dialect)
+            await greenlet_spawn(self._connection.exec_driver_sql, *bulk.call(common, content))
 
     async def write_events(self) -> None:
         """Write the events that were recorded so far: who makes very many does not want to keep them."""

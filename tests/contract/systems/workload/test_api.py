@@ -90,7 +90,7 @@ async def test_from_submission_to_the_log(client: httpx.AsyncClient) -> None:
     job = f"/api/jobs/{first['JobID']}"
     assert (await client.get(f"{job}/jdl", headers=as_("alice"))).json()["JobID"] == first["JobID"]
     log = (await client.get(f"{job}/logging", headers=as_("alice"))).json()
-    assert [entry["Status"] for entry in log] == ["Received", "Waiting"]
+    assert [entry["Status"] for entry in log] == ["Waiting"]
     assert (await client.get(f"{job}/parameters", headers=as_("alice"))).json() == {}
     assert (await client.get(f"{job}/peek", headers=as_("alice"))).json()["text"] == ""
     for part in ("jdl", "logging", "parameters", "peek", "sandbox", "sandbox/input"):
@@ -182,7 +182,7 @@ async def test_everything_as_a_file(client: httpx.AsyncClient, monkeypatch: pyte
     }
     table = await client.post("/api/jobs/export?format=csv", json=logged, headers=as_("alice"))
     [first, *_] = csv.DictReader(io.StringIO(table.text))
-    assert [each["Status"] for each in json.loads(first["LoggingInfo"])] == ["Received", "Waiting"]
+    assert [each["Status"] for each in json.loads(first["LoggingInfo"])] == ["Waiting"]
 
 
 BAD: list[tuple[str, str, object, int]] = [

@@ -77,7 +77,7 @@ async def test_what_is_on_hold_is_not_given_to_pilots_until_it_is_released(hall:
     hall.clock.advance(2)  # type: ignore[attr-defined]  # a FakeClock
     for _ in range(2):
         assert (await hall.life.release(ALICE, [job_id])).success[job_id].Status == "Waiting"
-    assert await hall.log(job_id) == ["Received", "Waiting", "Checking", "Waiting"]
+    assert await hall.log(job_id) == ["Waiting", "Checking", "Waiting"]
     assert (await hall.matched("p1")).job_id == job_id
 
 

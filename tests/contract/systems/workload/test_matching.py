@@ -66,7 +66,7 @@ async def test_a_job_goes_to_a_pilot(hall: Hall, clock: FakeClock) -> None:
     (attempt,) = await hall.runs(job_id)
     assert attempt.lease_until == clock.now() + timedelta(seconds=100)
     assert attempt.pilot_stamp == "p1"
-    assert await hall.log(job_id) == ["Received", "Waiting", "Matched"]
+    assert await hall.log(job_id) == ["Waiting", "Matched"]
     assert (await hall.ask("p2")).job is None
 
 

@@ -27,7 +27,8 @@ Descriptions = Sequence[str] | AsyncIterable[Sequence[str]]
 
 _IN_MEMORY = 8 * 1024 * 1024  # bytes of a submission's jobs
 _PAUSE = 2.0  # seconds
-_LIGHT = 4096  # characters
+_LIGHT = 4096  # characters that are read in less time than it takes to hand them to a thread
+_MODERATE = 65_536  # characters that are compared with those before in such a time
 _place = re.compile(r"jdl\[(\d+)\]")
 _decode = msgspec.msgpack.Decoder(list[NewJob]).decode
 
@@ -133,11 +134,15 @@ class Gathered:
 
     async def _prepare(self, texts: Sequence[str]) -> None:
         most = self._rules.max_jobs_per_submission
-        prepared = (
-            self._series.prepare(texts, self._owner, self._rules)
-            if _is_light(texts)
-            else await asyncio.to_thread(self._series.prepare, texts, self._owner, self._rules)
-        )
+        series, owner, rules = self._series, self._owner, self._rules
+        size = sum(map(len, texts))
+        prepared = series.recall(texts, owner, rules) if size <= _MODERATE else None
+        if prepared is None:
+            prepared = (
+                series.prepare(texts, owner, rules)
+                if _is_light(texts, size)
+                else await asyncio.to_thread(series.prepare, texts, owner, rules)
+            )
         self.number += len(prepared.jobs)
         if self.number > most:
             raise TooLargeError(f"these are more than the {most} jobs that are accepted at once")
@@ -157,6 +162,6 @@ class Gathered:
         return type(error)(error.message, where=where or None, hint=error.hint)
 
 
-def _is_light(texts: Sequence[str]) -> bool:
+def _is_light(texts: Sequence[str], size: int) -> bool:
     """Tell whether reading these takes no longer than handing them to a thread would."""
-    return sum(map(len, texts)) <= _LIGHT and not any("parameters" in text.lower() for text in texts)
+    return size <= _LIGHT and not any("parameters" in text.lower() for text in texts)

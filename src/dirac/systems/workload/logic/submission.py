@@ -26,10 +26,11 @@ from dirac.systems.workload.sandbox_names import SandboxName
 
 STATUS_EVENT = "workload.job.status"
 
-_HISTORY: tuple[dict[str, Any], ...] = tuple(
-    {"Status": status, "MinorStatus": minor, "ApplicationStatus": "Unknown", "Source": source}
-    for (status, minor), source in ((ACCEPTED, "JobManager"), (WAITING, "JobScheduling"))
-)
+# How a job's history begins: one that has nothing to pass through waits from its first moment on.
+_BEGINNINGS: dict[str, dict[str, Any]] = {
+    status: {"Status": status, "MinorStatus": minor, "ApplicationStatus": "Unknown", "Source": "JobManager"}
+    for status, minor in (ACCEPTED, WAITING)
+}
 PILOTS_EVERY = timedelta(seconds=1)
 """Pilots are planned this often at most for a VO, however fast jobs come."""
 
@@ -213,18 +214,17 @@ def _record(unit: WorkUnit, identity: Identity, ids: Sequence[int], prepared: Pr
     """Write the events of new jobs, ask for pilots, and return what the caller is told."""
     answer, now, actor = [], unit.now, identity.subject
     for job_id, job in zip(ids, prepared.jobs, strict=True):
-        for facts in _HISTORY if job.status == WAITING[0] else _HISTORY[:1]:
-            unit.record(
-                Event(
-                    kind=STATUS_EVENT,
-                    vo=identity.vo,
-                    subject_kind="job",
-                    subject_id=str(job_id),
-                    time=now,
-                    actor=actor,
-                    data=facts,
-                )
+        unit.record(
+            Event(
+                kind=STATUS_EVENT,
+                vo=identity.vo,
+                subject_kind="job",
+                subject_id=str(job_id),
+                time=now,
+                actor=actor,
+                data=_BEGINNINGS[job.status],
             )
+        )
         answer.append(
             InsertedJob(JobID=job_id, Status=job.status, MinorStatus=job.minor_status, TimeStamp=now)
         )
