@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -23,6 +24,7 @@ from dirac.core.entropy import Entropy, SystemEntropy
 from dirac.core.errors import InvalidInputError, UnavailableError
 from dirac.core.time import Clock, SystemClock
 from dirac.db import bounds, connecting, sqlite
+from dirac.db.search_conditions import BY_CODE_POINTS
 from dirac.db.transaction import Transaction
 
 U = TypeVar("U")
@@ -273,9 +275,20 @@ def _make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncE
         max_overflow=pool_size,
         **options,
     )
+    if url.get_backend_name() == "postgresql":
+        event.listen(engine.sync_engine, "first_connect", partial(_look_at_collation, engine.dialect))
     _watch_pool(engine)
     bounds.install(engine)
     return engine
+
+
+def _look_at_collation(dialect: Any, connection: Any, _record: object) -> None:
+    """Find out whether the database compares texts by code points without being told to."""
+    cursor = connection.cursor()
+    cursor.execute("SELECT datcollate FROM pg_database WHERE datname = current_database()")
+    setattr(dialect, BY_CODE_POINTS, cursor.fetchone()[0] in ("C", "POSIX"))
+    cursor.close()
+    connection.rollback()
 
 
 def _watch_pool(engine: AsyncEngine) -> None:

@@ -41,6 +41,7 @@ from dirac.core.search import (
 from dirac.db.bounds import TooSlowError, bounded
 from dirac.db.search_conditions import Compiled, compile_leaf, negated
 from dirac.db.search_pages import Key, behind, make_cursor, read_cursor
+from dirac.db.search_parts import joined, possible
 from dirac.db.transaction import Transaction
 from dirac.db.types import UtcDateTime
 
@@ -64,6 +65,7 @@ class Searchable:
         key: Name of the parameter that identifies a row; sorts what is otherwise equal.
         pseudo: Parameters that are no columns and can only be asked for in conditions.
         families: The same for all parameters whose names begin with a word and a dot.
+        few: The values of parameters that have but few, and always one; orders may begin with these.
     """
 
     def __init__(
@@ -72,11 +74,13 @@ class Searchable:
         key: str,
         pseudo: Mapping[str, Pseudo] | None = None,
         families: Mapping[str, Named] | None = None,
+        few: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._columns = dict(columns)
         self._key = key
         self._pseudo = dict(pseudo or {})
         self._families = dict(families or {})
+        self._few = dict(few or {})
 
     @property
     def names(self) -> list[str]:
@@ -198,14 +202,19 @@ class Searchable:
         """Return a page that nobody has counted; one row more than wanted tells whether there are more."""
         first = (paging.page - 1) * paging.per_page if paging.cursor is None else 0
         hidden = [key.name for key in keys if key.name not in names]
-        ordered = found.add_columns(*self._shown(hidden, tx.dialect)).order_by(
-            *(key.ordering(tx.dialect) for key in keys)
-        )
-        if paging.cursor:
-            ordered = ordered.where(behind(keys, read_cursor(paging.cursor, params, keys), tx.dialect))
-        if first:
-            ordered = ordered.offset(first)
-        result = (await bounded(tx, ordered.limit(paging.per_page + 1), LONGEST, _HINT)).all()
+        found = found.add_columns(*self._shown(hidden, tx.dialect))
+        after = read_cursor(paging.cursor, params, keys) if paging.cursor else None
+        most = paging.per_page + 1
+        if keys[0].name in self._few and len(keys) > 1 and not first and not params.distinct:
+            values = possible(self._few[keys[0].name], keys[0].name, params.search)
+            ordered = joined(found, [*names, *hidden], keys, values, after, most, tx.dialect)
+        else:
+            ordered = found.order_by(*(key.ordering(tx.dialect) for key in keys)).limit(most)
+            if after is not None:
+                ordered = ordered.where(behind(keys, after, tx.dialect))
+            if first:
+                ordered = ordered.offset(first)
+        result = (await bounded(tx, ordered, LONGEST, _HINT)).all()
         rows = self._rows([*names, *hidden], result[: paging.per_page], tx.dialect)
         more = len(result) > len(rows)
         cursor = make_cursor(params, keys, [rows[-1][key.name] for key in keys]) if more else None

@@ -15,8 +15,10 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    DateTime,
     Float,
     Integer,
+    String,
     and_,
     false,
     func,
@@ -24,6 +26,9 @@ from sqlalchemy import (
     or_,
     true,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from dirac.core.errors import InvalidShapeError
 from dirac.core.search import Condition
@@ -34,7 +39,9 @@ Compiled = ColumnElement[bool]
 
 _TEXT_ONLY = ("like", "not like", "regex")
 _ORDERED = ("gt", "gte", "lt", "lte")
-_BINARY = {"mariadb": "utf8mb4_bin", "mysql": "utf8mb4_bin", "postgresql": "C"}
+_BINARY = {"mariadb": "utf8mb4_bin", "mysql": "utf8mb4_bin"}
+BY_CODE_POINTS = "dirac_by_code_points"
+"""Attribute of PostgreSQL's dialect: whether the database compares texts so by itself."""
 
 
 def values_of(condition: Condition) -> list[str]:
@@ -59,13 +66,28 @@ def negated(compiled: Compiled) -> Compiled:
 
 def is_text(column: Column[Any]) -> bool:
     """Tell whether values of a column are texts."""
-    return not isinstance(column.type, Integer | BigInteger | Float | Boolean | UtcDateTime)
+    return not isinstance(column.type, Integer | BigInteger | Float | Boolean | DateTime | UtcDateTime)
 
 
 def exact(column: Column[Any], dialect: str) -> ColumnElement[Any]:
     """Return a text column so that it compares by code points."""
     collation = _BINARY.get(dialect)
+    if dialect == "postgresql":
+        return _ByCodePoints(column)
     return column.collate(collation) if collation else column
+
+
+class _ByCodePoints(FunctionElement[str]):
+    """A text on PostgreSQL, where an index is of use only with the collation that its column has."""
+
+    inherit_cache = True
+    type = String()
+
+
+@compiles(_ByCodePoints)
+def _collated(element: _ByCodePoints, compiler: SQLCompiler, **options: Any) -> str:
+    column = compiler.process(element.clauses, **options)
+    return column if getattr(compiler.dialect, BY_CODE_POINTS, False) else f'{column} COLLATE "C"'
 
 
 def compile_leaf(column: Column[Any], condition: Condition, dialect: str) -> Compiled:

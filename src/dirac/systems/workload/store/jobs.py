@@ -61,6 +61,7 @@ SEARCHABLE = Searchable(
     key="JobID",
     pseudo={"PilotStamp": _of_pilot},
     families={"JobParameter": _of_parameter},
+    few={"Status": sorted(JobStatus)},
 )
 """Parameters of jobs, by the names that DIRAC gives them."""
 
