@@ -268,6 +268,13 @@ def cases(count: int) -> list[tuple[str, str, str, str, dict[str, Any]]]:
                 "sort": [{"parameter": "Status"}, *old],
             },
         ),
+        (
+            "failed, by site and number",
+            "admin",
+            search,
+            page + "&cursor=",
+            {"search": [failed], "sort": [{"parameter": "Site"}, *old]},
+        ),
         ("a user's failed jobs", "user", search, page, {"search": [failed], "sort": new}),
         ("summary by status and site", "admin", summary, "", {"grouping": ["Status", "Site"]}),
         ("summary by owner and status", "admin", summary, "", {"grouping": ["Owner", "Status"]}),

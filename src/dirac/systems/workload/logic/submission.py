@@ -33,6 +33,9 @@ _BEGINNINGS: dict[str, dict[str, Any]] = {
 }
 PILOTS_EVERY = timedelta(seconds=1)
 """Pilots are planned this often at most for a VO, however fast jobs come."""
+_COMMITTED_WITHIN = timedelta(seconds=0.5)
+"""A submission of few jobs takes far less; pilots for one that does not are planned half a minute later."""
+_FEW = 1000
 
 _KEY_LENGTH = 128
 _TRIES = 5
@@ -56,7 +59,7 @@ class Submission:
         self._classes: dict[str, int] = {}
         self._room = Room()
         self._series = Series()
-        self._plan_from: dict[str, datetime] = {}
+        self._planned: dict[str, datetime] = {}
 
     async def submit(
         self, identity: Identity, jdls: Descriptions, key: str | None = None
@@ -124,6 +127,7 @@ class Submission:
             seen |= await self._seen(identity, prepared.archives)
         classes: dict[str, int] = {}
         answer: list[InsertedJob] = []
+        planned: datetime | None = None
         async with self._units.write() as unit:
             for prepared in gathered.batches():
                 archives = await _archives(unit, identity, prepared.archives, seen)
@@ -139,11 +143,13 @@ class Submission:
                 await _admit(unit, ids, prepared)
                 answer += _record(unit, identity, ids, prepared)
             if any(job.Status == WAITING[0] for job in answer):
-                self._ask_for_pilots(unit, identity.vo)
+                planned = self._ask_for_pilots(unit, identity.vo, len(answer))
             if key is not None:
                 text = msgspec.json.encode(answer).decode()
                 await unit.remember(_scope(identity), key, gathered.digest, text)
         self._classes |= classes  # they are committed, and never change
+        if planned is not None:
+            self._planned[identity.vo] = planned
         return answer
 
     async def _classes_of(self, unit: WorkUnit, owner: Owner, prepared: Prepared) -> dict[str, int]:
@@ -156,13 +162,24 @@ class Submission:
         new = [one for one in prepared.classes if one.digest not in known]
         return known | await unit.jobs.ensure_classes(owner, new) if new else known
 
-    def _ask_for_pilots(self, unit: WorkUnit, vo: str) -> None:
-        """Have pilots planned: at once, or when the last time is a moment ago."""
-        begin = self._plan_from.get(vo, unit.now)
-        if begin <= unit.now:
-            self._plan_from[vo] = unit.now + PILOTS_EVERY
-        delay = max(0.0, (begin - unit.now).total_seconds())
-        unit.enqueue("workload.start_pilots", {"vo": vo}, key=f"start_pilots:{vo}", delay=delay)
+    def _ask_for_pilots(self, unit: WorkUnit, vo: str, jobs: int) -> datetime | None:
+        """Have pilots planned at once, or with the next whole second if that was done a moment ago.
+
+        Returns:
+            When; None if it was asked for, and is to begin, after these jobs are there to be seen.
+        """
+        key, begin = f"start_pilots:{vo}", unit.now
+        last = self._planned.get(vo)
+        if last is not None and last + PILOTS_EVERY > unit.now:
+            visible = unit.now + _COMMITTED_WITHIN
+            if jobs <= _FEW and visible < last:
+                return None
+            # A key of its own: nobody may bring it forward.
+            begin = visible.replace(microsecond=0) + PILOTS_EVERY
+            key = f"{key}:{begin:%H%M%S}"
+        delay = (begin - unit.now).total_seconds()
+        unit.enqueue("workload.start_pilots", {"vo": vo}, key=key, delay=delay)
+        return begin
 
     async def _seen(self, identity: Identity, pfns: Sequence[str]) -> set[str]:
         """Return those archives that the object store has, if we did not know yet."""
