@@ -6,7 +6,7 @@ expression) is refused here, before it is asked; what takes too long is given up
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     DateTime,
+    Row,
     Select,
     String,
     and_,
@@ -41,7 +42,7 @@ from dirac.core.search import (
 from dirac.db.bounds import TooSlowError, bounded
 from dirac.db.search_conditions import Compiled, compile_leaf, negated
 from dirac.db.search_pages import Key, behind, make_cursor, read_cursor
-from dirac.db.search_parts import joined, possible
+from dirac.db.search_parts import parts, possible
 from dirac.db.transaction import Transaction
 from dirac.db.types import UtcDateTime
 
@@ -117,6 +118,7 @@ class Searchable:
         *,
         visible: Compiled,
         known: Callable[[], Awaitable[int | None]] | None = None,
+        present: Callable[[str], Awaitable[Collection[str]]] | None = None,
     ) -> Page:
         """Return one page of what fits.
 
@@ -126,6 +128,7 @@ class Searchable:
             paging: Which part of it, and whether to count.
             visible: What the caller may see at all.
             known: Finds out the number of all that fits without looking at it, None if that is not possible.
+            present: Finds out which values of a parameter that has few are there at all.
 
         Raises:
             InvalidInputError: The parameters cannot be understood; the message lists what can. Or it takes
@@ -139,7 +142,8 @@ class Searchable:
         keys = self._keys(params, names)
         found = select(*self._shown(names, tx.dialect)).where(visible, self.where(params.search, tx.dialect))
         found = found.distinct() if params.distinct else found
-        page = await self._fetch(tx, found, params, paging, names, keys)
+        few = await self._first_values(params, paging, keys, present)
+        page = await self._fetch(tx, found, params, paging, names, keys, few)
         count = paging.count
         if paging.cursor is None:
             if page.cursor is None and (page.rows or not page.first):
@@ -198,23 +202,24 @@ class Searchable:
         paging: Paging,
         names: Sequence[str],
         keys: Sequence[Key],
+        few: Collection[str] | None,
     ) -> Page:
         """Return a page that nobody has counted; one row more than wanted tells whether there are more."""
         first = (paging.page - 1) * paging.per_page if paging.cursor is None else 0
         hidden = [key.name for key in keys if key.name not in names]
         found = found.add_columns(*self._shown(hidden, tx.dialect))
         after = read_cursor(paging.cursor, params, keys) if paging.cursor else None
-        most = paging.per_page + 1
-        if keys[0].name in self._few and len(keys) > 1 and not first and not params.distinct:
-            values = possible(self._few[keys[0].name], keys[0].name, params.search)
-            ordered = joined(found, [*names, *hidden], keys, values, after, most, tx.dialect)
+        if few is None:
+            whole = found.order_by(*(key.ordering(tx.dialect) for key in keys)).offset(first or None)
+            statements = iter([whole if after is None else whole.where(behind(keys, after, tx.dialect))])
         else:
-            ordered = found.order_by(*(key.ordering(tx.dialect) for key in keys)).limit(most)
-            if after is not None:
-                ordered = ordered.where(behind(keys, after, tx.dialect))
-            if first:
-                ordered = ordered.offset(first)
-        result = (await bounded(tx, ordered, LONGEST, _HINT)).all()
+            statements = parts(found, keys, few, after, tx.dialect)
+        result: list[Row[Any]] = []
+        for statement in statements:
+            left = paging.per_page + 1 - len(result)
+            result += (await bounded(tx, statement.limit(left), LONGEST, _HINT)).all()
+            if len(result) > paging.per_page:
+                break
         rows = self._rows([*names, *hidden], result[: paging.per_page], tx.dialect)
         more = len(result) > len(rows)
         cursor = make_cursor(params, keys, [rows[-1][key.name] for key in keys]) if more else None
@@ -222,6 +227,21 @@ class Searchable:
             for name in hidden:
                 del row[name]
         return Page(rows=rows, total=None, first=None if paging.cursor else first, cursor=cursor)
+
+    async def _first_values(
+        self,
+        params: SearchParams,
+        paging: Paging,
+        keys: Sequence[Key],
+        present: Callable[[str], Awaitable[Collection[str]]] | None,
+    ) -> Collection[str] | None:
+        """Return the values that what is wanted begins with; None if it is not to be asked for one by one."""
+        name = keys[0].name
+        numbered = paging.cursor is None and paging.page > 1
+        if name not in self._few or len(keys) == 1 or numbered or params.distinct:
+            return None
+        values = possible(self._few[name], name, params.search)
+        return values if present is None or len(values) == 1 else set(values) & set(await present(name))
 
     async def _at_least(self, tx: Transaction, found: Select[Any], params: SearchParams, page: Page) -> Page:
         """Count no further than is quickly done."""

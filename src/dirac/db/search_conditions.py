@@ -15,7 +15,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    DateTime,
     Float,
     Integer,
     String,
@@ -66,7 +65,7 @@ def negated(compiled: Compiled) -> Compiled:
 
 def is_text(column: Column[Any]) -> bool:
     """Tell whether values of a column are texts."""
-    return not isinstance(column.type, Integer | BigInteger | Float | Boolean | DateTime | UtcDateTime)
+    return not isinstance(column.type, Integer | BigInteger | Float | Boolean | UtcDateTime)
 
 
 def exact(column: Column[Any], dialect: str) -> ColumnElement[Any]:

@@ -2,15 +2,15 @@
 
 An index has the rows of one value in order. Those of several, in the order of the value and then of the rest,
 it has as well; but not without those between that a condition leaves out, and these can be most of the table.
-So each value that may be found gives as many rows as are wanted, and the page is the first of all these.
+So one value after the other is asked for its rows, until there are enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Select, select, union_all
+from sqlalchemy import Select
 
 from dirac.core.search import Condition
 from dirac.db.search_pages import Key, behind
@@ -47,38 +47,26 @@ def _holds(condition: Condition, name: str, value: str) -> bool | None:
     return None if compare is None else compare(value, str(condition.value))
 
 
-def joined(
+def parts(
     found: Select[Any],
-    names: Sequence[str],
     keys: Sequence[Key],
     values: Collection[str],
     after: Sequence[Any] | None,
-    most: int,
     dialect: str,
-) -> Select[Any]:
-    """Return the statement that finds the first rows.
+) -> Iterator[Select[Any]]:
+    """Return, value by value, the statements whose rows are in order one after the other.
 
     Args:
         found: What fits, in no order.
-        names: The parameters that it shows; those of the order are among them.
         keys: The order; the first one's column is never without a value.
         values: Those of the first one that may be found.
         after: Values of the row behind which to begin; None for the beginning.
-        most: How many rows are wanted.
         dialect: The engine's name.
     """
     first, rest = keys[0], keys[1:]
-    parts = []
-    for value in values:
-        part = found.where(first.same(value)).order_by(*(key.ordering(dialect) for key in rest)).limit(most)
-        if after is not None and (value > after[0] if first.descending else value < after[0]):
-            continue
-        if after is not None and value == after[0]:
-            part = part.where(behind(rest, after[1:], dialect))
-        parts.append(select(part.subquery()))
-    if not parts:
-        return found.where(first.column.is_(None)).limit(0)
-    whole = union_all(*parts).subquery()
-    columns = dict(zip(names, whole.c, strict=True))
-    ordering = (key._replace(column=columns[key.name]).ordering(dialect) for key in keys)  # type: ignore[arg-type]
-    return select(*whole.c).order_by(*ordering).limit(most)
+    for value in sorted(values, reverse=first.descending):
+        part = found.where(first.same(value)).order_by(*(key.ordering(dialect) for key in rest))
+        if after is None or (value < after[0] if first.descending else value > after[0]):
+            yield part
+        elif value == after[0]:
+            yield part.where(behind(rest, after[1:], dialect))

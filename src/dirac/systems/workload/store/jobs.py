@@ -166,7 +166,13 @@ class JobStore:
             [row] = await counts.summary(self._tx, visible, all_of_it, kind)
             return int(row["count"])
 
-        return await SEARCHABLE.search(self._tx, params, paging, visible=visible_jobs(visible), known=known)
+        async def present(name: str) -> list[str]:
+            by_value = SummaryParams(grouping=[name])
+            return [row[name] for row in await self.summary(visible, by_value)]
+
+        return await SEARCHABLE.search(
+            self._tx, params, paging, visible=visible_jobs(visible), known=known, present=present
+        )
 
     async def summary(self, visible: Visibility, params: SummaryParams) -> list[dict[str, Any]]:
         """Count the visible jobs that fit, by the values of some parameters; from counters if possible."""
