@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -48,3 +50,22 @@ def test_the_matrix_has_no_arrow_upwards(imports: ModuleType) -> None:
     upwards = [pair for pair in counted if set(pair) <= set(ranks) and ranks[pair[0]] >= ranks[pair[1]]]
     assert counted, "no import was found at all"
     assert upwards == []
+
+
+_POSSESSIVE_GROUP = re.compile(r"(?<!\\)\)(?:[*+?]|\{[0-9,]+\})\+|\(\?>")
+
+
+def test_no_expression_has_a_possessive_group() -> None:
+    """Python before 3.11.5 matches them wrongly, as that of Debian 12, on which sites run."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for folder in ("src", "pilot", "roles")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str | bytes)
+        and _POSSESSIVE_GROUP.search(
+            node.value if isinstance(node.value, str) else node.value.decode("latin-1")
+        )
+    ]
+    assert found == []

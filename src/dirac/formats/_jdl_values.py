@@ -9,7 +9,7 @@ from typing import TypeAlias, Union
 from dirac.core.errors import InvalidInputError
 
 MAX_NAME = 128
-NAME = r"[A-Za-z_][A-Za-z0-9_]*+(?:\.[A-Za-z0-9_]++)*+"
+NAME = r"[A-Za-z_][A-Za-z0-9_]*+(?:\.[A-Za-z0-9_]++)*"
 NAME_HINT = f"letters, digits, '_' and inner '.', not beginning with a digit, at most {MAX_NAME} characters"
 
 _name = re.compile(NAME).fullmatch

@@ -24,7 +24,7 @@ MAX_NATIVE_BYTES: Final = 16 << 20
 """Size of a native description, which may hold many jobs."""
 
 # A native text begins as a mapping of YAML or JSON does; everything else is JDL.
-_skip = re.compile(r"(?:[ \t\r\n\ufeff]++|#[^\n]*+)*+").match
+_skip = re.compile(r"(?:[ \t\r\n\ufeff]++|#[^\n]*+)*").match
 _native = re.compile(r'\{|---(?=\s)|%YAML|(?:"[^"\n]*+"|[A-Za-z_]\w*+)[ \t]*+:(?=\s)').match
 _NO_NAMES: Final[Mapping[str, str]] = {}
 _ALIASES: Final = {

@@ -35,19 +35,20 @@ _INT_LIMIT = 1 << 63
 _LINE_WIDTH = 100
 _INDENT = "    "
 
-_SKIP = r"(?:[ \t\r\n]++|\#[^\n]*+|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+"
-_STRING = r'"(?:[^"\\\n]++|\\[^\n])*+"'
+_SKIP = r"(?:[ \t\r\n]++|\#[^\n]*+|//[^\n]*+|/\*[^*]*+\*++(?:[^/*][^*]*+\*++)*/)*"
+_STRING = r'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*"'
 _NO_COMMENT = r"(?!\#|//|/\*)"
 
-# All quantifiers are possessive: no text makes these expressions take more than linear time.
+# Quantifiers of characters are possessive, and a group never begins like what may follow it: no text makes
+# these expressions take more than linear time. (Possessive groups are wrong in Python before 3.11.5.)
 _skip = re.compile(_SKIP).match
 _name = re.compile(NAME).match
 _head = re.compile(f"{_SKIP}({NAME}){_SKIP}=(?!=){_SKIP}").match
 _semicolon = re.compile(f"{_SKIP};").match
 _string = re.compile(_STRING).match
 _word = re.compile(rf"{_NO_COMMENT}[!#-+\--:<-Z\\^-z|~]++").match
-_PART = rf"(?:[!#-:<-Z\\^-z|~]|{_STRING})++"
-_expression = re.compile(rf"{_NO_COMMENT}(?!=){_PART}(?:[ \t]++{_NO_COMMENT}{_PART})*+").match
+_PART = rf"(?:[!#-:<-Z\\^-z|~]++|{_STRING})+"
+_expression = re.compile(rf"{_NO_COMMENT}(?!=){_PART}(?:[ \t]++{_NO_COMMENT}{_PART})*").match
 _assignment = re.compile(r'[ \t]=[ \t]|[ \t][A-Za-z_][\w.]*+[ \t]*+=[ \t]*+"').search
 _integer = re.compile(r"0|-?[1-9][0-9]*").fullmatch
 _real = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][+-]?[0-9]{1,4})?").fullmatch
