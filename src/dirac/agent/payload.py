@@ -108,7 +108,7 @@ class Payload:
         """End it: ask first, then kill the whole group."""
         ended = asyncio.create_task(self._the_process().wait())
         self._signal_group(signal.SIGTERM)
-        # Who calls this is often cancelled already: there, `asyncio.timeout` of Python 3.11.2 cancels once more.
+        # Whoever calls this may be cancelled already: `asyncio.timeout` of Python 3.11.2 never ends there.
         await asyncio.wait({ended}, timeout=_KILL_GRACE)
         self._signal_group(signal.SIGKILL)
         await ended

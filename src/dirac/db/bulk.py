@@ -9,6 +9,7 @@ several times as much there, and run the triggers that look at whole statements 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
@@ -50,13 +51,22 @@ class BulkInsert:
         """
         if len(rows) > 1 and self._dialect.name == "postgresql":
             return self._with_arrays(common, rows)
+        return self.sql, self._values(common, rows)
+
+    def returning(self, key: str, common: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> Call:
+        """Return the one statement that inserts these rows and returns the numbers that it gave them."""
+        into, _, values = self.sql.rpartition("VALUES ")
+        given = tuple(itertools.chain.from_iterable(self._values(common, rows)))
+        return f"{into}VALUES {', '.join([values] * len(rows))} RETURNING {key}", given
+
+    def _values(self, common: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
         given: list[Iterable[Any]] = [  # column by column: most need nothing done to them
             repeat(convert(value) if convert else value, len(rows))
             for convert, value in zip(self._converters, common.values(), strict=False)
         ]
         others = zip(self._converters[len(common) :], zip(*rows, strict=True), strict=True)
         given += [map(_memo(convert), values) if convert else values for convert, values in others]
-        return self.sql, list(zip(*(given[place] for place in self._order), strict=True))
+        return list(zip(*(given[place] for place in self._order), strict=True))
 
     def _with_arrays(self, common: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> Call:
         """Return one statement for all rows; what turns out to be the same in all of them is in it once."""

@@ -230,14 +230,12 @@ class Transaction:
             numbered = [(*row, number) for row, number in zip(rows, numbers, strict=True)]
             await self.insert_all(table, (*columns, key), common, numbered)
             return numbers
-        if self.dialect == "sqlite":
-            bulk = bulk_insert(table, columns, self._connection.dialect)
-            sql, (row,) = bulk.call(common, rows)
-            inserted = await greenlet_spawn(self._connection.exec_driver_sql, sql, row)
-            return [inserted.lastrowid]
-        varying = columns[len(common) :]
-        named = [dict(common) | dict(zip(varying, row, strict=True)) for row in rows]
-        return list((await self.execute(_insert_returning(table), named)).scalars())
+        bulk = bulk_insert(table, columns, self._connection.dialect)
+        found: list[int] = []
+        for start in range(0, len(rows), _BULK):
+            sql, given = bulk.returning(key, common, rows[start : start + _BULK])
+            found += (await greenlet_spawn(self._connection.exec_driver_sql, sql, given)).scalars()
+        return sorted(found)
 
     async def _reserve(self, table: Table, count: int) -> list[int] | None:
         """Return numbers for new rows; None where only their insertion gives them, or does so for less."""
@@ -345,11 +343,6 @@ def _event_values(event: Event) -> tuple[Any, ...]:
         event.attempt,
         event.actor,
     )
-
-
-@cache
-def _insert_returning(table: Table) -> Any:
-    return insert(table).returning(*table.primary_key, sort_by_parameter_order=True)
 
 
 @cache
