@@ -19,6 +19,7 @@ from dirac.systems.identity.models import Identity, Property
 from dirac.systems.workload.logic.queries import Queries
 from dirac.systems.workload.logic.sandboxes import Sandboxes
 from dirac.systems.workload.logic.submission import Submission
+from dirac.systems.workload.logic.waiting import Signals
 from dirac.systems.workload.models import SandboxInfo, SandboxUpload
 from dirac.systems.workload.sandbox_names import SandboxName
 from dirac.systems.workload.store.unit import WorkloadUnit
@@ -44,7 +45,7 @@ class Room:
         self.units = DatabaseUnits(database, WorkloadUnit)
         self.rules = FixedRules()
         self.objects = DirectoryStore(directory, "http://server", b"k" * 32, clock)
-        self.submission = Submission(self.units, self.rules, self.objects)
+        self.submission = Submission(self.units, self.rules, self.objects, Signals())
         self.sandboxes = Sandboxes(self.units, self.rules, self.objects)
         self.queries = Queries(self.units)
 

@@ -211,6 +211,13 @@ async def test_a_waiting_pilot_gets_a_job_at_once(hall: Hall) -> None:
     await asyncio.gather(*asking, return_exceptions=True)
 
 
+async def test_each_submission_wakes_the_pilots_that_wait(hall: Hall) -> None:
+    for _ in range(4):  # not all of them ask for pilots
+        wakes = hall.signals.wakes
+        await hall.submitted(ALICE)
+        assert hall.signals.wakes > wakes
+
+
 async def test_a_waiting_pilot_gets_a_job_that_another_process_took_in(hall: Hall) -> None:
     hall.clock = SystemClock()
     hall.restart()

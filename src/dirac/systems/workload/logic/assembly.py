@@ -79,7 +79,7 @@ class WorkloadSystem:
         rules = ConfiguredRules(configuration)
         classes = self.classes = Classes(clock)
         self.signals = Signals()
-        self.submission = Submission(work, rules, objects)
+        self.submission = Submission(work, rules, objects, self.signals)
         self.sandboxes = Sandboxes(work, rules, objects)
         self.queries = Queries(work)
         self.counting = Counting(work)

@@ -19,6 +19,7 @@ from dirac.systems.workload.logic.gathering import Descriptions, Gathered, Room
 from dirac.systems.workload.logic.preparation import ACCEPTED, WAITING, Prepared
 from dirac.systems.workload.logic.sandboxes import uploaded
 from dirac.systems.workload.logic.series import Series
+from dirac.systems.workload.logic.waiting import Signals
 from dirac.systems.workload.models import InsertedJob
 from dirac.systems.workload.ports.pipeline import Handling
 from dirac.systems.workload.ports.work import Assignment, Owner, Rules, WorkUnit
@@ -50,12 +51,14 @@ class Submission:
         units: Transactions of the workload system.
         rules: What is accepted.
         objects: Where archives are.
+        signals: Tells pilots of this process that there may be work.
     """
 
-    def __init__(self, units: Units[WorkUnit], rules: Rules, objects: ObjectStore) -> None:
+    def __init__(self, units: Units[WorkUnit], rules: Rules, objects: ObjectStore, signals: Signals) -> None:
         self._units = units
         self._rules = rules
         self._objects = objects
+        self._signals = signals
         self._classes: dict[str, int] = {}
         self._room = Room()
         self._series = Series()
@@ -128,6 +131,7 @@ class Submission:
         classes: dict[str, int] = {}
         answer: list[InsertedJob] = []
         planned: datetime | None = None
+        waiting = False
         async with self._units.write() as unit:
             for prepared in gathered.batches():
                 archives = await _archives(unit, identity, prepared.archives, seen)
@@ -142,7 +146,8 @@ class Submission:
                 )
                 await _admit(unit, ids, prepared)
                 answer += _record(unit, identity, ids, prepared)
-            if any(job.Status == WAITING[0] for job in answer):
+            waiting = any(job.Status == WAITING[0] for job in answer)
+            if waiting:
                 planned = self._ask_for_pilots(unit, identity.vo, len(answer))
             if key is not None:
                 text = msgspec.json.encode(answer).decode()
@@ -150,6 +155,8 @@ class Submission:
         self._classes |= classes  # they are committed, and never change
         if planned is not None:
             self._planned[identity.vo] = planned
+        elif waiting:
+            self._signals.wake()
         return answer
 
     async def _classes_of(self, unit: WorkUnit, owner: Owner, prepared: Prepared) -> dict[str, int]:
