@@ -197,6 +197,7 @@ class Hall(Room):
             entropy=FakeEntropy(self._seed),
             program=PilotProgram(url="http://server", program="/opt/dirac-pilot.py"),
         )
+        self.submission = self.system.submission
         self.signals = self.system.signals
         self.classes = self.system.classes
         self.matching = self.system.matching

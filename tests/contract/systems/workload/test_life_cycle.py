@@ -567,4 +567,4 @@ async def test_every_change_is_in_the_history_with_who_did_it(hall: Hall) -> Non
         f"astro:job:{job_id}:1",
         "astro:alice",
     ]
-    assert [event.attempt for event in events] == [None, None, 1, 1, 1]
+    assert [event.attempt for event in events] == [None, 1, 1, 1]

@@ -137,7 +137,7 @@ async def test_the_log_is_in_the_order_of_time_and_fills_in_what_is_left_out(
             )
             unit.record(event)
     log = await room.queries.logging(ALICE, job_id)
-    assert [(e.Status, e.MinorStatus, e.ApplicationStatus, e.Source, e.Attempt, e.Note) for e in log[2:]] == [
+    assert [(e.Status, e.MinorStatus, e.ApplicationStatus, e.Source, e.Attempt, e.Note) for e in log[1:]] == [
         ("Running", "Job Initialization", "Unknown", "JobAgent", 1, None),
         ("Running", "Job Initialization", "half", "JobWrapper", 1, None),
         ("Done", "Execution Complete", "half", "Unknown", 1, "late"),
