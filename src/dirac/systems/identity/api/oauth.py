@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import unquote_plus
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -11,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from dirac.core.errors import DiracError, UnavailableError
-from dirac.systems.identity.logic.oauth import OAuthError
+from dirac.systems.identity.logic.oauth import ClientError, OAuthError
 from dirac.transport.routing import SystemRoute
 from dirac.transport.wire import encode, status_of
 
@@ -28,6 +30,8 @@ def oauth_error(error: Exception) -> Response:
         error = error.__cause__
     if isinstance(error, OAuthError):
         code, text = error.oauth, str(error)
+        if isinstance(error, ClientError):
+            status, headers["WWW-Authenticate"] = 401, 'Basic realm="dirac", charset="UTF-8"'
     elif isinstance(error, DiracError):
         status, text = status_of(error), str(error)
         code = "temporarily_unavailable" if isinstance(error, UnavailableError) else error.code
@@ -50,6 +54,31 @@ def _check_media(request: Request) -> None:
         raise OAuthError(
             "invalid_request", f"a body of type {media!r} is not understood here", hint=f"Send {_FORMS[0]}"
         )
+
+
+def shown_secret(
+    request: Request, client_id: str | None, secret: str | None
+) -> tuple[str | None, str | None]:
+    """Return the name and the secret that a client shows (RFC 6749, section 2.3.1), None for what is absent.
+
+    Raises:
+        OAuthError: It shows them in two ways, or in one that cannot be read.
+    """
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return client_id, secret
+    if secret:
+        raise OAuthError("invalid_request", "the client shows its secret in two ways", hint="Use one")
+    try:
+        name, colon, shown = base64.b64decode(given.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        name = colon = shown = ""
+    if not colon:
+        raise ClientError("the header Authorization holds no name and secret of a client")
+    name, shown = unquote_plus(name), unquote_plus(shown)
+    if client_id and client_id != name:
+        raise OAuthError("invalid_request", "client_id is not the client that shows its secret")
+    return name, shown
 
 
 class OAuthRoute(SystemRoute):

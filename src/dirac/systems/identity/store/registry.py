@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, or_, select
 
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
 from dirac.systems.identity.ports import Member, RegistryChanges
+from dirac.systems.identity.store.revocations import RevocationStore
 from dirac.systems.identity.store.tables import groups, users, vos
 
 _CHUNK = 500
@@ -67,6 +68,18 @@ class RegistryStore:
         same = row is not None and (row.vo, row.username) == (vo, username)
         return await self._member(row) if row is not None and same else None
 
+    async def names(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Return the names of users, by VO and subject."""
+        found = {}
+        by_vo: defaultdict[str, set[str]] = defaultdict(set)
+        for vo, sub in subjects:
+            by_vo[vo].add(sub)
+        wanted = [and_(users.c.vo == vo, users.c.sub.in_(subs)) for vo, subs in by_vo.items()]
+        if wanted:
+            query = select(users.c.vo, users.c.sub, users.c.username).where(or_(*wanted))
+            found = {(row.vo, row.sub): row.username for row in await self._tx.execute(query)}
+        return found
+
     async def change(self, changes: RegistryChanges) -> None:
         """Drop first, then put."""
         for start in range(0, len(changes.drop_vos), _CHUNK):
@@ -87,6 +100,7 @@ class RegistryStore:
         if changes.put_users:
             rows = [{"vo": vo, **msgspec.structs.asdict(user)} for vo, user in changes.put_users]
             await self._tx.execute(insert(users), rows)
+        await RevocationStore(self._tx).put(changes.revoke)
 
     async def _drop(self, table: Table, column: str, pairs: Sequence[tuple[str, str]]) -> None:
         by_vo: defaultdict[str, list[str]] = defaultdict(list)

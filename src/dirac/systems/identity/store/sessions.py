@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.ports import RefreshRecord, Scope
@@ -53,6 +53,25 @@ class SessionStore:
         if sub is not None:
             query = query.where(tokens.c.sub == sub)
         return [_record(row) for row in await self._tx.execute(query.order_by(tokens.c.jti.desc()))]
+
+    async def newest(self, vo: str | None, now: datetime, limit: int) -> list[RefreshRecord]:
+        """Return some of the active tokens of a VO, or of all, newest first."""
+        query = select(tokens).where(tokens.c.state == "Active", tokens.c.expires > now)
+        if vo is not None:
+            query = query.where(tokens.c.vo == vo)
+        rows = await self._tx.execute(query.order_by(tokens.c.jti.desc()).limit(limit))
+        return [_record(row) for row in rows]
+
+    async def revoke_all(self, vo: str, sub: str | None) -> int:
+        """End the sessions of a user, or of a whole VO; return how many could have been continued."""
+        whose = [tokens.c.vo == vo] + ([] if sub is None else [tokens.c.sub == sub])
+        active = (
+            await self._tx.execute(select(func.count()).where(tokens.c.state == "Active", *whose))
+        ).scalar_one()
+        await self._tx.execute(
+            update(tokens).where(tokens.c.state != "Revoked", *whose).values(state="Revoked")
+        )
+        return int(active)
 
     async def drop(self, before: datetime) -> int:
         """Drop tokens that ended before a moment; return how many."""
