@@ -11,6 +11,35 @@ from msgspec import Meta
 from dirac.systems.identity.models import Property
 
 
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client sends to the token endpoint (RFC 6749, 7636, 8628, 8693); which of it, the grant says."""
+
+    grant_type: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+    device_code: str | None = None
+    code: str | None = None
+    redirect_uri: str | None = None
+    code_verifier: str | None = None
+    refresh_token: str | None = None
+    scope: str | None = None
+    subject_token: str | None = None
+    subject_token_type: str | None = None
+    requested_token_type: str | None = None
+    actor_token: str | None = None
+    audience: str | None = None
+    resource: str | None = None
+
+
+class TokenQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client sends to have a token revoked (RFC 7009), or to learn of one (RFC 7662)."""
+
+    token: str | None = None
+    token_type_hint: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+
+
 class Introspection(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a token is good for (RFC 7662, section 2.2), with the claims of ours."""
 

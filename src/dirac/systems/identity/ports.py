@@ -253,6 +253,10 @@ class SessionRepository(Protocol):
         """Return a token."""
         ...
 
+    async def find_with_member(self, jti: str) -> tuple[RefreshRecord | None, Member | None]:
+        """Return a token, and the user that it belongs to: one question for both."""
+        ...
+
     async def rotate(self, jti: str, successor: str, now: datetime) -> bool:
         """Replace an active token; False if it is not active any more."""
         ...

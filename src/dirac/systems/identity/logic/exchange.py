@@ -14,6 +14,7 @@ from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, narrowed, parse_scope, plain
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import Property, TokenResponse
+from dirac.systems.identity.models_tokens import TokenRequest
 from dirac.systems.identity.ports import Scope, Unit
 from dirac.systems.identity.ports_tokens import ClientRecord
 from dirac.systems.identity.settings import IdentitySettings
@@ -33,18 +34,6 @@ _OWN_ONLY = frozenset(
 )
 
 
-class ExchangeRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client sends (RFC 8693, section 2.1)."""
-
-    subject_token: str | None
-    subject_token_type: str | None
-    requested_token_type: str | None = None
-    actor_token: str | None = None
-    audience: str | None = None
-    resource: str | None = None
-    scope: str | None = None
-
-
 class Exchange:
     """Exchanges tokens.
 
@@ -62,7 +51,7 @@ class Exchange:
         self._tokens = tokens
         self._settings = settings
 
-    async def exchange(self, request: ExchangeRequest, client: ClientRecord | None) -> TokenResponse:
+    async def exchange(self, request: TokenRequest, client: ClientRecord | None) -> TokenResponse:
         """Return another token.
 
         Args:
@@ -87,7 +76,7 @@ class Exchange:
             )
         return TokenResponse(token, seconds, BEARER, issued_token_type=ACCESS_TOKEN, scope=scope or None)
 
-    def _check_target(self, request: ExchangeRequest) -> None:
+    def _check_target(self, request: TokenRequest) -> None:
         if request.requested_token_type not in (None, "", ACCESS_TOKEN, JWT):
             raise OAuthError("invalid_request", "only access tokens are issued", hint=f"Use {ACCESS_TOKEN}")
         if request.actor_token:
@@ -103,7 +92,7 @@ class Exchange:
             raise OAuthError("invalid_target", f"no tokens are issued for {request.resource!r}")
 
     async def _narrow(
-        self, subject: str, request: ExchangeRequest, client: ClientRecord | None
+        self, subject: str, request: TokenRequest, client: ClientRecord | None
     ) -> tuple[str, int, str]:
         try:
             claims = await self._tokens.claims(subject)
@@ -139,7 +128,7 @@ class Exchange:
         return frozenset(name for properties in groups.values() for name in properties)
 
     async def _act_for(
-        self, subject: str, request: ExchangeRequest, client: ClientRecord | None
+        self, subject: str, request: TokenRequest, client: ClientRecord | None
     ) -> tuple[str, int, str]:
         if client is None or Property.TRUSTED_HOST not in client.properties:
             raise OAuthError(

@@ -87,7 +87,7 @@ class Sessions:
     async def answer(self, session: Session) -> TokenResponse:
         """Make the pair of tokens of a session."""
         token, seconds = await self._tokens.user_token(session.grant, sid=session.record.family)
-        refresh = await self._tokens.refresh_token(session.record)
+        refresh = self._tokens.refresh_token(session.record)
         return TokenResponse(token, seconds, BEARER, refresh)
 
     async def refresh(self, token: str | None, client_id: str | None) -> TokenResponse:
@@ -108,7 +108,7 @@ class Sessions:
         return await self.answer(outcome)
 
     async def _continue(self, unit: Unit, jti: str, client_id: str) -> Session | OAuthError:
-        record = await unit.sessions.find(jti)
+        record, member = await unit.sessions.find_with_member(jti)
         if record is None or record.expires <= unit.now:
             return OAuthError("invalid_grant", "the session is over", hint="Log in again: dirac login VO")
         if record.client_id != client_id:
@@ -116,7 +116,7 @@ class Sessions:
         if record.state == "Revoked":
             return OAuthError("invalid_grant", "the session was ended", hint="Log in again: dirac login VO")
         try:
-            granted = grant(await unit.registry.member(record.vo, sub=record.sub), record.scope)
+            granted = grant(member, record.scope)
         except NotAllowedError as error:
             return OAuthError("invalid_grant", error.message, hint=error.hint)
         successor = await self._replace(unit, record) if record.state == "Active" else None

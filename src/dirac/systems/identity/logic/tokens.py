@@ -15,8 +15,9 @@ from dirac.core.entropy import Entropy, uuid7
 from dirac.core.errors import UnauthenticatedError
 from dirac.core.time import Clock
 from dirac.systems.identity.logic.access import Grant
-from dirac.systems.identity.logic.claims import Claims, RefreshClaims
+from dirac.systems.identity.logic.claims import Claims
 from dirac.systems.identity.logic.keys import KeyRing
+from dirac.systems.identity.logic.refresh_tokens import RefreshTokens
 from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.models import Identity, Kind, Property
 from dirac.systems.identity.ports import RefreshRecord
@@ -48,7 +49,6 @@ _Registry.algorithms = {ALGORITHM: _quiet, "Ed25519": jws.JWSRegistry.algorithms
 _registry = _Registry(algorithms=_ACCEPTED)
 _encode = msgspec.json.Encoder().encode
 _claims = msgspec.json.Decoder(Claims).decode
-_refresh_claims = msgspec.json.Decoder(RefreshClaims).decode
 
 
 class _Known:
@@ -87,7 +87,7 @@ class Tokens:
         self._entropy = entropy
         self._settings = settings
         self._revocations = revocations
-        self._refresh_audience = f"{settings.audience}:refresh"
+        self._refresh = RefreshTokens(settings)
         self._known: dict[str, _Known] = {}
 
     @property
@@ -283,29 +283,21 @@ class Tokens:
         )
         return token, seconds
 
-    async def refresh_token(self, record: RefreshRecord) -> str:
+    def refresh_token(self, record: RefreshRecord) -> str:
         """Make the refresh token that a record is about."""
-        claims = RefreshClaims(
-            iss=self._settings.issuer,
-            aud=self._refresh_audience,
-            jti=record.jti,
-            iat=int(record.created.timestamp()),
-            exp=int(record.expires.timestamp()),
-        )
-        return await self._signed(_encode(claims))
+        return self._refresh.make(record)
 
     async def refresh_id(self, token: str) -> str | None:
         """Return the identifier of a refresh token of this installation; None if it is something else.
 
         Whether it is expired or revoked is for the database to say.
         """
-        try:
-            claims = _refresh_claims((await self._verified(token))[1])
-        except (UnauthenticatedError, msgspec.MsgspecError):
+        if (jti := self._refresh.identifier(token)) is not None:
+            return jti
+        try:  # those of the version before this one were signed like access tokens
+            return self._refresh.read((await self._verified(token))[1])
+        except UnauthenticatedError:
             return None
-        if claims.iss != self._settings.issuer or claims.aud != self._refresh_audience:
-            return None
-        return claims.jti
 
     async def _access(self, kind: Kind, seconds: int, *, vo: str, sub: str, **claims: Any) -> str:
         now = int(self._clock.now().timestamp())
