@@ -24,7 +24,7 @@ _HOUR = 3600
 _CLIENTS = {"client_id": "CLIENT", "vo": "VO", "properties": "PROPERTIES", "created": "SINCE"}
 
 Vo = Annotated[
-    str | None, typer.Option("--of", metavar="VO", help="Of this VO; as an operator, otherwise of all.")
+    str | None, typer.Option("--of", metavar="VO", help="Of this VO; otherwise yours, or for operators all.")
 ]
 
 
@@ -292,6 +292,7 @@ def _branches(vo: HeldVO) -> Iterator[tuple[str, list[str]]]:
             _site(site),
             [
                 f"pilot {pilot.stamp} on {pilot.ce or '?'}, since {text(pilot.since)}"
+                + (f", {pilot.status}" if pilot.status else "")
                 + "".join(f", job {run.job_id} attempt {run.attempt}" for run in pilot.runs)
                 for pilot in site.pilots
             ],

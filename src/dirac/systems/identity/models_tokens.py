@@ -187,11 +187,20 @@ class HeldRun(msgspec.Struct, frozen=True):
 
 
 class HeldPilot(msgspec.Struct, frozen=True):
-    """A pilot that has logged in."""
+    """A pilot that has logged in.
+
+    Attributes:
+        stamp: Which.
+        ce: Its computing element; empty if that is not known.
+        since: When it logged in.
+        status: How it is by its record; empty if it has none. What has ended holds a token that ends soon.
+        runs: The runs that it holds.
+    """
 
     stamp: str
     ce: str
     since: datetime
+    status: str
     runs: list[HeldRun]
 
 

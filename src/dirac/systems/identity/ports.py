@@ -335,12 +335,14 @@ class PilotSecretRepository(Protocol):
         """Let secrets expire; return how many were good and unused."""
         ...
 
-    async def places(self, vo: str | None, site: str | None) -> list[SecretCount]:
-        """Count the secrets that are kept, by VO, site and whether they were used."""
+    async def places(self, vo: str | None, site: str | None, now: datetime) -> list[SecretCount]:
+        """Count the secrets that are not over, by VO, site and whether they were used."""
         ...
 
-    async def held(self, vo: str | None, site: str | None, limit: int) -> list[PilotSecretRecord]:
-        """Return the secrets that were used, the latest first."""
+    async def held(
+        self, vo: str | None, site: str | None, now: datetime, limit: int
+    ) -> list[PilotSecretRecord]:
+        """Return the secrets that were used and are not over, the latest first."""
         ...
 
     async def drop(self, before: datetime) -> int:

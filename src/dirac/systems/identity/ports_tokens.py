@@ -163,6 +163,18 @@ class IssuedSecretRepository(Protocol):
         ...
 
 
+class PilotState(msgspec.Struct, frozen=True):
+    """How a pilot is.
+
+    Attributes:
+        status: By its record.
+        runs: What it holds, as job and attempt.
+    """
+
+    status: str
+    runs: list[tuple[int, int]]
+
+
 class PilotRecords(Protocol):
     """Who keeps the records of pilots, in the same transaction."""
 
@@ -170,6 +182,6 @@ class PilotRecords(Protocol):
         """Put a pilot on record that was started elsewhere; False if there is one of that stamp."""
         ...
 
-    async def runs(self, stamps: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
-        """Return the runs that pilots hold, as job and attempt, by stamp."""
+    async def states(self, stamps: Sequence[str]) -> dict[str, PilotState]:
+        """Return how pilots are and which runs they hold, by stamp; those without a record are left out."""
         ...

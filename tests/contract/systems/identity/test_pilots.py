@@ -243,7 +243,7 @@ async def test_a_login_with_an_issued_secret_that_fails_anywhere_can_be_repeated
         assert number > 5, "two looks, the stamp, the use, the event, the commit"
     async with world.units.read() as unit:
         (record,) = await unit.issued_secrets.good(None, None, unit.now)
-        pilots = await unit.pilot_secrets.held(None, None, 1000)
+        pilots = await unit.pilot_secrets.held(None, None, unit.now, 1000)
     assert record.used == len(pilots), "no use was counted twice, and none was forgotten"
 
 

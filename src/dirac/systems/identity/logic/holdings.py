@@ -19,7 +19,7 @@ from dirac.systems.identity.models_tokens import (
     Holders,
 )
 from dirac.systems.identity.ports import PilotSecretRecord, RefreshRecord, Unit
-from dirac.systems.identity.ports_tokens import ClientRecord, IssuedSecretRecord, SecretCount
+from dirac.systems.identity.ports_tokens import ClientRecord, IssuedSecretRecord, PilotState, SecretCount
 
 
 class Holdings:
@@ -54,14 +54,14 @@ class Holdings:
         async with self._units.read() as unit:
             sessions = [] if site else await unit.sessions.newest(whose, unit.now, limit + 1)
             names = await unit.registry.names([(one.vo, one.sub) for one in sessions[:limit]])
-            counts = await unit.pilot_secrets.places(whose, site)
+            counts = await unit.pilot_secrets.places(whose, site, unit.now)
             issued = await unit.issued_secrets.good(whose, site, unit.now)
-            pilots = await unit.pilot_secrets.held(whose, site, limit + 1)
+            pilots = await unit.pilot_secrets.held(whose, site, unit.now, limit + 1)
             clients = [] if site else await unit.clients.all()
             stamps = [pilot.stamp for pilot in pilots[:limit]]
-            runs = await unit.pilot_records.runs(stamps) if unit.pilot_records and stamps else {}
+            states = await unit.pilot_records.states(stamps) if unit.pilot_records and stamps else {}
         users = _users(sessions[:limit], names)
-        sites = _sites(counts, issued, pilots[:limit], runs)
+        sites = _sites(counts, issued, pilots[:limit], states)
         owned = _clients(clients, whose)
         vos = sorted({*users, *sites, *owned})
         return Holders(
@@ -85,7 +85,7 @@ def _sites(
     counts: Sequence[SecretCount],
     issued: Sequence[IssuedSecretRecord],
     pilots: Sequence[PilotSecretRecord],
-    runs: dict[str, list[tuple[int, int]]],
+    states: dict[str, PilotState],
 ) -> dict[str, list[HeldSite]]:
     used: defaultdict[tuple[str, str], int] = defaultdict(int)
     unused, left = used.copy(), used.copy()
@@ -97,8 +97,10 @@ def _sites(
     named: defaultdict[tuple[str, str], list[HeldPilot]] = defaultdict(list)
     for one in pilots:
         if one.used is not None:
-            held = [HeldRun(job, attempt) for job, attempt in runs.get(one.stamp, [])]
-            named[one.vo, one.site or ""].append(HeldPilot(one.stamp, one.ce or "", one.used, held))
+            state = states.get(one.stamp) or PilotState("", [])
+            held = [HeldRun(job, attempt) for job, attempt in state.runs]
+            pilot = HeldPilot(one.stamp, one.ce or "", one.used, state.status, held)
+            named[one.vo, one.site or ""].append(pilot)
     sites: defaultdict[str, list[HeldSite]] = defaultdict(list)
     for place in sorted({*used, *left}):
         sites[place[0]].append(

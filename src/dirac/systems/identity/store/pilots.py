@@ -54,22 +54,28 @@ class PilotSecretStore:
         await self._tx.execute(update(secrets).where(*conditions).values(expires=now))
         return int(count)
 
-    async def places(self, vo: str | None, site: str | None) -> list[SecretCount]:
-        """Count the secrets that are kept, by VO, site and whether they were used."""
+    async def places(self, vo: str | None, site: str | None, now: datetime) -> list[SecretCount]:
+        """Count the secrets that are not over, by VO, site and whether they were used."""
         place = (secrets.c.vo, secrets.c.site)
         query = (
             select(*place, func.count(secrets.c.used).label("used"), func.count().label("total"))
-            .where(*within(secrets, Reach(vo or "", site or "")))
+            .where(secrets.c.expires > now, *within(secrets, Reach(vo or "", site or "")))
             .group_by(*place)
         )
         rows = await self._tx.execute(query)
         return [SecretCount(row.vo, row.site or "", row.used, row.total - row.used) for row in rows]
 
-    async def held(self, vo: str | None, site: str | None, limit: int) -> list[PilotSecretRecord]:
-        """Return the secrets that were used, the latest first."""
+    async def held(
+        self, vo: str | None, site: str | None, now: datetime, limit: int
+    ) -> list[PilotSecretRecord]:
+        """Return the secrets that were used and are not over, the latest first."""
         query = (
             select(secrets)
-            .where(secrets.c.used.is_not(None), *within(secrets, Reach(vo or "", site or "")))
+            .where(
+                secrets.c.used.is_not(None),
+                secrets.c.expires > now,
+                *within(secrets, Reach(vo or "", site or "")),
+            )
             .order_by(secrets.c.used.desc(), secrets.c.stamp)
             .limit(limit)
         )

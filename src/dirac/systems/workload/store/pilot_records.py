@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from dirac.core.unit import Event
 from dirac.db.transaction import Transaction
+from dirac.systems.identity.ports_tokens import PilotState
 from dirac.systems.workload.models import PilotStatus
 from dirac.systems.workload.ports.running import PilotRow
 from dirac.systems.workload.store.pilots import PilotStore
-from dirac.systems.workload.store.tables import attempts
+from dirac.systems.workload.store.tables import attempts, pilots
 
 _TYPE = "DIRAC"
 
@@ -57,11 +57,18 @@ class PilotRecordStore:
         )
         return True
 
-    async def runs(self, stamps: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
-        """Return the runs that pilots hold, as job and attempt, by stamp."""
-        columns = (attempts.c.pilot_stamp, attempts.c.job_id, attempts.c.attempt)
-        held = select(*columns).where(attempts.c.pilot_stamp.in_(stamps), attempts.c.lease_until.is_not(None))
-        found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-        for row in await self._tx.execute(held.order_by(attempts.c.job_id)):
-            found[row.pilot_stamp].append((row.job_id, row.attempt))
+    async def states(self, stamps: Sequence[str]) -> dict[str, PilotState]:
+        """Return how pilots are and which runs they hold, by stamp; those without a record are left out."""
+        held = and_(attempts.c.pilot_stamp == pilots.c.pilot_stamp, attempts.c.lease_until.is_not(None))
+        query = (
+            select(pilots.c.pilot_stamp, pilots.c.status, attempts.c.job_id, attempts.c.attempt)
+            .select_from(pilots.outerjoin(attempts, held))
+            .where(pilots.c.pilot_stamp.in_(stamps))
+            .order_by(attempts.c.job_id)
+        )
+        found: dict[str, PilotState] = {}
+        for row in await self._tx.execute(query):
+            state = found.setdefault(row.pilot_stamp, PilotState(row.status, []))
+            if row.job_id is not None:
+                state.runs.append((row.job_id, row.attempt))
         return found
