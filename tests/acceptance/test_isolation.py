@@ -94,7 +94,7 @@ def attempts(astro: Astro) -> list[Attempt]:
         Attempt("GET", "/api/auth/holders", (403,), params={"vo": "astro"}),
         Attempt("POST", "/api/auth/revocations", (403,), {"kind": "pilot", "name": astro.stamp, "vo": "astro"}),
         Attempt("POST", "/api/auth/revocations", (200,), {"kind": "pilot", "name": astro.stamp}),
-        Attempt("POST", "/api/auth/revocations", (200,), {"kind": "site", "name": "DIRAC.Observatory.org"}),
+        Attempt("POST", "/api/auth/revocations", (200,), {"kind": "site", "name": "DIRAC.Greenhouse.org"}),
         Attempt("POST", "/api/auth/revocations", (403,), {"kind": "user", "name": "alice", "vo": "astro"}),
         Attempt("POST", "/api/auth/revocations", (403,), {"kind": "vo", "name": "astro"}),
         Attempt("POST", "/api/pilots/secrets", (403,), {"site": "DIRAC.Observatory.org", "ce": "x", "vo": "astro"}),

@@ -79,7 +79,7 @@ def revoke(
     """Revoke what a pilot, a site, a user or a VO holds: tokens, logins, secrets that were not used yet.
 
     Nobody is shut out by that: whoever may log in, or start pilots, gets new ones. To keep a user out,
-    suspend the user in the configuration first; to keep a site out, ban it.
+    suspend the user in the configuration first; to keep a site out, take the VO from it there.
     """
     if kind not in _KINDS:
         raise InvalidInputError(f"there is no kind {kind!r}", where="KIND", hint=f"Use {', '.join(_KINDS)}")
