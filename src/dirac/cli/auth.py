@@ -53,7 +53,7 @@ def tree(
     if as_json:
         print_json(found)
         return
-    for line in _lines(found):
+    for line in lines(found):
         print(line)
     if not found.complete:
         print(f"There are more: the newest {limit} are named; --limit names more.", file=sys.stderr)
@@ -91,7 +91,7 @@ def revoke(
     if as_json:
         print_json(receipt)
     else:
-        print(_told(receipt))
+        print(told(receipt))
 
 
 @command(
@@ -186,8 +186,13 @@ def secrets(
     order = SecretOrder(site, ce, vo or "", count, uses, int(hours * _HOUR))
     # Opened before they are made: secrets that cannot be written would be lost.
     file = None if out is None else _private(out)
-    with client(ctx) as dirac:
-        made = dirac.credentials.issue_pilot_secrets(order)
+    try:
+        with client(ctx) as dirac:
+            made = dirac.credentials.issue_pilot_secrets(order)
+    except BaseException:
+        if out is not None:
+            out.unlink(missing_ok=True)
+        raise
     if file is not None:
         with file:
             file.writelines(f"{one.pilot_secret}\n" for one in made)
@@ -248,7 +253,7 @@ def _confirm(kind: str, name: str, given: str | None, *, quiet: bool) -> None:
         )
 
 
-def _told(receipt: RevocationReceipt) -> str:
+def told(receipt: RevocationReceipt) -> str:
     """Return what was revoked, in words."""
     numbers = {"login": receipt.sessions, "unused secret": receipt.secrets, "node credential": receipt.nodes}
     also = ", ".join(_number(number, noun) for noun, number in numbers.items() if number)
@@ -264,7 +269,7 @@ def _number(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _lines(found: Holders) -> Iterator[str]:
+def lines(found: Holders) -> Iterator[str]:
     """Yield the lines of the tree."""
     if not found.vos:
         yield "Nobody holds anything."

@@ -113,7 +113,12 @@ def build(settings: Settings) -> Installation:
         units=DatabaseUnits(database, lambda tx: IdentityUnit(tx, PilotRecordStore(tx))),
         clock=clock,
         entropy=entropy,
-        settings=IdentitySettings(issuer=settings.http.url, master_key=settings.master_key()),
+        settings=IdentitySettings(
+            issuer=settings.http.url,
+            master_key=settings.master_key(),
+            access_token_seconds=settings.tokens.user_seconds,
+            service_token_seconds=settings.tokens.service_seconds,
+        ),
         pilot_life=pilot_life,
     )
     configuration = Configuration(
