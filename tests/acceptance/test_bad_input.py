@@ -227,7 +227,8 @@ def fault_of(case: Case, answer: httpx.Response) -> str | None:
         shaped = body["error_description"] == body["detail"] and len(body) == 3
         if not shaped or answer.headers["cache-control"] != "no-store":
             return f"not as RFC 6749 has it: {shown}"
-    if case.status == 401 and "Bearer" not in answer.headers["www-authenticate"]:
+    scheme = "Basic" if case.oauth is not None else "Bearer"  # clients show a secret, all others a token
+    if case.status == 401 and not answer.headers["www-authenticate"].startswith(scheme):
         return f"no challenge: {shown}"
     if missing := [words for words in case.says if words not in body["detail"]]:
         return f"does not say {missing}: {shown}"

@@ -79,6 +79,18 @@ PILOT = Branch(
         "list": Leaf(f"{_CLI}.pilot:list_pilots", "List pilots, newest first"),
         "summary": Leaf(f"{_CLI}.pilot:summary", "Count pilots"),
         "explain": Leaf(f"{_CLI}.pilot:explain", "Say why a pilot has a job or none"),
+        "secrets": Leaf(f"{_CLI}.auth:secrets", "Issue secrets for pilots that you start yourself"),
+    },
+)
+
+AUTH = Branch(
+    "See who holds credentials, and take them away",
+    {
+        "tree": Leaf(f"{_CLI}.auth:tree", "Show who holds what"),
+        "revoke": Leaf(f"{_CLI}.auth:revoke", "Revoke what a pilot, site, user or VO holds"),
+        "clients": Leaf(f"{_CLI}.auth:clients", "List the registered clients"),
+        "add-client": Leaf(f"{_CLI}.auth:add_client", "Register a client that has a secret"),
+        "remove-client": Leaf(f"{_CLI}.auth:remove_client", "Remove a client, with its tokens"),
     },
 )
 
@@ -150,7 +162,7 @@ TREE = Root(
             "whoami": Leaf(f"{_CLI}.login:whoami", "Show who you are to the server"),
         },
         "Work": {"job": JOB, "pilot": PILOT},
-        "Operation": {"config": CONFIG, "task": TASK, "site": SITE},
+        "Operation": {"auth": AUTH, "config": CONFIG, "task": TASK, "site": SITE},
         "This program": {
             "completion": Leaf(f"{_CLI}.completion:completion", "Print the completion for your shell"),
             "demo": DEMO,

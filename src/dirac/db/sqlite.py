@@ -39,6 +39,9 @@ _FEW_IN_ROWS = 2500  # of rows that are just added; a job costs as much as 25 of
 _MOST_STATEMENTS = 512
 _threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="sqlite")
 
+AT_ONCE = "/* at once */"
+"""Prefix of an UPDATE that changes one row, found by its key: it takes less time than a way to a thread."""
+
 
 class Connection:
     """A connection as SQLAlchemy's asynchronous engine wants it.
@@ -254,7 +257,7 @@ async def _nothing() -> None:
 
 def _is_short(sql: str, values: int) -> bool:
     """Tell whether a statement takes a moment at most; to begin a transaction is to wait, or it does."""
-    return sql.startswith("BEGIN") or (
+    return sql.startswith(("BEGIN", f"UPDATE {AT_ONCE}")) or (
         values <= _FEW_VALUES and sql.startswith("INSERT") and " SELECT " not in sql
     )
 

@@ -44,6 +44,7 @@ from dirac.systems.workload import tasks as workload_tasks
 from dirac.systems.workload.api.jobs import SUBMIT_PATH
 from dirac.systems.workload.logic.assembly import WorkloadSystem
 from dirac.systems.workload.settings import PilotProgram
+from dirac.systems.workload.store.pilot_records import PilotRecordStore
 from dirac.systems.workload.store.unit import WorkloadUnit
 from dirac.transport.drain import Drain
 
@@ -109,10 +110,15 @@ def build(settings: Settings) -> Installation:
         return (await configuration.current()).tree.pilot.token_seconds
 
     identity = IdentitySystem(
-        units=DatabaseUnits(database, IdentityUnit),
+        units=DatabaseUnits(database, lambda tx: IdentityUnit(tx, PilotRecordStore(tx))),
         clock=clock,
         entropy=entropy,
-        settings=IdentitySettings(issuer=settings.http.url, master_key=settings.master_key()),
+        settings=IdentitySettings(
+            issuer=settings.http.url,
+            master_key=settings.master_key(),
+            access_token_seconds=settings.tokens.user_seconds,
+            service_token_seconds=settings.tokens.service_seconds,
+        ),
         pilot_life=pilot_life,
     )
     configuration = Configuration(

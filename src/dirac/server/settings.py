@@ -112,6 +112,15 @@ class Pilots(_Table, frozen=True):
     directory: Annotated[str, Meta(description="Where local computing elements keep their pilots")] = "pilots"
 
 
+class Tokens(_Table, frozen=True):
+    """How long access tokens live, in seconds; of pilots and jobs, the configuration's `pilot` says it."""
+
+    user_seconds: Annotated[int, Meta(ge=60, le=86400, description="Of people, whose login renews them")] = (
+        1200
+    )
+    service_seconds: Annotated[int, Meta(ge=60, le=86400, description="Of registered clients")] = 3600
+
+
 class Worker(_Table, frozen=True):
     """Who carries out background work."""
 
@@ -143,6 +152,7 @@ class Settings(_Table, frozen=True):
     database: DatabaseSettings = DatabaseSettings()
     sandboxes: Sandboxes = Sandboxes()
     pilots: Pilots = Pilots()
+    tokens: Tokens = Tokens()
     worker: Worker = Worker()
     metrics: Metrics = Metrics()
     master_key_file: Annotated[

@@ -33,7 +33,7 @@ class DirectRoute:
 
     def __init__(self, route: SystemRoute, respond: Respond) -> None:
         self._route = route
-        self._respond = respond
+        self._respond = route.respond or respond
         self._steps = [(child.name, child.call) for child in route.dependant.dependencies]
         self._defaults = _defaults(route)
         self._headers = {field.alias.encode().lower() for field in route.dependant.header_params}

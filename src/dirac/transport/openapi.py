@@ -56,7 +56,7 @@ def _answer_of(route: SystemRoute) -> Any:
 def _complete(operation: dict[str, Any], route: SystemRoute, schemas: dict[str, Any]) -> None:
     reader, answer = _reader_of(route), _answer_of(route)
     if reader is not None:
-        content = {"application/json": {"schema": schemas[repr(reader.kind)]}}
+        content = {reader.media: {"schema": schemas[repr(reader.kind)]}}
         operation["requestBody"] = {"content": content, "required": reader.required}
     if answer is not None:
         status = str(route.status_code or 200)

@@ -12,28 +12,43 @@ A route declares in its signature all that it depends on::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
+from urllib.parse import parse_qsl
 
+import msgspec
 from fastapi import APIRouter, Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from dirac.core.errors import TooLargeError, UnauthenticatedError, UnsupportedMediaTypeError
+from dirac.core.errors import (
+    DiracError,
+    InvalidInputError,
+    TooLargeError,
+    UnauthenticatedError,
+    UnsupportedMediaTypeError,
+)
 from dirac.transport.wire import decode, encode
 
 T = TypeVar("T")
 Policy = Callable[[Any], None]
 
 MAX_BODY = 16 * 1024 * 1024
+_MOST_FIELDS = 100
+
+
+def _media(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 class Body:
     """Reads the request's body as JSON of a type."""
 
     required = True
+    media = "application/json"
 
     def __init__(self, kind: Any, limit: int) -> None:
         self.kind = kind
@@ -41,7 +56,7 @@ class Body:
 
     async def __call__(self, request: Request) -> Any:
         """Return the body's value."""
-        check_media(request)
+        self.check(request)
         chunks, size = [], 0
         async for chunk in request.stream():
             size += len(chunk)
@@ -49,6 +64,14 @@ class Body:
                 raise TooLargeError(f"the body is larger than {self._limit} bytes", hint="Send less at once")
             chunks.append(chunk)
         return self.read(b"".join(chunks))
+
+    def check(self, request: Request) -> None:
+        """Refuse a body of another type, by its own word.
+
+        Raises:
+            UnsupportedMediaTypeError: It is something else.
+        """
+        check_media(request)
 
     def read(self, content: bytes) -> Any:
         """Return the value of a body that has come."""
@@ -61,12 +84,52 @@ def check_media(request: Request) -> None:
     Raises:
         UnsupportedMediaTypeError: It is something else.
     """
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media = _media(request)
     if media != "application/json" and not media.endswith("+json"):
         raise UnsupportedMediaTypeError(
             f"a body of type {media or 'unknown'!r} is not understood here",
             hint="Send JSON, with the header Content-Type: application/json",
         )
+
+
+class Form(Body):
+    """Reads the request's body as a form of a type, whose fields are all optional texts.
+
+    What has no value is absent, what is not known is ignored, and what is there twice is refused (RFC 6749,
+    section 3.2).
+    """
+
+    media = "application/x-www-form-urlencoded"
+
+    def __init__(self, kind: type[msgspec.Struct], limit: int) -> None:
+        super().__init__(kind, limit)
+        self._names = frozenset(kind.__struct_fields__)
+
+    def check(self, request: Request) -> None:
+        """Refuse a body that is no form by its own word.
+
+        Raises:
+            UnsupportedMediaTypeError: It is something else.
+        """
+        media = _media(request)
+        if media and media != self.media and request.headers.get("content-length", "0") != "0":
+            raise UnsupportedMediaTypeError(
+                f"a body of type {media!r} is not understood here", hint=f"Send {self.media}"
+            )
+
+    def read(self, content: bytes) -> Any:
+        """Return the values of a form that has come."""
+        found: dict[str, str] = {}
+        try:
+            pairs = parse_qsl(content.decode(), errors="strict", max_num_fields=_MOST_FIELDS)
+        except ValueError:
+            raise InvalidInputError("the body is no form") from None
+        for name, value in pairs:
+            if name in found:
+                raise InvalidInputError(f"the parameter {name!r} is there twice")
+            if name in self._names:
+                found[name] = value
+        return self.kind(**found)
 
 
 class Provided:
@@ -135,12 +198,22 @@ def open_to_all(reason: str) -> Any:
 
 
 class SystemRoute(APIRoute):
-    """A route whose answer is encoded by msgspec, from the type of its return annotation."""
+    """A route whose answer is encoded by msgspec, from the type of its return annotation.
+
+    Attributes:
+        headers: Of every such answer.
+        respond: Makes the response for an error; None for the application's way.
+    """
+
+    headers: Mapping[str, str] = MappingProxyType({})
+    respond: Callable[[DiracError], Response] | None = None
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.returns = get_type_hints(endpoint).get("return")
         options["response_model"] = None
-        super().__init__(path, _encoding(endpoint, options.get("status_code") or 200), **options)
+        super().__init__(
+            path, _encoding(endpoint, options.get("status_code") or 200, self.headers), **options
+        )
 
 
 class SystemRouter(APIRouter):
@@ -162,7 +235,7 @@ def dependencies(dependant: Dependant) -> Iterator[Any]:
         yield from dependencies(child)
 
 
-def _encoding(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
+def _encoding(endpoint: Callable[..., Any], status: int, headers: Mapping[str, str]) -> Callable[..., Any]:
     """Wrap an endpoint so that what it returns is encoded here, not by the framework."""
 
     @wraps(endpoint)
@@ -172,6 +245,6 @@ def _encoding(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
             return value
         if value is None and status == 204:
             return Response(status_code=204)
-        return Response(encode(value), status_code=status, media_type="application/json")
+        return Response(encode(value), status, headers, "application/json")
 
     return answer

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from dirac.client.aio.auth import Auth
 from dirac.client.aio.config import Config
+from dirac.client.aio.credentials import Credentials
 from dirac.client.aio.jobs import Jobs
 from dirac.client.aio.pilots import Pilots
 from dirac.client.aio.sandboxes import Sandboxes
@@ -44,6 +45,7 @@ class AsyncClient:
 
     Attributes:
         auth: Logins and tokens.
+        credentials: What others hold, for those who look after them.
         jobs: Jobs, from submission to output.
         sandboxes: Files that travel with jobs.
         pilots: Pilots.
@@ -112,6 +114,7 @@ class AsyncClient:
     def _dress(self, http: HttpClient) -> None:
         self._http = http
         self.auth = Auth(http, self.session, self._clock)
+        self.credentials = Credentials(http)
         self.sandboxes = Sandboxes(http)
         self.jobs = Jobs(http, self.sandboxes, self._clock, self._entropy)
         self.pilots = Pilots(http)

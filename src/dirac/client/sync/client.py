@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from dirac.client.session import Session, find_session
 from dirac.client.sync.auth import Auth
 from dirac.client.sync.config import Config
+from dirac.client.sync.credentials import Credentials
 from dirac.client.sync.jobs import Jobs
 from dirac.client.sync.pilots import Pilots
 from dirac.client.sync.sandboxes import Sandboxes
@@ -45,6 +46,7 @@ class Client:
 
     Attributes:
         auth: Logins and tokens.
+        credentials: What others hold, for those who look after them.
         jobs: Jobs, from submission to output.
         sandboxes: Files that travel with jobs.
         pilots: Pilots.
@@ -113,6 +115,7 @@ class Client:
     def _dress(self, http: HttpClient) -> None:
         self._http = http
         self.auth = Auth(http, self.session, self._clock)
+        self.credentials = Credentials(http)
         self.sandboxes = Sandboxes(http)
         self.jobs = Jobs(http, self.sandboxes, self._clock, self._entropy)
         self.pilots = Pilots(http)

@@ -68,12 +68,14 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenResponse(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Answer of the token endpoint (RFC 6749, section 5.1)."""
+    """Answer of the token endpoint (RFC 6749, section 5.1; RFC 8693, section 2.2.1)."""
 
     access_token: str
     expires_in: int
     token_type: str  # not a default: those are omitted, and this must not be
     refresh_token: str | None = None
+    issued_token_type: str | None = None
+    scope: str | None = None
 
 
 class DeviceFlow(msgspec.Struct, frozen=True):
@@ -189,6 +191,9 @@ class OpenIDConfiguration(msgspec.Struct, frozen=True):
     token_endpoint_auth_signing_alg_values_supported: list[str]
     token_endpoint_auth_methods_supported: list[str]
     code_challenge_methods_supported: list[str]
+    introspection_endpoint: str
+    introspection_endpoint_auth_methods_supported: list[str]
+    revocation_endpoint_auth_methods_supported: list[str]
 
 
 class PublicKey(msgspec.Struct, frozen=True):

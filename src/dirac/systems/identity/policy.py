@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dirac.core.errors import NotAllowedError
-from dirac.systems.identity.models import Identity
+from dirac.systems.identity.models import Identity, Property
 
 
 def anybody(identity: Identity) -> None:
@@ -18,3 +18,80 @@ def person(identity: Identity) -> None:
     """
     if identity.kind not in ("user", "service"):
         raise NotAllowedError(f"the token of a {identity.kind} has no business here")
+
+
+def operator(identity: Identity) -> None:
+    """Allow the operators of the installation.
+
+    Raises:
+        NotAllowedError: The caller is none.
+    """
+    if not is_operator(identity):
+        raise NotAllowedError(
+            f"{identity.username!r} does not operate this installation",
+            hint=f"This needs the property {Property.SERVICE_ADMINISTRATOR}",
+        )
+
+
+def is_operator(identity: Identity) -> bool:
+    """Tell whether somebody operates the installation."""
+    return identity.kind in ("user", "service") and Property.SERVICE_ADMINISTRATOR in identity.properties
+
+
+def issue_secrets(identity: Identity) -> None:
+    """Allow issuing the secrets of pilots: of one's own VO with GenericPilot, or as an operator.
+
+    Raises:
+        NotAllowedError: The caller may not.
+    """
+    _need(identity, "issue secrets of pilots", Property.GENERIC_PILOT)
+
+
+def revoke(identity: Identity) -> None:
+    """Allow revocations; of what, `may_revoke` says.
+
+    Raises:
+        NotAllowedError: The caller may revoke nothing.
+    """
+    _need(identity, "revoke what others hold", *_OF_PILOTS)
+
+
+def may_revoke(identity: Identity, kind: str, vo: str) -> None:
+    """Allow revoking pilots and sites to those who look after pilots, users and VOs to who manages tokens.
+
+    Args:
+        identity: Who asks.
+        kind: What is to be revoked.
+        vo: Of which VO; empty for all.
+
+    Raises:
+        NotAllowedError: The caller may not revoke that.
+    """
+    if is_operator(identity):
+        return
+    if vo != identity.vo:
+        raise NotAllowedError(f"what members of {vo or 'every VO'!r} hold is not yours to revoke")
+    _need(identity, f"revoke a {kind}", *(_OF_PILOTS if kind in ("pilot", "site") else _OF_PEOPLE))
+
+
+def see_holders(identity: Identity) -> None:
+    """Allow looking at who holds what: in one's own VO, or as an operator everywhere.
+
+    Raises:
+        NotAllowedError: The caller may not.
+    """
+    _need(identity, "see who holds credentials", *_OF_PEOPLE)
+
+
+_OF_PEOPLE = (Property.PROXY_MANAGEMENT,)
+_OF_PILOTS = (Property.PROXY_MANAGEMENT, Property.JOB_ADMINISTRATOR, Property.OPERATOR)
+
+
+def _need(identity: Identity, deed: str, *properties: Property) -> None:
+    """Refuse anybody but an operator, and whoever has one of these properties."""
+    person(identity)
+    if not is_operator(identity) and identity.properties.isdisjoint(properties):
+        raise NotAllowedError(
+            f"{identity.username!r} of group {identity.group!r} may not {deed}",
+            hint=f"It takes a group with {' or '.join(properties)}",
+        )

@@ -10,6 +10,15 @@ import msgspec
 
 from dirac.core.unit import UnitOfWork
 from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
+from dirac.systems.identity.ports_tokens import (
+    ClientRepository,
+    IssuedSecretRepository,
+    PilotRecords,
+    Reach,
+    RevocationRecord,
+    RevocationRepository,
+    SecretCount,
+)
 
 DeviceState: TypeAlias = Literal["Pending", "Confirmed", "Denied", "Redeemed"]
 SessionState: TypeAlias = Literal["Active", "Rotated", "Revoked"]
@@ -46,7 +55,11 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class RegistryChanges(msgspec.Struct, frozen=True):
-    """What is to be dropped from the registry and what put into it; a changed thing is in both."""
+    """What is to be dropped from the registry and what put into it; a changed thing is in both.
+
+    Attributes:
+        revoke: Whose access tokens are good no longer.
+    """
 
     drop_vos: list[str] = []
     put_vos: list[RegisteredVO] = []
@@ -54,6 +67,7 @@ class RegistryChanges(msgspec.Struct, frozen=True):
     put_groups: list[tuple[str, RegisteredGroup]] = []
     drop_users: list[tuple[str, str]] = []
     put_users: list[tuple[str, RegisteredUser]] = []
+    revoke: list[RevocationRecord] = []
 
 
 class KeyRecord(msgspec.Struct, frozen=True):
@@ -122,6 +136,8 @@ class PilotSecretRecord(msgspec.Struct, frozen=True):
     secret_digest: str
     expires: datetime
     used: datetime | None = None
+    site: str | None = None
+    ce: str | None = None
 
 
 class NodeCredentialRecord(msgspec.Struct, frozen=True):
@@ -159,6 +175,10 @@ class RegistryRepository(Protocol):
 
     async def member_called(self, vo: str, *, username: str) -> Member | None:
         """Return a user by name."""
+        ...
+
+    async def names(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Return the names of users, by VO and subject."""
         ...
 
     async def change(self, changes: RegistryChanges) -> None:
@@ -233,6 +253,10 @@ class SessionRepository(Protocol):
         """Return a token."""
         ...
 
+    async def find_with_member(self, jti: str) -> tuple[RefreshRecord | None, Member | None]:
+        """Return a token, and the user that it belongs to: one question for both."""
+        ...
+
     async def rotate(self, jti: str, successor: str, now: datetime) -> bool:
         """Replace an active token; False if it is not active any more."""
         ...
@@ -243,6 +267,14 @@ class SessionRepository(Protocol):
 
     async def active(self, vo: str, sub: str | None, now: datetime) -> list[RefreshRecord]:
         """Return the active tokens of a user, or of a whole VO, newest first."""
+        ...
+
+    async def newest(self, vo: str | None, now: datetime, limit: int) -> list[RefreshRecord]:
+        """Return some of the active tokens of a VO, or of all, newest first."""
+        ...
+
+    async def revoke_all(self, vo: str, sub: str | None) -> int:
+        """End the sessions of a user, or of a whole VO; return how many could have been continued."""
         ...
 
     async def drop(self, before: datetime) -> int:
@@ -281,12 +313,14 @@ class PasswordRepository(Protocol):
 class PilotSecretRepository(Protocol):
     """Secrets of pilots; the workload system adds them in the transaction that makes the pilots."""
 
-    async def add(self, stamp: str, vo: str, secret_digest: str, expires: datetime) -> None:
+    async def add(
+        self, stamp: str, vo: str, secret_digest: str, expires: datetime, *, site: str = "", ce: str = ""
+    ) -> None:
         """Add the secret of one pilot; a second time changes nothing."""
         ...
 
-    async def add_all(self, records: Sequence[PilotSecretRecord]) -> None:
-        """Add the secrets of many pilots; those that are there stay as they are."""
+    async def add_all(self, records: Sequence[PilotSecretRecord]) -> int:
+        """Add the secrets of many pilots; those that are there stay as they are. Return how many were new."""
         ...
 
     async def find(self, stamp: str) -> PilotSecretRecord | None:
@@ -295,6 +329,20 @@ class PilotSecretRepository(Protocol):
 
     async def use(self, stamp: str, now: datetime) -> bool:
         """Use a secret for the first time; False if somebody else did."""
+        ...
+
+    async def end(self, reach: Reach, now: datetime) -> int:
+        """Let secrets expire; return how many were good and unused."""
+        ...
+
+    async def places(self, vo: str | None, site: str | None, now: datetime) -> list[SecretCount]:
+        """Count the secrets that are not over, by VO, site and whether they were used."""
+        ...
+
+    async def held(
+        self, vo: str | None, site: str | None, now: datetime, limit: int
+    ) -> list[PilotSecretRecord]:
+        """Return the secrets that were used and are not over, the latest first."""
         ...
 
     async def drop(self, before: datetime) -> int:
@@ -313,8 +361,8 @@ class NodeCredentialRepository(Protocol):
         """Return a credential."""
         ...
 
-    async def revoke(self, site: str, ce: str, now: datetime) -> int:
-        """Revoke the credentials of a computing element; return how many were good."""
+    async def revoke(self, site: str, ce: str | None, now: datetime) -> int:
+        """Revoke the credentials of a computing element, or of a whole site; return how many were good."""
         ...
 
 
@@ -358,4 +406,24 @@ class Unit(RegistryUnit, Protocol):
     @property
     def nodes(self) -> NodeCredentialRepository:
         """Credentials of worker nodes."""
+        ...
+
+    @property
+    def clients(self) -> ClientRepository:
+        """Registered confidential clients."""
+        ...
+
+    @property
+    def revocations(self) -> RevocationRepository:
+        """What was revoked before its end."""
+        ...
+
+    @property
+    def issued_secrets(self) -> IssuedSecretRepository:
+        """Secrets of pilots that are started elsewhere."""
+        ...
+
+    @property
+    def pilot_records(self) -> PilotRecords | None:
+        """Who keeps the records of pilots; None where nobody does."""
         ...

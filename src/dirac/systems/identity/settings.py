@@ -44,6 +44,13 @@ class IdentitySettings:
         _DAY, "Life of a pilot's token, unless the configuration says otherwise"
     )
     pilot_grace_seconds: int = _option(60, "A pilot whose answer was lost may repeat its login for this long")
+    service_token_seconds: int = _option(_HOUR, "Life of the token of a registered client")
+    payload_token_seconds: int = _option(
+        14 * _DAY, "The longest life of a job's token; else it lives as long as its pilot may"
+    )
+    revocation_refresh_seconds: int = _option(
+        5, "How often a server looks for new revocations: so long may a revoked token still be taken"
+    )
     longest_token_seconds: int = _option(14 * _DAY, "No token of any kind lives longer")
     key_seconds: int = _option(30 * _DAY, "A signing key is replaced at this age")
     key_lead_seconds: int = _option(

@@ -36,6 +36,7 @@ async def test_the_claims_of_a_users_token(world: World) -> None:
     assert header["typ"] == "JWT"
     now = int(world.clock.now().timestamp())
     assert claims.pop("jti")[14] == "7"
+    assert claims.pop("sid")[14] == "7"
     assert claims == {
         "iss": "https://dirac.test",
         "aud": "dirac",

@@ -150,7 +150,7 @@ class Words:
     async def job_token(self, *, job_id: int, attempt: int, seconds: int, **_who: str) -> str:
         return f"token of {job_id}:{attempt} for {seconds}"
 
-    async def pilot_token(self, *, stamp: str, vo: str, seconds: int) -> str:
+    async def pilot_token(self, *, stamp: str, vo: str, seconds: int, site: str = "") -> str:
         return f"token of pilot {stamp} of {vo} for {seconds}"
 
     def secret(self, stamp: str) -> str:

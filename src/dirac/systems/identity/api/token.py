@@ -4,61 +4,80 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Form
+from fastapi import Depends
 
 from dirac.systems.identity import policy
-from dirac.systems.identity.api.oauth import OAuthRoute
+from dirac.systems.identity.api.oauth import ClientForm, OAuthRoute
 from dirac.systems.identity.logic.authorizations import Authorizations
+from dirac.systems.identity.logic.clients import Clients
 from dirac.systems.identity.logic.devices import Devices
-from dirac.systems.identity.logic.discovery import DEVICE_GRANT
+from dirac.systems.identity.logic.discovery import CLIENT_GRANT, DEVICE_GRANT, EXCHANGE_GRANT
+from dirac.systems.identity.logic.exchange import Exchange
+from dirac.systems.identity.logic.introspection import Introspector
 from dirac.systems.identity.logic.oauth import OAuthError, plain
 from dirac.systems.identity.logic.sessions import Sessions
 from dirac.systems.identity.models import Identity, SessionToken, TokenResponse, UserInfo
-from dirac.transport.routing import SystemRouter, allowed, open_to_all, provided
+from dirac.systems.identity.models_tokens import Introspection, TokenQuestion, TokenRequest
+from dirac.transport.routing import Form, SystemRouter, allowed, open_to_all, provided
 
 router = SystemRouter("/api/auth", "auth")
 _open = [open_to_all("the grant that is presented is the credential")]
-_Text = Annotated[str | None, Form()]
+_LONGEST = 65_536
+# DiracX's clients do not name themselves when they log out.
+_DEFAULT_CLIENT = "myDIRACClientID"
 
 
 async def get_oidc_token(
+    form: Annotated[TokenRequest, Depends(ClientForm(TokenRequest, _LONGEST))],
     devices: Annotated[Devices, provided(Devices)],
     authorizations: Annotated[Authorizations, provided(Authorizations)],
     sessions: Annotated[Sessions, provided(Sessions)],
-    grant_type: _Text = None,
-    client_id: _Text = None,
-    device_code: _Text = None,
-    code: _Text = None,
-    redirect_uri: _Text = None,
-    code_verifier: _Text = None,
-    refresh_token: _Text = None,
+    clients: Annotated[Clients, provided(Clients)],
+    exchange: Annotated[Exchange, provided(Exchange)],
 ) -> TokenResponse:
-    """Exchange a grant for tokens (RFC 6749, 7636, 8628)."""
-    kind = plain("grant_type", grant_type)
+    """Exchange a grant for tokens (RFC 6749, 7636, 8628, 8693)."""
+    kind = plain("grant_type", form.grant_type)
+    if kind == "refresh_token":
+        return await sessions.refresh(form.refresh_token, form.client_id)
     if kind == DEVICE_GRANT:
-        answer = await devices.redeem(device_code, client_id)
-    elif kind == "authorization_code":
-        answer = await authorizations.redeem(code, code_verifier, redirect_uri, client_id)
-    elif kind == "refresh_token":
-        answer = await sessions.refresh(refresh_token, client_id)
-    else:
-        raise OAuthError("unsupported_grant_type", f"the grant type {kind!r} is not supported")
-    return answer
+        return await devices.redeem(form.device_code, form.client_id)
+    if kind == "authorization_code":
+        return await authorizations.redeem(form.code, form.code_verifier, form.redirect_uri, form.client_id)
+    if kind == CLIENT_GRANT:
+        return await clients.grant(await clients.authenticate(form.client_id, form.client_secret), form.scope)
+    if kind == EXCHANGE_GRANT:
+        return await exchange.exchange(form, await clients.known(form.client_id, form.client_secret))
+    raise OAuthError("unsupported_grant_type", f"the grant type {kind!r} is not supported")
+
+
+async def introspect_token(
+    form: Annotated[TokenQuestion, Depends(ClientForm(TokenQuestion, _LONGEST))],
+    clients: Annotated[Clients, provided(Clients)],
+    introspector: Annotated[Introspector, provided(Introspector)],
+) -> Introspection:
+    """Tell a registered client what a token is good for (RFC 7662)."""
+    client = await clients.authenticate(form.client_id, form.client_secret)
+    return await introspector.look(form.token, client)
 
 
 async def revoke_refresh_token_by_refresh_token(
+    form: Annotated[TokenQuestion, Depends(Form(TokenQuestion, _LONGEST))],
     sessions: Annotated[Sessions, provided(Sessions)],
-    token: _Text = None,
-    token_type_hint: _Text = None,
-    client_id: Annotated[str, Form()] = "myDIRACClientID",
 ) -> str:
-    """End the session of a refresh token (RFC 7009)."""
-    await sessions.revoke(token, client_id)
+    """Revoke a token (RFC 7009): with a refresh token ends its session, an access token ends alone."""
+    await sessions.revoke(form.token, form.client_id or _DEFAULT_CLIENT)
     return "Refresh token revoked"
 
 
 router.add_api_route(
     "/token", get_oidc_token, methods=["POST"], dependencies=_open, route_class_override=OAuthRoute
+)
+router.add_api_route(
+    "/introspect",
+    introspect_token,
+    methods=["POST"],
+    dependencies=[open_to_all("the client's secret is the credential")],
+    route_class_override=OAuthRoute,
 )
 router.add_api_route(
     "/revoke",

@@ -24,6 +24,14 @@ async def get_openid_configuration(
     return await discovery.openid_configuration()
 
 
+@router.get("/oauth-authorization-server", dependencies=_open)
+async def get_authorization_server_metadata(
+    discovery: Annotated[Discovery, provided(Discovery)],
+) -> OpenIDConfiguration:
+    """Describe the authorisation server, where RFC 8414 has clients look."""
+    return await discovery.openid_configuration()
+
+
 @router.get("/jwks.json", dependencies=_open)
 async def get_jwks(keys: Annotated[KeyRing, provided(KeyRing)]) -> PublicKeys:
     """Return the public keys that verify this installation's tokens (RFC 7517)."""

@@ -11,13 +11,20 @@ from dirac.core.unit import Units
 from dirac.resources.identity.base import IdentityProvider
 from dirac.systems.identity.logic.authorizations import Authorizations
 from dirac.systems.identity.logic.cleaning import Cleaning
+from dirac.systems.identity.logic.clients import Clients
 from dirac.systems.identity.logic.devices import Devices
 from dirac.systems.identity.logic.discovery import Discovery
+from dirac.systems.identity.logic.exchange import Exchange
+from dirac.systems.identity.logic.holdings import Holdings
+from dirac.systems.identity.logic.introspection import Introspector
+from dirac.systems.identity.logic.issuing import Issuing
 from dirac.systems.identity.logic.keys import KeyRing
 from dirac.systems.identity.logic.nodes import PREFIX, NodeCredentials
 from dirac.systems.identity.logic.passwords import Passwords, Providers
 from dirac.systems.identity.logic.pilots import PilotSecrets
 from dirac.systems.identity.logic.registry import Registry
+from dirac.systems.identity.logic.revocations import Revocations
+from dirac.systems.identity.logic.revoking import Revoking
 from dirac.systems.identity.logic.sessions import Sessions
 from dirac.systems.identity.logic.tokens import Tokens
 from dirac.systems.identity.models import Identity
@@ -60,16 +67,23 @@ class IdentitySystem:
         pilot_life: Seconds | None = None,
     ) -> None:
         self.settings = settings
-        self.registry = Registry(units)
+        self.registry = Registry(units, settings)
         self.discovery = Discovery(self.registry, clock, settings)
         self.keys = KeyRing(units, clock, entropy, settings)
-        self.tokens = Tokens(self.keys, clock, entropy, settings)
+        self.revocations = Revocations(units, clock, settings)
+        self.tokens = Tokens(self.keys, clock, entropy, settings, self.revocations)
         self.passwords = Passwords(units, settings, providers)
-        self.sessions = Sessions(units, self.tokens, entropy, settings)
+        self.sessions = Sessions(units, self.tokens, self.revocations, entropy, settings)
         self.devices = Devices(units, self.passwords, self.sessions, entropy, settings)
         self.authorizations = Authorizations(units, self.passwords, self.sessions, entropy, settings)
-        self.pilot_secrets = PilotSecrets(units, self.tokens, settings, pilot_life)
+        self.issuing = Issuing(units, entropy)
+        self.pilot_secrets = PilotSecrets(units, self.tokens, self.issuing, settings, pilot_life)
         self.nodes = NodeCredentials(units, entropy)
+        self.clients = Clients(units, self.tokens, self.revocations, entropy, settings)
+        self.exchange = Exchange(units, self.tokens, settings)
+        self.introspector = Introspector(units, self.tokens, settings)
+        self.revoking = Revoking(units, self.tokens, self.revocations, settings)
+        self.holdings = Holdings(units)
         self.cleaning = Cleaning(units, settings)
 
     async def authenticate(self, credential: str) -> Identity:

@@ -210,9 +210,9 @@ class Authorizations:
                 return session
             if await unit.flows.take_code(code, session.record.family):
                 return session
-            await unit.sessions.revoke(session.record.family)
+            await self._sessions.stop(unit, session.record.family)
             record = await unit.flows.code(code) or record
         # Somebody has the code who should not (RFC 6749, section 4.1.2).
-        await unit.sessions.revoke(record.family or "")
+        await self._sessions.stop(unit, record.family or "")
         unit.record(about_user("code.reused", unit.now, record.vo, record.sub, actor="?"))
         return OAuthError("invalid_grant", "the code was used before; its session is ended")

@@ -13,7 +13,7 @@ _KEEP = timedelta(hours=1)
 
 
 class Cleaning:
-    """Drops logins, sessions, secrets and failures that are over.
+    """Drops logins, sessions, secrets, revocations and failures that are over.
 
     Args:
         units: Where they are kept.
@@ -38,5 +38,7 @@ class Cleaning:
                 await unit.flows.drop(before)
                 + await unit.sessions.drop(before)
                 + await unit.pilot_secrets.drop(before)
+                + await unit.issued_secrets.drop(before)
+                + await unit.revocations.drop(before)
                 + await unit.passwords.drop(min(before, unit.now - self._forget))
             )

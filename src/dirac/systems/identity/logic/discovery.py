@@ -12,7 +12,11 @@ from dirac.systems.identity.settings import IdentitySettings
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
-_GRANTS = ("authorization_code", DEVICE_GRANT, "refresh_token")
+CLIENT_GRANT = "client_credentials"
+EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+_GRANTS = ("authorization_code", DEVICE_GRANT, "refresh_token", CLIENT_GRANT, EXCHANGE_GRANT)
+_SECRETS = ("client_secret_basic", "client_secret_post")
 _EXPIRES = timedelta(days=180)  # RFC 9116, section 2.5.5: less than a year ahead
 
 
@@ -46,8 +50,11 @@ class Discovery:
             scopes_supported=await self._registry.scopes(),
             response_types_supported=["code"],
             token_endpoint_auth_signing_alg_values_supported=[ALGORITHM],
-            token_endpoint_auth_methods_supported=["none"],
+            token_endpoint_auth_methods_supported=["none", *_SECRETS],
             code_challenge_methods_supported=["S256"],
+            introspection_endpoint=f"{auth}/introspect",
+            introspection_endpoint_auth_methods_supported=list(_SECRETS),
+            revocation_endpoint_auth_methods_supported=["none"],
         )
 
     def security_txt(self) -> str:

@@ -86,3 +86,38 @@ def parse_scope(text: str | None) -> Scope:
 def digest(secret: str) -> str:
     """Return what is kept of a random secret; it has too much entropy to need salt."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class ClientError(OAuthError):
+    """A client has not proved who it is (RFC 6749, section 5.2): the one error that is a 401."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("invalid_client", message)
+
+
+def narrowed(text: str | None, vo: str, group: str, properties: frozenset[str]) -> frozenset[str]:
+    """Return the properties that a scope leaves of those that there are: exactly the ones that it names.
+
+    Args:
+        text: The scope; None leaves all of them.
+        vo: The only VO that it may name.
+        group: The only group that it may name.
+        properties: What there is.
+
+    Raises:
+        OAuthError: It asks for more, or is not of that form.
+    """
+    if not text:
+        return properties
+    wanted = set()
+    for part in plain("scope", text).split():
+        kind, _, name = part.partition(":")
+        if kind == "property" and name in properties:
+            wanted.add(name)
+        elif not name or (kind, name) not in (("vo", vo), ("group", group)):
+            raise OAuthError(
+                "invalid_scope",
+                f"the scope {part!r} is more than there is to give",
+                hint=f"Use some of property:{', property:'.join(sorted(properties))}" if properties else None,
+            )
+    return frozenset(wanted)

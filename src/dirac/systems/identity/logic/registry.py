@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import msgspec
@@ -21,13 +21,15 @@ from dirac.systems.identity.models import (
     VOInfo,
 )
 from dirac.systems.identity.ports import RegistryChanges, RegistryUnit, Unit
+from dirac.systems.identity.ports_tokens import RevocationRecord
+from dirac.systems.identity.settings import IdentitySettings
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 _LONGEST_NAME = 64
 _LONGEST_SUBJECT = 255
-_RESERVED = ("pilot:", "job:", "node:")
+_RESERVED = ("pilot:", "job:", "node:", "client:")
 
 
 class Registry:
@@ -35,10 +37,12 @@ class Registry:
 
     Args:
         units: Where they are kept.
+        settings: How long the tokens of those who are shut out would have lived.
     """
 
-    def __init__(self, units: Units[Unit]) -> None:
+    def __init__(self, units: Units[Unit], settings: IdentitySettings) -> None:
         self._units = units
+        self._longest = timedelta(seconds=settings.access_token_seconds)
 
     async def replace(
         self, unit: RegistryUnit, vos: Sequence[RegisteredVO], *, actor: str = "installation"
@@ -61,6 +65,10 @@ class Registry:
                 put_groups=[(vo, new_groups[vo, name]) for vo, name in _new(old_groups, new_groups)],
                 drop_users=_dropped(old_users, new_users),
                 put_users=[(vo, new_users[vo, sub]) for vo, sub in _new(old_users, new_users)],
+                revoke=[
+                    RevocationRecord("person", vo, sub, unit.now, unit.now + self._longest)
+                    for vo, sub in _shut_out(old_users, new_users)
+                ],
             )
         )
         for name, verb in _verbs(old_vos, new_vos):
@@ -143,6 +151,17 @@ def _put(old: Mapping[K, V], new: Mapping[K, V]) -> list[V]:
 def _dropped(old: Mapping[K, V], new: Mapping[K, V]) -> list[K]:
     """Return what goes for good, and what goes to come back changed."""
     return [key for key, value in old.items() if new.get(key) != value]
+
+
+def _shut_out(
+    old: Mapping[tuple[str, str], RegisteredUser], new: Mapping[tuple[str, str], RegisteredUser]
+) -> list[tuple[str, str]]:
+    """Return who was let in and is not any more: they were suspended or removed."""
+    return [
+        key
+        for key, user in old.items()
+        if not user.suspended and ((now := new.get(key)) is None or now.suspended)
+    ]
 
 
 def _event(noun: str, verb: str, time: datetime, vo: str, name: str, actor: str) -> Event:

@@ -8,7 +8,7 @@ branches. In all other cases the whole session is ended (RFC 9700, section 4.14)
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -18,9 +18,11 @@ from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import Grant, grant
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, known_client, plain
+from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import Identity, Property, SessionToken, TokenResponse
 from dirac.systems.identity.ports import RefreshRecord, Scope, Unit
+from dirac.systems.identity.ports_tokens import RevocationRecord
 from dirac.systems.identity.settings import IdentitySettings
 
 
@@ -37,13 +39,20 @@ class Sessions:
     Args:
         units: Where refresh tokens are kept.
         tokens: Makes and reads tokens.
+        revocations: Is told when something was revoked.
         entropy: Where identifiers come from.
         settings: Lengths of lives.
     """
 
     def __init__(
-        self, units: Units[Unit], tokens: Tokens, entropy: Entropy, settings: IdentitySettings
+        self,
+        units: Units[Unit],
+        tokens: Tokens,
+        revocations: Revocations,
+        entropy: Entropy,
+        settings: IdentitySettings,
     ) -> None:
+        self._revocations = revocations
         self._units = units
         self._tokens = tokens
         self._entropy = entropy
@@ -77,8 +86,8 @@ class Sessions:
 
     async def answer(self, session: Session) -> TokenResponse:
         """Make the pair of tokens of a session."""
-        token, seconds = await self._tokens.user_token(session.grant)
-        refresh = await self._tokens.refresh_token(session.record)
+        token, seconds = await self._tokens.user_token(session.grant, sid=session.record.family)
+        refresh = self._tokens.refresh_token(session.record)
         return TokenResponse(token, seconds, BEARER, refresh)
 
     async def refresh(self, token: str | None, client_id: str | None) -> TokenResponse:
@@ -99,7 +108,7 @@ class Sessions:
         return await self.answer(outcome)
 
     async def _continue(self, unit: Unit, jti: str, client_id: str) -> Session | OAuthError:
-        record = await unit.sessions.find(jti)
+        record, member = await unit.sessions.find_with_member(jti)
         if record is None or record.expires <= unit.now:
             return OAuthError("invalid_grant", "the session is over", hint="Log in again: dirac login VO")
         if record.client_id != client_id:
@@ -107,14 +116,14 @@ class Sessions:
         if record.state == "Revoked":
             return OAuthError("invalid_grant", "the session was ended", hint="Log in again: dirac login VO")
         try:
-            granted = grant(await unit.registry.member(record.vo, sub=record.sub), record.scope)
+            granted = grant(member, record.scope)
         except NotAllowedError as error:
             return OAuthError("invalid_grant", error.message, hint=error.hint)
         successor = await self._replace(unit, record) if record.state == "Active" else None
         if successor is None:
             successor = await self._repeat(unit, jti)
         if successor is None:
-            await unit.sessions.revoke(record.family)
+            await self.stop(unit, record.family)
             unit.record(
                 about_user("session.reused", unit.now, record.vo, record.sub, actor="?", token=record.jti)
             )
@@ -148,16 +157,19 @@ class Sessions:
         return successor if successor is not None and successor.state == "Active" else None
 
     async def revoke(self, token: str | None, client_id: str | None) -> None:
-        """End the session of a refresh token (RFC 7009); what is no token of ours is no good already.
+        """Revoke a token (RFC 7009); what is no token of ours is no good already.
+
+        With a refresh token ends its session, and with that all access tokens of it. An access token, of
+        whatever kind, ends alone, with those that it was exchanged for.
 
         Raises:
-            OAuthError: It is an access token, which ends by itself, or one of another client's.
+            OAuthError: It is a refresh token that was issued to another client.
         """
         token = plain("token", token, longest=8192)
         client_id = known_client(self._settings, client_id)
         jti = await self._tokens.refresh_id(token)
         if jti is None:
-            await self._refuse_access_token(token)
+            await self._revoke_access_token(token)
             return
         async with self._units.write() as unit:
             record = await unit.sessions.find(jti)
@@ -166,17 +178,19 @@ class Sessions:
             if record.client_id != client_id:
                 raise OAuthError("invalid_grant", "the refresh token was issued to another client")
             await self._end_session(unit, record, f"{record.vo}:{record.sub}")
+        self._revocations.expect()
 
-    async def _refuse_access_token(self, token: str) -> None:
+    async def _revoke_access_token(self, token: str) -> None:
         try:
-            await self._tokens.authenticate(token)
+            claims = await self._tokens.claims(token)
         except UnauthenticatedError:
             return
-        raise OAuthError(
-            "unsupported_token_type",
-            "access tokens cannot be revoked",
-            hint=f"They end after {self._settings.access_token_seconds} seconds; revoke the refresh token",
-        )
+        async with self._units.write() as unit:
+            ends = datetime.fromtimestamp(claims.exp, UTC)
+            await unit.revocations.put([RevocationRecord("token", "", claims.jti, ends, ends)])
+            sub = claims.sub.partition(":")[2]
+            unit.record(about_user("token.revoked", unit.now, claims.vo, sub, token=claims.jti))
+        self._revocations.expect()
 
     async def active(self, identity: Identity) -> list[SessionToken]:
         """Return the refresh tokens in use: one's own, or all of one's VO with ProxyManagement."""
@@ -207,12 +221,19 @@ class Sessions:
             if record is None or record.vo != identity.vo or whose not in (None, record.sub):
                 raise NotFoundError(f"there is no refresh token {jti!r}")
             await self._end_session(unit, record, identity.subject)
+        self._revocations.expect()
 
     async def _end_session(self, unit: Unit, record: RefreshRecord, actor: str) -> None:
-        if await unit.sessions.revoke(record.family):
+        if await self.stop(unit, record.family):
             unit.record(
                 about_user("session.ended", unit.now, record.vo, record.sub, actor=actor, token=record.jti)
             )
+
+    async def stop(self, unit: Unit, family: str) -> int:
+        """End a session; return how many of its refresh tokens could still have been presented."""
+        ends = unit.now + timedelta(seconds=self._settings.access_token_seconds)
+        await unit.revocations.put([RevocationRecord("session", "", family, ends, ends)])
+        return await unit.sessions.revoke(family)
 
     def _new_id(self, now: datetime) -> str:
         return str(uuid7(self._entropy, now.timestamp()))

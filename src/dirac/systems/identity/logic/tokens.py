@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -15,9 +15,13 @@ from dirac.core.entropy import Entropy, uuid7
 from dirac.core.errors import UnauthenticatedError
 from dirac.core.time import Clock
 from dirac.systems.identity.logic.access import Grant
+from dirac.systems.identity.logic.claims import Claims
 from dirac.systems.identity.logic.keys import KeyRing
+from dirac.systems.identity.logic.refresh_tokens import RefreshTokens
+from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.models import Identity, Kind, Property
 from dirac.systems.identity.ports import RefreshRecord
+from dirac.systems.identity.ports_tokens import ClientRecord
 from dirac.systems.identity.settings import IdentitySettings
 
 ALGORITHM = "EdDSA"
@@ -29,38 +33,6 @@ _LONGEST = 8192
 _SKEW = 30
 _MOST_KNOWN = 4096  # tokens that were verified and are remembered
 _HINT = "Log in again: dirac login VO"
-
-
-class Claims(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The claims of an access token; names are those of DiracX, and of RFC 7519."""
-
-    iss: str
-    aud: str
-    sub: str
-    jti: str
-    iat: int
-    nbf: int
-    exp: int
-    kind: Kind
-    vo: str
-    dirac_group: str
-    dirac_properties: list[str]
-    preferred_username: str
-    dirac_policies: dict[str, Any]
-    pilot_stamp: str = ""
-    job_id: int | None = None
-    attempt: int | None = None
-    owner_sub: str = ""
-
-
-class RefreshClaims(msgspec.Struct):
-    """The claims of a refresh token; what it is good for is in the database."""
-
-    iss: str
-    aud: str
-    jti: str
-    iat: int
-    exp: int
 
 
 class _Registry(jws.JWSRegistry):
@@ -77,7 +49,18 @@ _Registry.algorithms = {ALGORITHM: _quiet, "Ed25519": jws.JWSRegistry.algorithms
 _registry = _Registry(algorithms=_ACCEPTED)
 _encode = msgspec.json.Encoder().encode
 _claims = msgspec.json.Decoder(Claims).decode
-_refresh_claims = msgspec.json.Decoder(RefreshClaims).decode
+
+
+class _Known:
+    """A token that was verified."""
+
+    __slots__ = ("claims", "identity", "kid", "seen")
+
+    def __init__(self, kid: str, claims: Claims, identity: Identity) -> None:
+        self.kid = kid
+        self.claims = claims
+        self.identity = identity
+        self.seen = -1  # the version of the revocations that it was compared with
 
 
 class Tokens:
@@ -88,15 +71,29 @@ class Tokens:
         clock: When tokens begin and end.
         entropy: Where identifiers come from.
         settings: Issuer, audience and lengths of lives.
+        revocations: What is revoked; None for one that makes tokens and is shown none.
     """
 
-    def __init__(self, keys: KeyRing, clock: Clock, entropy: Entropy, settings: IdentitySettings) -> None:
+    def __init__(
+        self,
+        keys: KeyRing,
+        clock: Clock,
+        entropy: Entropy,
+        settings: IdentitySettings,
+        revocations: Revocations | None = None,
+    ) -> None:
         self._keys = keys
         self._clock = clock
         self._entropy = entropy
         self._settings = settings
-        self._refresh_audience = f"{settings.audience}:refresh"
-        self._known: dict[str, tuple[str, float, Identity]] = {}
+        self._revocations = revocations
+        self._refresh = RefreshTokens(settings)
+        self._known: dict[str, _Known] = {}
+
+    @property
+    def longest(self) -> timedelta:
+        """No token lives longer."""
+        return timedelta(seconds=self._settings.longest_token_seconds)
 
     async def authenticate(self, token: str) -> Identity:
         """Return whose access token this is.
@@ -104,21 +101,49 @@ class Tokens:
         Raises:
             UnauthenticatedError: It is not a valid access token of this installation.
         """
-        if (known := self._known.get(token)) is not None:
-            kid, end, identity = known
-            # What was signed stays signed; keys and times come to their ends.
-            if self._clock.now().timestamp() < end and await self._keys.find(kid) is not None:
-                return identity
+        return (await self._find(token)).identity
+
+    async def claims(self, token: str) -> Claims:
+        """Return what an access token says.
+
+        Raises:
+            UnauthenticatedError: It is not a valid access token of this installation.
+        """
+        return (await self._find(token)).claims
+
+    async def _find(self, token: str) -> _Known:
+        revocations = self._revocations
+        if revocations is not None:
+            await revocations.follow()
+        known = self._known.get(token)
+        if known is not None and not await self._lives(known):
             del self._known[token]
-        kid, payload = await self._verified(token)
-        identity, end = self._identity_of(payload)
+            known = None
+        # What was signed stays signed, and is compared with revocations again when there are new ones.
+        if known is not None and (revocations is None or known.seen == revocations.version):
+            return known
+        if known is None:
+            kid, payload = await self._verified(token)
+            claims = self._checked(payload)
+            known = _Known(kid, claims, claims.identity())
+        if revocations is not None:
+            if revocations.covers(known.claims):
+                self._known.pop(token, None)
+                raise UnauthenticatedError("the token was revoked", hint=_HINT)
+            known.seen = revocations.version
         while len(self._known) >= _MOST_KNOWN:
             self._known.pop(next(iter(self._known)), None)
-        self._known[token] = (kid, end, identity)
-        return identity
+        self._known[token] = known
+        return known
 
-    def _identity_of(self, payload: bytes) -> tuple[Identity, float]:
-        """Return who a token's claims say its bearer is, and until when (Unix time).
+    async def _lives(self, known: _Known) -> bool:
+        """Tell whether neither a token nor the key that signed it has come to its end."""
+        if self._clock.now().timestamp() >= known.claims.exp:
+            return False
+        return await self._keys.find(known.kid) is not None
+
+    def _checked(self, payload: bytes) -> Claims:
+        """Return the claims of an access token that is good here and now.
 
         Raises:
             UnauthenticatedError: They are no claims of an access token, or not good here and now.
@@ -134,27 +159,21 @@ class Tokens:
             raise UnauthenticatedError("the token has expired", hint=_HINT)
         if max(claims.nbf, claims.iat) > now + _SKEW:
             raise UnauthenticatedError("the token is not valid yet", hint="Compare the clocks of the servers")
-        vo, _, sub = claims.sub.partition(":")
-        if vo != claims.vo:
+        if claims.sub.partition(":")[0] != claims.vo:
             raise UnauthenticatedError("the token's subject is not of its VO", hint=_HINT)
-        identity = Identity(
-            vo=vo,
-            sub=sub,
-            username=claims.preferred_username,
-            group=claims.dirac_group,
-            properties=frozenset(claims.dirac_properties),
-            kind=claims.kind,
-            token_id=claims.jti,
-            expires=datetime.fromtimestamp(claims.exp, UTC),
-            stamp=claims.pilot_stamp,
-            job_id=claims.job_id,
-            attempt=claims.attempt,
-            owner_sub=claims.owner_sub,
-        )
-        return identity, claims.exp
+        return claims
 
-    async def user_token(self, grant: Grant) -> tuple[str, int]:
-        """Make an access token of a user; return it and its life in seconds."""
+    async def user_token(
+        self, grant: Grant, *, sid: str = "", act: Mapping[str, Any] | None = None, client_id: str = ""
+    ) -> tuple[str, int]:
+        """Make an access token of a user; return it and its life in seconds.
+
+        Args:
+            grant: Who, and what they may.
+            sid: The session.
+            act: Who acts for the user, if it is somebody else.
+            client_id: The confidential client that gets it.
+        """
         seconds = self._settings.access_token_seconds
         token = await self._access(
             "user",
@@ -164,10 +183,34 @@ class Tokens:
             preferred_username=grant.username,
             dirac_group=grant.group,
             dirac_properties=sorted(grant.properties),
+            sid=sid,
+            act=None if act is None else dict(act),
+            client_id=client_id,
         )
         return token, seconds
 
-    async def pilot_token(self, *, stamp: str, vo: str, seconds: int) -> str:
+    async def exchanged(
+        self, claims: Claims, properties: Iterable[str], *, act: Mapping[str, Any] | None, client_id: str
+    ) -> tuple[str, int]:
+        """Make an access token that does not outlive another; return it and its life in seconds."""
+        now = self._clock.now().timestamp()
+        seconds = min(int(claims.exp - now), self._settings.access_token_seconds)
+        token = await self._access(
+            claims.kind,
+            seconds,
+            vo=claims.vo,
+            sub=claims.sub.partition(":")[2],
+            preferred_username=claims.preferred_username,
+            dirac_group=claims.dirac_group,
+            dirac_properties=sorted(properties),
+            sid=claims.sid,
+            origin=claims.origin or claims.jti,
+            act=claims.act if act is None else {**act, **({"act": claims.act} if claims.act else {})},
+            client_id=client_id or claims.client_id,
+        )
+        return token, seconds
+
+    async def pilot_token(self, *, stamp: str, vo: str, seconds: int, site: str = "") -> str:
         """Make an access token of a pilot; it lives so many seconds, or as long as any token may."""
         return await self._access(
             "pilot",
@@ -178,6 +221,7 @@ class Tokens:
             dirac_group="pilot",
             dirac_properties=[str(Property.GENERIC_PILOT)],
             pilot_stamp=stamp,
+            pilot_site=site,
         )
 
     async def job_token(
@@ -191,6 +235,7 @@ class Tokens:
         group: str,
         stamp: str,
         seconds: int,
+        site: str = "",
     ) -> str:
         """Make an access token of one run of one job; it is good for nothing else of its owner's.
 
@@ -198,13 +243,14 @@ class Tokens:
         """
         return await self._access(
             "job",
-            seconds,
+            min(seconds, self._settings.payload_token_seconds),
             vo=vo,
             sub=f"job:{job_id}:{attempt}",
             preferred_username=owner,
             dirac_group=group,
             dirac_properties=[],
             pilot_stamp=stamp,
+            pilot_site=site,
             job_id=job_id,
             attempt=attempt,
             owner_sub=owner_sub,
@@ -222,29 +268,36 @@ class Tokens:
             dirac_properties=sorted(str(name) for name in properties),
         )
 
-    async def refresh_token(self, record: RefreshRecord) -> str:
-        """Make the refresh token that a record is about."""
-        claims = RefreshClaims(
-            iss=self._settings.issuer,
-            aud=self._refresh_audience,
-            jti=record.jti,
-            iat=int(record.created.timestamp()),
-            exp=int(record.expires.timestamp()),
+    async def client_token(self, client: ClientRecord, properties: Iterable[str]) -> tuple[str, int]:
+        """Make an access token of a registered client; return it and its life in seconds."""
+        seconds = self._settings.service_token_seconds
+        token = await self._access(
+            "service",
+            seconds,
+            vo=client.vo,
+            sub=f"client:{client.client_id}",
+            preferred_username=client.client_id,
+            dirac_group="",
+            dirac_properties=sorted(properties),
+            client_id=client.client_id,
         )
-        return await self._signed(_encode(claims))
+        return token, seconds
+
+    def refresh_token(self, record: RefreshRecord) -> str:
+        """Make the refresh token that a record is about."""
+        return self._refresh.make(record)
 
     async def refresh_id(self, token: str) -> str | None:
         """Return the identifier of a refresh token of this installation; None if it is something else.
 
         Whether it is expired or revoked is for the database to say.
         """
-        try:
-            claims = _refresh_claims((await self._verified(token))[1])
-        except (UnauthenticatedError, msgspec.MsgspecError):
+        if (jti := self._refresh.identifier(token)) is not None:
+            return jti
+        try:  # those of the version before this one were signed like access tokens
+            return self._refresh.read((await self._verified(token))[1])
+        except UnauthenticatedError:
             return None
-        if claims.iss != self._settings.issuer or claims.aud != self._refresh_audience:
-            return None
-        return claims.jti
 
     async def _access(self, kind: Kind, seconds: int, *, vo: str, sub: str, **claims: Any) -> str:
         now = int(self._clock.now().timestamp())

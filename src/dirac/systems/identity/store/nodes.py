@@ -28,7 +28,9 @@ class NodeCredentialStore:
         row = (await self._tx.execute(statement)).first()
         return None if row is None else NodeCredentialRecord(**row._mapping)
 
-    async def revoke(self, site: str, ce: str, now: datetime) -> int:
-        """Revoke the credentials of a computing element; return how many were good."""
-        good = (nodes.c.site == site, nodes.c.ce == ce, nodes.c.revoked.is_(None))
+    async def revoke(self, site: str, ce: str | None, now: datetime) -> int:
+        """Revoke the credentials of a computing element, or of a whole site; return how many were good."""
+        good = [nodes.c.site == site, nodes.c.revoked.is_(None)]
+        if ce is not None:
+            good.append(nodes.c.ce == ce)
         return (await self._tx.execute(update(nodes).where(*good).values(revoked=now))).rowcount

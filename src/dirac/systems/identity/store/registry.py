@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select
+from sqlalchemy import Row, Select, Table, and_, bindparam, delete, insert, or_, select
 
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
 from dirac.systems.identity.ports import Member, RegistryChanges
+from dirac.systems.identity.store.revocations import RevocationStore
 from dirac.systems.identity.store.tables import groups, users, vos
 
 _CHUNK = 500
+
+
+MEMBER_COLUMNS = (
+    users.c.vo.label("member_vo"),
+    users.c.sub.label("member_sub"),
+    users.c.username,
+    users.c.suspended,
+    users.c.groups,
+    groups.c.name.label("group_name"),
+    groups.c.properties.label("group_properties"),
+)
+"""A user, with each group of the VO, of which `member_of` takes those that are the user's."""
+
+# Made once: to make a statement costs more than to run it. Groups come with the user, for one question less.
+_MEMBER = select(*MEMBER_COLUMNS).select_from(users.outerjoin(groups, groups.c.vo == users.c.vo))
+_BY_SUBJECT = _MEMBER.where(users.c.vo == bindparam("b_vo"), users.c.sub == bindparam("b_name"))
+_BY_NAME = _MEMBER.where(users.c.vo == bindparam("b_vo"), users.c.username == bindparam("b_name"))
 
 
 class RegistryStore:
@@ -58,14 +77,25 @@ class RegistryStore:
 
     async def member(self, vo: str, *, sub: str) -> Member | None:
         """Return a user by subject."""
-        row = await self._user(and_(users.c.vo == vo, users.c.sub == sub))
-        return await self._member(row) if row is not None and (row.vo, row.sub) == (vo, sub) else None
+        member = await self._member(_BY_SUBJECT, vo, sub)
+        return member if member is not None and (member.vo, member.sub) == (vo, sub) else None
 
     async def member_called(self, vo: str, *, username: str) -> Member | None:
         """Return a user by name."""
-        row = await self._user(and_(users.c.vo == vo, users.c.username == username))
-        same = row is not None and (row.vo, row.username) == (vo, username)
-        return await self._member(row) if row is not None and same else None
+        member = await self._member(_BY_NAME, vo, username)
+        return member if member is not None and (member.vo, member.username) == (vo, username) else None
+
+    async def names(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Return the names of users, by VO and subject."""
+        found = {}
+        by_vo: defaultdict[str, set[str]] = defaultdict(set)
+        for vo, sub in subjects:
+            by_vo[vo].add(sub)
+        wanted = [and_(users.c.vo == vo, users.c.sub.in_(subs)) for vo, subs in by_vo.items()]
+        if wanted:
+            query = select(users.c.vo, users.c.sub, users.c.username).where(or_(*wanted))
+            found = {(row.vo, row.sub): row.username for row in await self._tx.execute(query)}
+        return found
 
     async def change(self, changes: RegistryChanges) -> None:
         """Drop first, then put."""
@@ -87,6 +117,7 @@ class RegistryStore:
         if changes.put_users:
             rows = [{"vo": vo, **msgspec.structs.asdict(user)} for vo, user in changes.put_users]
             await self._tx.execute(insert(users), rows)
+        await RevocationStore(self._tx).put(changes.revoke)
 
     async def _drop(self, table: Table, column: str, pairs: Sequence[tuple[str, str]]) -> None:
         by_vo: defaultdict[str, list[str]] = defaultdict(list)
@@ -97,17 +128,18 @@ class RegistryStore:
                 part = wanted[start : start + _CHUNK]
                 await self._tx.execute(delete(table).where(table.c.vo == vo, table.c[column].in_(part)))
 
-    async def _user(self, condition: ColumnElement[bool]) -> Row[tuple[object, ...]] | None:
-        return (await self._tx.execute(select(users).where(condition))).first()
+    async def _member(self, statement: Select[Any], vo: str, name: str) -> Member | None:
+        rows = (await self._tx.execute(statement, {"b_vo": vo, "b_name": name})).all()
+        return member_of(rows) if rows else None
 
-    async def _member(self, row: Row[tuple[object, ...]]) -> Member:
-        found = await self._tx.execute(
-            select(groups).where(groups.c.vo == row.vo, groups.c.name.in_(row.groups))
-        )
-        return Member(
-            vo=row.vo,
-            sub=row.sub,
-            username=row.username,
-            suspended=row.suspended,
-            groups={group.name: tuple(group.properties) for group in found},
-        )
+
+def member_of(rows: Sequence[Row[Any]]) -> Member:
+    """Return the user of rows with `MEMBER_COLUMNS`."""
+    user = rows[0]
+    return Member(
+        vo=user.member_vo,
+        sub=user.member_sub,
+        username=user.username,
+        suspended=user.suspended,
+        groups={row.group_name: tuple(row.group_properties) for row in rows if row.group_name in user.groups},
+    )

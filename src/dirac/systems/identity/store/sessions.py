@@ -6,11 +6,33 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, and_, bindparam, delete, func, insert, select, update
 
+from dirac.db.sqlite import AT_ONCE
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import RefreshRecord, Scope
+from dirac.systems.identity.ports import Member, RefreshRecord, Scope
+from dirac.systems.identity.store.registry import MEMBER_COLUMNS, member_of
+from dirac.systems.identity.store.tables import groups, users
 from dirac.systems.identity.store.tables import refresh_tokens as tokens
+
+# Made once: to make a statement costs more than to run it.
+_ADD = insert(tokens)
+_FIND = select(tokens).where(tokens.c.jti == bindparam("b_jti"))
+_FIND_WITH_MEMBER = (
+    select(tokens, *MEMBER_COLUMNS)
+    .select_from(
+        tokens.outerjoin(users, and_(users.c.vo == tokens.c.vo, users.c.sub == tokens.c.sub)).outerjoin(
+            groups, groups.c.vo == users.c.vo
+        )
+    )
+    .where(tokens.c.jti == bindparam("b_jti"))
+)
+_ROTATE = (
+    update(tokens)
+    .prefix_with(AT_ONCE, dialect="sqlite")
+    .where(tokens.c.jti == bindparam("b_jti"), tokens.c.state == "Active")
+    .values(state="Rotated", rotated=bindparam("b_now"), successor=bindparam("b_successor"))
+)
 
 
 class SessionStore:
@@ -22,20 +44,29 @@ class SessionStore:
     async def add(self, record: RefreshRecord) -> None:
         """Add a token."""
         row = msgspec.structs.asdict(record) | {"scope": msgspec.to_builtins(record.scope)}
-        await self._tx.execute(insert(tokens).values(row))
+        await self._tx.execute(_ADD, row)
 
     async def find(self, jti: str) -> RefreshRecord | None:
         """Return a token."""
-        row = (await self._tx.execute(select(tokens).where(tokens.c.jti == jti))).first()
+        row = (await self._tx.execute(_FIND, {"b_jti": jti})).first()
         return None if row is None else _record(row)
+
+    async def find_with_member(self, jti: str) -> tuple[RefreshRecord | None, Member | None]:
+        """Return a token, and the user that it belongs to: one question for both."""
+        rows = (await self._tx.execute(_FIND_WITH_MEMBER, {"b_jti": jti})).all()
+        if not rows:
+            return None, None
+        first = rows[0]
+        known = {name: getattr(first, name) for name in RefreshRecord.__struct_fields__}
+        record = RefreshRecord(**{**known, "scope": msgspec.convert(first.scope, Scope)})
+        # Some engines compare without regard to case.
+        same = (first.member_vo, first.member_sub) == (record.vo, record.sub)
+        return record, member_of(rows) if same else None
 
     async def rotate(self, jti: str, successor: str, now: datetime) -> bool:
         """Replace an active token; False if it is not active any more."""
-        rotated = await self._tx.execute(
-            update(tokens)
-            .where(tokens.c.jti == jti, tokens.c.state == "Active")
-            .values(state="Rotated", rotated=now, successor=successor)
-        )
+        given = {"b_jti": jti, "b_now": now, "b_successor": successor}
+        rotated = await self._tx.execute(_ROTATE, given)
         return rotated.rowcount == 1
 
     async def revoke(self, family: str) -> int:
@@ -53,6 +84,25 @@ class SessionStore:
         if sub is not None:
             query = query.where(tokens.c.sub == sub)
         return [_record(row) for row in await self._tx.execute(query.order_by(tokens.c.jti.desc()))]
+
+    async def newest(self, vo: str | None, now: datetime, limit: int) -> list[RefreshRecord]:
+        """Return some of the active tokens of a VO, or of all, newest first."""
+        query = select(tokens).where(tokens.c.state == "Active", tokens.c.expires > now)
+        if vo is not None:
+            query = query.where(tokens.c.vo == vo)
+        rows = await self._tx.execute(query.order_by(tokens.c.jti.desc()).limit(limit))
+        return [_record(row) for row in rows]
+
+    async def revoke_all(self, vo: str, sub: str | None) -> int:
+        """End the sessions of a user, or of a whole VO; return how many could have been continued."""
+        whose = [tokens.c.vo == vo] + ([] if sub is None else [tokens.c.sub == sub])
+        active = (
+            await self._tx.execute(select(func.count()).where(tokens.c.state == "Active", *whose))
+        ).scalar_one()
+        await self._tx.execute(
+            update(tokens).where(tokens.c.state != "Revoked", *whose).values(state="Revoked")
+        )
+        return int(active)
 
     async def drop(self, before: datetime) -> int:
         """Drop tokens that ended before a moment; return how many."""

@@ -128,6 +128,10 @@ pilot_secrets = Table(
     Column("secret_digest", String(64), nullable=False),
     Column("expires", UtcDateTime, nullable=False, index=True),
     Column("used", UtcDateTime),
+    # Where the pilot is; None of those that an older version has made.
+    Column("site", String(128)),
+    Column("ce", String(128)),
+    Index(None, "vo", "site"),
 )
 
 nodes = Table(

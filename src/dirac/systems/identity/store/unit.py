@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from dirac.db.transaction import Transaction
 from dirac.db.unit import SystemUnit
+from dirac.systems.identity.ports_tokens import PilotRecords
+from dirac.systems.identity.store.clients import ClientStore
 from dirac.systems.identity.store.flows import FlowStore
 from dirac.systems.identity.store.keys import KeyStore
 from dirac.systems.identity.store.nodes import NodeCredentialStore
 from dirac.systems.identity.store.passwords import PasswordStore
-from dirac.systems.identity.store.pilots import PilotSecretStore
+from dirac.systems.identity.store.pilots import IssuedSecretStore, PilotSecretStore
 from dirac.systems.identity.store.registry import RegistryStore
+from dirac.systems.identity.store.revocations import RevocationStore
 from dirac.systems.identity.store.sessions import SessionStore
 
 
 class IdentityUnit(SystemUnit):
-    """Implements `dirac.systems.identity.ports.Unit`."""
+    """Implements `dirac.systems.identity.ports.Unit`.
 
-    def __init__(self, tx: Transaction) -> None:
+    Args:
+        tx: The transaction.
+        pilot_records: Who keeps the records of pilots, in the same transaction; None where nobody does.
+    """
+
+    def __init__(self, tx: Transaction, pilot_records: PilotRecords | None = None) -> None:
         super().__init__(tx)
         self.registry = RegistryStore(tx)
         self.keys = KeyStore(tx)
@@ -25,3 +33,7 @@ class IdentityUnit(SystemUnit):
         self.passwords = PasswordStore(tx)
         self.pilot_secrets = PilotSecretStore(tx)
         self.nodes = NodeCredentialStore(tx)
+        self.clients = ClientStore(tx)
+        self.revocations = RevocationStore(tx)
+        self.issued_secrets = IssuedSecretStore(tx)
+        self.pilot_records = pilot_records

@@ -208,6 +208,7 @@ class Matching:
             group=job.owner_group,
             stamp=identity.stamp,
             seconds=seconds,
+            site=identity.site,
         )
         return MatchedJob(
             job_id=job.job_id,

@@ -52,7 +52,12 @@ class PilotMaker:
         expires = unit.now + timedelta(days=self._program.secret_days)
         for pilot in new:
             await unit.pilot_secrets.add(
-                pilot.pilot_stamp, pilot.vo, self._secrets.digest(pilot.pilot_stamp), expires
+                pilot.pilot_stamp,
+                pilot.vo,
+                self._secrets.digest(pilot.pilot_stamp),
+                expires,
+                site=pilot.grid_site,
+                ce=pilot.destination_site,
             )
             place = {"GridSite": pilot.grid_site, "DestinationSite": pilot.destination_site}
             unit.record(pilot_event(pilot, unit, actor, Status=pilot.status, Queue=pilot.queue, **place))

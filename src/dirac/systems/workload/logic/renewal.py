@@ -60,5 +60,7 @@ class PilotRenewal:
                 )
             seconds = min(left, tree.pilot.token_seconds)
             unit.record(pilot_event(pilot, unit, identity.subject, TokenSeconds=seconds))
-        token = await self._tokens.pilot_token(stamp=pilot.pilot_stamp, vo=pilot.vo, seconds=seconds)
+        token = await self._tokens.pilot_token(
+            stamp=pilot.pilot_stamp, vo=pilot.vo, seconds=seconds, site=pilot.grid_site
+        )
         return TokenResponse(token, seconds, "Bearer")

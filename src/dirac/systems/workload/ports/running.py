@@ -54,6 +54,7 @@ class JobTokens(Protocol):
         group: str,
         stamp: str,
         seconds: int,
+        site: str = "",
     ) -> str:
         """Return a token for this one run of this one job."""
         ...
@@ -83,7 +84,7 @@ class UsedSecret(Protocol):
 class PilotTokens(Protocol):
     """Who issues the tokens of pilots."""
 
-    async def pilot_token(self, *, stamp: str, vo: str, seconds: int) -> str:
+    async def pilot_token(self, *, stamp: str, vo: str, seconds: int, site: str = "") -> str:
         """Return a token for a pilot."""
         ...
 
@@ -95,7 +96,9 @@ class PilotSecretRepository(Protocol):
         """Return the secret of a pilot, None once it is forgotten."""
         ...
 
-    async def add(self, stamp: str, vo: str, secret_digest: str, expires: datetime) -> None:
+    async def add(
+        self, stamp: str, vo: str, secret_digest: str, expires: datetime, *, site: str = "", ce: str = ""
+    ) -> None:
         """Let a pilot with this secret log in, until it expires."""
         ...
 

@@ -1,0 +1,121 @@
+# Generated from dirac/client/aio/credentials.py by python -m dirac.client._generate; do not edit.
+"""Who holds what, for those who look after others: the tree of it, revocation, clients, secrets of pilots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+from urllib.parse import quote
+
+from dirac.systems.identity.models import Property
+from dirac.systems.identity.models_tokens import (
+    ClientInfo,
+    ClientRegistration,
+    Holders,
+    IssuedSecret,
+    RevocationOrder,
+    RevocationReceipt,
+    SecretOrder,
+)
+from dirac.transport.http_client_sync import HttpClient
+
+
+class Credentials:
+    """Calls about what others hold."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
+
+    def holders(self, *, vo: str | None = None, site: str | None = None, limit: int = 100) -> Holders:
+        """Return who holds credentials: logins by user, secrets and tokens of pilots by site.
+
+        Args:
+            vo: Only this VO; without, all that the caller may see.
+            site: Only pilots at this site.
+            limit: Logins, and pilots, to name at most; counts are of all.
+
+        Raises:
+            NotAllowedError: The caller may not see that.
+
+        Example::
+
+            for vo in (client.credentials.holders()).vos:
+                print(vo.name, len(vo.users))
+        """
+        params = {"vo": vo, "site": site, "limit": str(limit)}
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._http.call("GET", "/api/auth/holders", Holders, params=given)
+
+    def revoke(
+        self, kind: Literal["pilot", "site", "vo", "user"], name: str, *, vo: str = ""
+    ) -> RevocationReceipt:
+        """Revoke what a pilot, a site, a user or a VO holds: tokens, logins, secrets that were not used.
+
+        Args:
+            kind: What `name` names.
+            name: A stamp, a site, a VO, or a user's name or subject.
+            vo: The VO, for an operator of the installation; everybody else's is their own.
+
+        Raises:
+            NotAllowedError: It is not the caller's to revoke.
+
+        Example::
+
+            receipt = client.credentials.revoke("user", "bob")
+        """
+        order = RevocationOrder(kind, name, vo)
+        # Asked again, it revokes what came since: that is what whoever asks wants.
+        answer = self._http.send("POST", "/api/auth/revocations", body=order, repeatable=True)
+        return answer.read(RevocationReceipt)
+
+    def clients(self) -> list[ClientInfo]:
+        """Return the registered confidential clients.
+
+        Example::
+
+            [client.client_id for client in client.credentials.clients()]
+        """
+        return self._http.call("GET", "/api/auth/clients", list[ClientInfo])
+
+    def register_client(
+        self, client_id: str, *, vo: str = "", properties: Sequence[Property] = ()
+    ) -> ClientInfo:
+        """Register a confidential client; the answer has its secret, which nobody can find out later.
+
+        Raises:
+            ConflictError: There is a client of this name.
+            InvalidInputError: There is no such VO, or its clients may not have such a property.
+
+        Example::
+
+            secret = (client.credentials.register_client("portal", vo="astro")).client_secret
+        """
+        wanted = ClientRegistration(client_id, vo, list(properties))
+        answer = self._http.send("POST", "/api/auth/clients", body=wanted)
+        return answer.read(ClientInfo)
+
+    def remove_client(self, client_id: str) -> None:
+        """Remove a client; its tokens are refused from now on.
+
+        Raises:
+            NotFoundError: There is none of this name.
+
+        Example::
+
+            client.credentials.remove_client("portal")
+        """
+        self._http.send("DELETE", f"/api/auth/clients/{quote(client_id, safe='')}")
+
+    def issue_pilot_secrets(self, order: SecretOrder) -> list[IssuedSecret]:
+        """Issue secrets for pilots that are started elsewhere; nobody can find them out later.
+
+        Raises:
+            NotAllowedError: The VO is not the caller's.
+            InvalidInputError: There is no such VO.
+
+        Example::
+
+            secrets = client.credentials.issue_pilot_secrets(SecretOrder("LCG.X.ch", "ce01", count=10))
+        """
+        answer = self._http.send("POST", "/api/pilots/secrets", body=order)
+        return answer.read(list[IssuedSecret])

@@ -1,0 +1,161 @@
+"""Confidential clients (RFC 6749, section 2.1): programs with a secret, of which a digest is kept."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+
+from dirac.core.entropy import Entropy
+from dirac.core.errors import ConflictError, InvalidInputError, NotFoundError
+from dirac.core.unit import Event, Units
+from dirac.systems.identity.logic.oauth import ClientError, digest, known_client, narrowed
+from dirac.systems.identity.logic.revocations import Revocations
+from dirac.systems.identity.logic.tokens import BEARER, Tokens
+from dirac.systems.identity.models import Identity, Property, TokenResponse
+from dirac.systems.identity.models_tokens import ClientInfo, ClientRegistration
+from dirac.systems.identity.ports import Unit
+from dirac.systems.identity.ports_tokens import ClientRecord, RevocationRecord
+from dirac.systems.identity.settings import IdentitySettings
+
+# What an operator of the installation may do is not for a client of one VO.
+_INSTALLATION = frozenset({Property.SERVICE_ADMINISTRATOR, Property.CS_ADMINISTRATOR, Property.OPERATOR})
+_LONGEST_SECRET = 255
+
+
+class Clients:
+    """Registers clients, knows them again, and gives them tokens of their own.
+
+    Args:
+        units: Where they are kept.
+        tokens: Makes tokens.
+        revocations: Is told when a client is removed.
+        entropy: Where secrets come from.
+        settings: Names that are taken; lengths of lives.
+    """
+
+    def __init__(
+        self,
+        units: Units[Unit],
+        tokens: Tokens,
+        revocations: Revocations,
+        entropy: Entropy,
+        settings: IdentitySettings,
+    ) -> None:
+        self._units = units
+        self._tokens = tokens
+        self._revocations = revocations
+        self._entropy = entropy
+        self._settings = settings
+
+    async def register(self, identity: Identity, wanted: ClientRegistration) -> ClientInfo:
+        """Register a client; its secret is in the answer, and nowhere else ever.
+
+        Raises:
+            InvalidInputError: There is no such VO, or a client of it may not have such a property.
+            ConflictError: The name is taken.
+        """
+        secret = base64.urlsafe_b64encode(self._entropy.bytes(32)).rstrip(b"=").decode()
+        if wanted.vo and (refused := sorted(_INSTALLATION.intersection(wanted.properties))):
+            raise InvalidInputError(
+                f"a client of the VO {wanted.vo!r} cannot have the property {refused[0]}",
+                where="properties",
+                hint="Register one of the installation, without a VO",
+            )
+        async with self._units.write() as unit:
+            if wanted.vo and not await unit.registry.outlines(wanted.vo):
+                raise InvalidInputError(f"there is no VO {wanted.vo!r} here", where="vo")
+            properties = tuple(sorted(set(map(str, wanted.properties))))
+            record = ClientRecord(
+                wanted.client_id, wanted.vo, properties, digest(secret), unit.now, identity.subject
+            )
+            taken = wanted.client_id in self._settings.client_ids
+            if taken or not await unit.clients.add(record):
+                raise ConflictError(
+                    f"there is a client {wanted.client_id!r} already", hint="Remove it, or use another name"
+                )
+            unit.record(_event("registered", unit, record, identity.subject))
+        return _info(record, secret)
+
+    async def all(self) -> list[ClientInfo]:
+        """Return all clients, in order of names."""
+        async with self._units.read() as unit:
+            return [_info(record) for record in await unit.clients.all()]
+
+    async def remove(self, identity: Identity, client_id: str) -> None:
+        """Remove a client; the tokens that it has are refused from now on.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        async with self._units.write() as unit:
+            record = await unit.clients.find(client_id)
+            if record is None or not await unit.clients.remove(client_id):
+                raise NotFoundError(f"there is no client {client_id!r}", hint="See: dirac auth clients")
+            ends = unit.now + self._tokens.longest
+            await unit.revocations.put([RevocationRecord("client", "", client_id, unit.now, ends)])
+            unit.record(_event("removed", unit, record, identity.subject))
+        self._revocations.expect()
+
+    async def authenticate(self, client_id: str | None, secret: str | None) -> ClientRecord:
+        """Return the client that shows its secret.
+
+        Raises:
+            ClientError: There is none, or the secret is not its.
+        """
+        if not client_id or not secret:
+            raise ClientError("the client has to show its secret")
+        record = None
+        if max(len(client_id), len(secret)) <= _LONGEST_SECRET:
+            async with self._units.read() as unit:
+                record = await unit.clients.find(client_id)
+        kept = record.secret_digest if record is not None else ""
+        # Compared even if there is no client: how long it takes does not tell.
+        if not hmac.compare_digest(digest(secret), kept) or record is None:
+            raise ClientError("there is no such client, or the secret is not its")
+        return record
+
+    async def known(self, client_id: str | None, secret: str | None) -> ClientRecord | None:
+        """Return the client that shows its secret, None for one of those that have none.
+
+        Raises:
+            OAuthError: It is neither.
+        """
+        if secret:
+            return await self.authenticate(client_id, secret)
+        known_client(self._settings, client_id)
+        return None
+
+    async def grant(self, client: ClientRecord, scope: str | None) -> TokenResponse:
+        """Give a client a token of its own (RFC 6749, section 4.4).
+
+        Raises:
+            OAuthError: It asks for more than it may have.
+        """
+        properties = narrowed(scope, client.vo, "", frozenset(client.properties))
+        token, seconds = await self._tokens.client_token(client, properties)
+        parts = [f"vo:{client.vo}"] if client.vo else []
+        shown = " ".join([*parts, *(f"property:{name}" for name in sorted(properties))])
+        return TokenResponse(token, seconds, BEARER, scope=shown or None)
+
+
+def _info(record: ClientRecord, secret: str | None = None) -> ClientInfo:
+    return ClientInfo(
+        client_id=record.client_id,
+        vo=record.vo,
+        properties=list(record.properties),
+        created=record.created,
+        created_by=record.created_by,
+        client_secret=secret,
+    )
+
+
+def _event(verb: str, unit: Unit, record: ClientRecord, actor: str) -> Event:
+    return Event(
+        kind=f"identity.client.{verb}",
+        vo=record.vo,
+        subject_kind="client",
+        subject_id=record.client_id,
+        time=unit.now,
+        actor=actor,
+        data={"properties": list(record.properties)},
+    )
