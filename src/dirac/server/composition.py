@@ -34,6 +34,7 @@ from dirac.systems.configuration.store import ConfigurationUnit
 from dirac.systems.identity import api as identity_api
 from dirac.systems.identity import tasks as identity_tasks
 from dirac.systems.identity.logic.assembly import IdentitySystem
+from dirac.systems.identity.logic.certificates import NO_WISH, Wish
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.identity.settings import IdentitySettings
 from dirac.systems.identity.store.pilots import PilotSecretStore
@@ -45,9 +46,12 @@ from dirac.systems.workload.api.jobs import SUBMIT_PATH
 from dirac.systems.workload.logic.assembly import WorkloadSystem
 from dirac.systems.workload.settings import PilotProgram
 from dirac.systems.workload.store.unit import WorkloadUnit
+from dirac.transport.authorities import Authorities, ChainJudge
 from dirac.transport.drain import Drain
+from dirac.transport.peer import Peer
 
 _OPERATOR = frozenset({Property.SERVICE_ADMINISTRATOR, Property.CS_ADMINISTRATOR, Property.OPERATOR})
+SUBJECT_HEADER, GROUP_HEADER, VO_HEADER = "x-dirac-subject", "x-dirac-group", "x-dirac-vo"
 _RENEW_BEFORE = timedelta(days=2)
 
 
@@ -59,6 +63,7 @@ class Installation:
         provided: What routes and tasks may ask for, by type.
         unlimited: Paths with a limit of their own for the size of a body.
         drain: Announces the end of this process: those who wait for work are answered.
+        authorities: Whose certificates clients may show; None if they are not asked for any.
     """
 
     settings: Settings
@@ -72,6 +77,7 @@ class Installation:
     provided: Mapping[type, Any]
     unlimited: frozenset[str]
     drain: Drain
+    authorities: Authorities | None = None
 
     def provide(self, kind: type) -> Any:
         """Return the object of a type."""
@@ -84,6 +90,18 @@ class Installation:
             UnauthenticatedError: It is none of ours, or expired.
         """
         return await self.identity.authenticate(token)
+
+    async def authenticate_peer(self, peer: Peer, headers: Mapping[str, str]) -> Identity:
+        """Return who has shown a certificate, or for whom a trusted host acts.
+
+        Raises:
+            UnauthenticatedError: Nobody who is known here, or it is not good.
+            NotAllowedError: It is not for what was asked for.
+        """
+        wish = NO_WISH
+        if SUBJECT_HEADER in headers or GROUP_HEADER in headers or VO_HEADER in headers:
+            wish = Wish(headers.get(SUBJECT_HEADER), headers.get(GROUP_HEADER), headers.get(VO_HEADER))
+        return await self.identity.certificates.authenticate(peer, wish)
 
     async def begin(self) -> None:
         """Prepare for the first request.
@@ -108,12 +126,14 @@ def build(settings: Settings) -> Installation:
     async def pilot_life() -> int:
         return (await configuration.current()).tree.pilot.token_seconds
 
+    authorities = settings.client_authorities()
     identity = IdentitySystem(
         units=DatabaseUnits(database, IdentityUnit),
         clock=clock,
         entropy=entropy,
         settings=IdentitySettings(issuer=settings.http.url, master_key=settings.master_key()),
         pilot_life=pilot_life,
+        judge=None if authorities is None else ChainJudge(authorities, settings.vomsdir()),
     )
     configuration = Configuration(
         DatabaseUnits(database, lambda tx: ConfigurationUnit(tx, RegistryStore(tx))),
@@ -164,6 +184,7 @@ def build(settings: Settings) -> Installation:
         provided=provided,
         unlimited=frozenset({UPLOAD_PATH, SUBMIT_PATH}),
         drain=drain,
+        authorities=authorities,
     )
 
 

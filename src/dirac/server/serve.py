@@ -26,6 +26,7 @@ from dirac.systems.workload.logic.explain_places import ExplainPlaces
 from dirac.systems.workload.logic.matching import Matching
 from dirac.systems.workload.logic.shadow import ShadowPolicy
 from dirac.transport.drain import Drain
+from dirac.transport.peer import TlsProtocol
 from dirac.transport.server import create_app
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
         installation.routers,
         provided=installation.provided,
         authenticate=installation.authenticate,
+        authenticate_peer=installation.authenticate_peer,
         lifespan=lifespan,
         version=installation.version,
         unlimited=installation.unlimited,
@@ -134,6 +136,7 @@ def run(settings: Settings, instance: int = 1) -> None:
         installation = build(settings)
         config = uvicorn.Config(
             make_app(installation),
+            http=TlsProtocol,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=_GRACE,
@@ -141,7 +144,7 @@ def run(settings: Settings, instance: int = 1) -> None:
             server_header=False,
         )
         config.load()
-        config.ssl = settings.http_tls()
+        config.ssl = settings.http_tls(installation.authorities)
         # What was built lives as long as the process: it is not looked through for garbage again and again.
         gc.collect()
         gc.freeze()

@@ -1,7 +1,15 @@
 """Routes of the identity system."""
 
-from dirac.systems.identity.api import authorize, device, pilots, token, well_known
+from dirac.systems.identity.api import authorize, device, pilots, proxies, token, well_known
 
-routers = (well_known.router, device.router, authorize.router, token.router, pilots.router)
+routers = (
+    well_known.router,
+    device.router,
+    authorize.router,
+    token.router,
+    pilots.router,
+    proxies.exchange,
+    proxies.router,
+)
 
 __all__ = ["routers"]

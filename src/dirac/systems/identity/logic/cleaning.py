@@ -38,5 +38,6 @@ class Cleaning:
                 await unit.flows.drop(before)
                 + await unit.sessions.drop(before)
                 + await unit.pilot_secrets.drop(before)
+                + await unit.proxies.drop(before)
                 + await unit.passwords.drop(min(before, unit.now - self._forget))
             )

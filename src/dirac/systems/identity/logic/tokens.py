@@ -153,9 +153,11 @@ class Tokens:
         )
         return identity, claims.exp
 
-    async def user_token(self, grant: Grant) -> tuple[str, int]:
-        """Make an access token of a user; return it and its life in seconds."""
+    async def user_token(self, grant: Grant, until: datetime | None = None) -> tuple[str, int]:
+        """Make an access token of a user, which ends then at the latest; return it and its life (s)."""
         seconds = self._settings.access_token_seconds
+        if until is not None:
+            seconds = min(seconds, max(0, int((until - self._clock.now()).total_seconds())))
         token = await self._access(
             "user",
             seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -9,11 +10,12 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
-from dirac.systems.identity.ports import Member, RegistryChanges
-from dirac.systems.identity.store.tables import groups, users, vos
+from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
+from dirac.systems.identity.ports import Bearer, Member, RegistryChanges
+from dirac.systems.identity.store.tables import certificates, groups, users, vos
 
 _CHUNK = 500
+_HOST = "host:"
 
 
 class RegistryStore:
@@ -25,10 +27,17 @@ class RegistryStore:
     async def vos(self) -> list[RegisteredVO]:
         """Return everything, in order of names."""
         found: defaultdict[str, list[RegisteredUser]] = defaultdict(list)
+        names: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for row in await self._tx.execute(select(certificates).where(certificates.c.vo != "")):
+            names[row.vo, row.sub].append(row.dn)
         for row in await self._tx.execute(select(users).order_by(users.c.vo, users.c.username)):
             found[row.vo].append(
                 RegisteredUser(
-                    username=row.username, sub=row.sub, groups=tuple(row.groups), suspended=row.suspended
+                    username=row.username,
+                    sub=row.sub,
+                    groups=tuple(row.groups),
+                    suspended=row.suspended,
+                    dns=tuple(sorted(names.get((row.vo, row.sub), ()))),
                 )
             )
         return [
@@ -67,6 +76,32 @@ class RegistryStore:
         same = row is not None and (row.vo, row.username) == (vo, username)
         return await self._member(row) if row is not None and same else None
 
+    async def hosts(self) -> list[RegisteredHost]:
+        """Return all hosts, in order of names."""
+        rows = await self._tx.execute(select(certificates).where(certificates.c.vo == ""))
+        found = (RegisteredHost(row.sub.removeprefix(_HOST), row.dn, tuple(row.properties)) for row in rows)
+        return sorted(found, key=lambda host: host.name)
+
+    async def bearers(self, dn: str) -> list[Bearer]:
+        """Return who has a certificate of that name: one for each VO, or one host."""
+        same = and_(users.c.vo == certificates.c.vo, users.c.sub == certificates.c.sub)
+        statement = (
+            select(certificates, users.c.username, users.c.groups)
+            .outerjoin(users, same)
+            .where(certificates.c.digest == _digest(dn))
+            .order_by(certificates.c.vo)
+        )
+        return [
+            Bearer(
+                vo=row.vo,
+                sub=row.sub,
+                username=row.username or row.sub.removeprefix(_HOST),
+                groups=tuple(row.groups or ()),
+                properties=tuple(row.properties),
+            )
+            for row in await self._tx.execute(statement)
+        ]
+
     async def change(self, changes: RegistryChanges) -> None:
         """Drop first, then put."""
         for start in range(0, len(changes.drop_vos), _CHUNK):
@@ -74,6 +109,8 @@ class RegistryStore:
             await self._tx.execute(delete(vos).where(vos.c.name.in_(part)))
         await self._drop(groups, "name", changes.drop_groups)
         await self._drop(users, "sub", changes.drop_users)
+        gone = [*changes.drop_users, *(("", f"{_HOST}{name}") for name in changes.drop_hosts)]
+        await self._drop(certificates, "sub", gone)
         if changes.put_vos:
             columns = [column.name for column in vos.columns]
             rows = [{name: getattr(vo, name) for name in columns} for vo in changes.put_vos]
@@ -86,7 +123,13 @@ class RegistryStore:
             await self._tx.execute(insert(groups), rows)
         if changes.put_users:
             rows = [{"vo": vo, **msgspec.structs.asdict(user)} for vo, user in changes.put_users]
+            for row in rows:
+                del row["dns"]  # in a table of their own
             await self._tx.execute(insert(users), rows)
+        rows = [_named(vo, user.sub, dn) for vo, user in changes.put_users for dn in user.dns]
+        rows += [_named("", f"{_HOST}{host.name}", host.dn, host.properties) for host in changes.put_hosts]
+        if rows:
+            await self._tx.execute(insert(certificates), rows)
 
     async def _drop(self, table: Table, column: str, pairs: Sequence[tuple[str, str]]) -> None:
         by_vo: defaultdict[str, list[str]] = defaultdict(list)
@@ -111,3 +154,11 @@ class RegistryStore:
             suspended=row.suspended,
             groups={group.name: tuple(group.properties) for group in found},
         )
+
+
+def _digest(dn: str) -> str:
+    return hashlib.sha256(dn.encode()).hexdigest()
+
+
+def _named(vo: str, sub: str, dn: str, properties: Sequence[str] = ()) -> dict[str, object]:
+    return {"digest": _digest(dn), "vo": vo, "sub": sub, "dn": dn, "properties": list(properties)}

@@ -9,6 +9,7 @@ from dirac.systems.identity.store.keys import KeyStore
 from dirac.systems.identity.store.nodes import NodeCredentialStore
 from dirac.systems.identity.store.passwords import PasswordStore
 from dirac.systems.identity.store.pilots import PilotSecretStore
+from dirac.systems.identity.store.proxies import ProxyStore
 from dirac.systems.identity.store.registry import RegistryStore
 from dirac.systems.identity.store.sessions import SessionStore
 
@@ -25,3 +26,4 @@ class IdentityUnit(SystemUnit):
         self.passwords = PasswordStore(tx)
         self.pilot_secrets = PilotSecretStore(tx)
         self.nodes = NodeCredentialStore(tx)
+        self.proxies = ProxyStore(tx)
