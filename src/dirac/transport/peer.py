@@ -36,15 +36,20 @@ class Peer:
 
 
 def shown(connection: ssl.SSLObject | ssl.SSLSocket) -> tuple[bytes, ...]:
-    """Return the chain that a client has shown, its own certificate first; empty if it has shown none."""
+    """Return the chain that a client has shown, its own certificate first; empty if it has shown none.
+
+    It is the one that OpenSSL has verified. A session of TLS 1.2 that is resumed has what the client sent
+    when it began, which was verified then.
+    """
     if connection.getpeercert(binary_form=True) is None:
         return ()
-    public = getattr(connection, "get_verified_chain", None)
-    if public is not None:  # from Python 3.13 on
-        return tuple(public())
+    new: Any = connection
+    if hasattr(new, "get_verified_chain"):  # from Python 3.13 on
+        return tuple(new.get_verified_chain() or new.get_unverified_chain())
     # Before, ssl had it and did not say so; an ssl.SSLObject is a thin dress of it.
-    inner = connection._sslobj  # type: ignore[union-attr]
-    return tuple(ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in inner.get_verified_chain() or ())
+    inner = new._sslobj
+    chain = inner.get_verified_chain() or inner.get_unverified_chain() or ()
+    return tuple(ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in chain)
 
 
 def peer_of(scope: Scope) -> Peer | None:
