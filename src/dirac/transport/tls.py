@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def client_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
+def client_context(ca_file: str | Path | None = None, certificate: Path | None = None) -> ssl.SSLContext:
     """Return a context that believes this machine's authorities, and those of the site.
 
     These are OpenSSL's own, which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace; the directory of
@@ -30,9 +30,10 @@ def client_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
 
     Args:
         ca_file: Further authorities, as PEM; `DIRAC_CA_FILE` names it if this does not.
+        certificate: A certificate or proxy and its key (PEM) to show to servers that ask for one.
 
     Raises:
-        InvalidInputError: The file or the directory cannot be read, or holds no certificate.
+        InvalidInputError: A file or the directory cannot be read, or holds no certificate.
     """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -42,6 +43,14 @@ def client_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
     file = ca_file or os.environ.get(CA_FILE)
     if file:
         load_authorities(context, Path(file), CA_FILE)
+    if certificate is not None:
+        _readable(certificate, "certificate")
+        try:
+            context.load_cert_chain(certificate, password=_no_password)
+        except ssl.SSLError as error:
+            raise InvalidInputError(
+                f"{certificate} is no certificate with its key (PEM): {error.reason or error}"
+            ) from None
     return context
 
 
