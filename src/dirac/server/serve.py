@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.explain_places import ExplainPlaces
 from dirac.systems.workload.logic.matching import Matching
 from dirac.systems.workload.logic.shadow import ShadowPolicy
+from dirac.transport.authorities import Authorities
 from dirac.transport.drain import Drain
 from dirac.transport.peer import TlsProtocol
 from dirac.transport.server import create_app
@@ -46,6 +48,8 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
     installation.provide(ExplainPlaces).told.append(told.explained)
     told.follow("dirac_http_draining", lambda: float(drain.begun))
     tell_expiry(installation.settings, told, "http")
+    if installation.authorities is not None:
+        _tell_authorities(installation.authorities, told)
 
     async def health() -> dict[str, str]:
         await ask_database(installation)
@@ -75,6 +79,20 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
         drain=drain,
         observe=told.request,
     )
+
+
+def _tell_authorities(authorities: Authorities, metrics: Metrics) -> None:
+    """Tell until when clients can show certificates."""
+
+    def follow(what: str, place: int) -> None:
+        def value() -> float:
+            moment = authorities.expiries()[place]
+            return math.nan if moment is None else moment.timestamp()
+
+        metrics.follow("dirac_authorities_expiry_timestamp_seconds", value, what)
+
+    follow("authority", 0)
+    follow("list", 1)
 
 
 class Server(uvicorn.Server):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -62,6 +63,7 @@ class Authorities:
         self.version = 0
         self._now = now
         self._monotonic = monotonic
+        self._looking = threading.Lock()
         self._state: State = {}
         self._parsed: dict[Path, tuple[tuple[int, int, int], list[_Item]]] = {}
         self._by_subject: dict[x509.Name, list[x509.Certificate]] = {}
@@ -77,7 +79,8 @@ class Authorities:
     def refresh(self) -> int:
         """Take up what has changed, if it is time to look; return the version that is then there."""
         now = self._monotonic()
-        if now - self._looked >= LOOK_EVERY:
+        # Metrics are told by another thread; who comes while it looks takes what is known.
+        if now - self._looked >= LOOK_EVERY and self._looking.acquire(blocking=False):
             self._looked = now
             try:
                 state = self._look()
@@ -87,6 +90,8 @@ class Authorities:
                 log.warning(
                     "the authorities of %s cannot be read, the known ones go on: %s", self.place, error
                 )
+            finally:
+                self._looking.release()
         return self.version
 
     def certificates(self) -> bytes:
@@ -125,6 +130,7 @@ class Authorities:
 
     def expiries(self) -> tuple[datetime | None, datetime | None]:
         """Return when the first authority expires, and when the first list of revoked ones is due."""
+        self.refresh()
         ends = [one.not_valid_after_utc for several in self._by_subject.values() for one in several]
         due = [
             one.next_update_utc

@@ -16,12 +16,14 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from prometheus_client import generate_latest
 
 from dirac.db.engine import Database
 from dirac.db.schema import migrate
 from dirac.formats.x509 import der, names, proxy, voms
 from dirac.server.composition import Installation, build
 from dirac.server.control import make_master_key
+from dirac.server.metrics import Metrics
 from dirac.server.schema import LOCATIONS
 from dirac.server.serve import make_app
 from dirac.server.settings import Http, Settings
@@ -82,7 +84,12 @@ class Grid:
         }
         self.keys = [proxy.make_key(), proxy.make_key()]
         self.installation: Installation
+        self.metrics = Metrics("server", "0")
         self._serials = count(1000)
+
+    def metric(self, series: str) -> float:
+        lines = generate_latest(self.metrics.registry).decode().splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
 
     def file(self, chain: proxy.Chain, key: proxy.PrivateKey) -> Path:
         path = self.directory / f"proxy-{next(self._serials)}.pem"
@@ -139,7 +146,10 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
     asyncio.run(_migrate(grid.settings.database_url()))
     grid.installation = build(grid.settings)
     config = uvicorn.Config(
-        make_app(grid.installation), port=grid.settings.http.port, http=TlsProtocol, log_config=None
+        make_app(grid.installation, grid.metrics),
+        port=grid.settings.http.port,
+        http=TlsProtocol,
+        log_config=None,
     )
     config.load()
     config.ssl = grid.settings.http_tls(grid.installation.authorities)
@@ -371,4 +381,7 @@ def test_the_server_says_what_it_knows_of_its_authorities(grid: Grid) -> None:
     ends, due = grid.installation.authorities.expiries()
     assert ends is not None
     assert due is None
+    for what, known in (("authority", True), ("list", False)):
+        told = grid.metric(f'dirac_authorities_expiry_timestamp_seconds{{what="{what}"}}')
+        assert (told > datetime.now(UTC).timestamp()) is known
     assert der.read(grid.installation.authorities.certificates()).tag == der.SEQUENCE
