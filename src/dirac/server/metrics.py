@@ -87,8 +87,8 @@ METRICS = (
         "dirac_authorities_expiry_timestamp_seconds",
         Gauge,
         "When the first of the authorities of client certificates expires (`authority`), and when the first "
-        "of their lists of revoked certificates is due (`list`), after which all certificates of that authority "
-        "are refused, as Unix time; NaN if there is none",
+        "of their lists of revoked certificates is due (`list`), after which all certificates of that "
+        "authority are refused, as Unix time; NaN if there is none",
         ("what",),
         ("server",),
     ),

@@ -68,7 +68,7 @@ def _clients(patient: Patient) -> str:
     now = datetime.now(UTC)
     if due is not None and due <= now:
         raise Ailment(
-            f"a list of revoked certificates in {authorities.place} was to be renewed at {due:%Y-%m-%d %H:%M}",
+            f"a list of revoked certificates was to be renewed at {due:%Y-%m-%d %H:%M}: {authorities.place}",
             cause="All certificates of its authority are refused, because a new list may name them",
             mend="Renew the lists: fetch-crl, and see why its timer does not",
         )
