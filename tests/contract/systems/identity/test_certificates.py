@@ -20,7 +20,6 @@ from dirac.core.errors import (
     NotAllowedError,
     NotFoundError,
     UnauthenticatedError,
-    UnavailableError,
 )
 from dirac.formats.x509 import names, proxy
 from dirac.resources.identity.password import PasswordProvider
@@ -223,7 +222,7 @@ async def test_wishes_do_not_fill_the_memory(grid: Grid) -> None:
 async def test_without_authorities_no_certificate_is_anybody(grid: Grid) -> None:
     with pytest.raises(UnauthenticatedError, match="not accepted here"):
         await grid.world.system.certificates.authenticate(grid.peer(grid.chain()))
-    with pytest.raises(UnavailableError, match="accepts no certificates"):
+    with pytest.raises(NotAllowedError, match="accepts no certificates"):
         await grid.world.system.proxies.ask(person())
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dirac.core.entropy import Entropy, uuid7
-from dirac.core.errors import InvalidInputError, NotAllowedError, NotFoundError, UnavailableError
+from dirac.core.errors import InvalidInputError, NotAllowedError, NotFoundError
 from dirac.core.unit import Event, Units
 from dirac.formats.x509 import names, proxy
 from dirac.systems.identity.logic.access import grant
@@ -96,8 +96,7 @@ class Proxies:
         """Make a key for a proxy of the caller's, who signs the request that comes back.
 
         Raises:
-            NotAllowedError: The caller has shown a limited proxy.
-            UnavailableError: This server could not verify what comes back.
+            NotAllowedError: The caller has shown a limited proxy, or this server accepts no certificates.
         """
         _refuse_limited(caller, "be delegated")
         self._verifier()
@@ -122,8 +121,9 @@ class Proxies:
             UnauthenticatedError: Its certificate is not believed here.
         """
         _refuse_limited(caller, "be delegated")
+        judge = self._verifier()
         chain = proxy.chain(names.certificates(signed.chain.encode()))
-        judged = self._verifier().judge([one.public_bytes(Encoding.DER) for one in chain.certificates])
+        judged = judge.judge([one.public_bytes(Encoding.DER) for one in chain.certificates])
         async with self._units.write() as unit:
             asked = await unit.proxies.asked(proxy_id)
             if asked is None or (asked.vo, asked.sub) != (caller.vo, caller.sub) or asked.expires <= unit.now:
@@ -219,8 +219,9 @@ class Proxies:
 
     def _verifier(self) -> ChainJudge:
         if self._judge is None:
-            raise UnavailableError(
-                "this server accepts no certificates", hint="Its operator sets http.tls_client_ca"
+            raise NotAllowedError(
+                "this server accepts no certificates, and keeps no proxies",
+                hint="Its operator sets http.tls_client_ca",
             )
         return self._judge
 
