@@ -51,6 +51,7 @@ from dirac.transport.drain import Drain
 from dirac.transport.peer import Peer
 
 _OPERATOR = frozenset({Property.SERVICE_ADMINISTRATOR, Property.CS_ADMINISTRATOR, Property.OPERATOR})
+_OWN_PAGES = frozenset({"none", "same-origin"})  # of Sec-Fetch-Site
 SUBJECT_HEADER, GROUP_HEADER, VO_HEADER = "x-dirac-subject", "x-dirac-group", "x-dirac-vo"
 _RENEW_BEFORE = timedelta(days=2)
 
@@ -98,10 +99,13 @@ class Installation:
             UnauthenticatedError: Nobody who is known here, or it is not good.
             NotAllowedError: It is not for what was asked for.
         """
+        if headers.get("sec-fetch-site", "none") not in _OWN_PAGES:
+            # A browser shows its user's certificate also for what a page of somebody else's asks.
+            raise UnauthenticatedError("a page of another site asks, and has no token", hint="Log in there")
         wish = NO_WISH
         if SUBJECT_HEADER in headers or GROUP_HEADER in headers or VO_HEADER in headers:
             wish = Wish(headers.get(SUBJECT_HEADER), headers.get(GROUP_HEADER), headers.get(VO_HEADER))
-        return await self.identity.certificates.authenticate(peer, wish)
+        return await self.identity.certificates.authenticate(peer.certificates, wish)
 
     async def begin(self) -> None:
         """Prepare for the first request.

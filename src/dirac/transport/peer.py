@@ -1,7 +1,7 @@
 """The certificates that a client shows: taken from its connection once, at hand in each of its requests.
 
-They are where ASGI's TLS extension wants them, `scope["extensions"]["tls"]`; beside it, under `PEER`, is the
-object that lives as long as the connection, in which what was found out about it is kept.
+They are where ASGI's TLS extension wants them, `scope["extensions"]["tls"]`; beside them, under `PEER`, is
+the chain as it came, for who has to judge it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ class Peer:
 
     Attributes:
         certificates: DER of its certificate and of those that lead to the authority, verified by OpenSSL.
-        known: What others have found out about it, for as long as its connection lives.
     """
 
-    __slots__ = ("certificates", "known")
+    __slots__ = ("certificates",)
 
     def __init__(self, certificates: tuple[bytes, ...]) -> None:
         self.certificates = certificates
-        self.known: dict[Any, Any] = {}
 
 
 def shown(connection: ssl.SSLObject | ssl.SSLSocket) -> tuple[bytes, ...]:

@@ -192,6 +192,13 @@ def test_a_connection_that_lives_on_is_somebody_all_the_time(grid: Grid) -> None
         assert answer.status_code == 401
 
 
+def test_a_page_of_another_site_does_not_use_a_browser_s_certificate(grid: Grid) -> None:
+    file = grid.certificate("alice")
+    for site in ("cross-site", "same-site"):
+        assert "a page of another site" in grid.refused(file, sec_fetch_site=site)
+    assert grid.whoami(file, sec_fetch_site="same-origin").status_code == 200
+
+
 def test_without_a_certificate_nothing_has_changed(grid: Grid) -> None:
     with grid.client() as client:
         answer = client.get("/api/auth/userinfo")

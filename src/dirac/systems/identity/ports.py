@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -134,20 +134,6 @@ class ChainJudge(Protocol):
         Raises:
             UnauthenticatedError: It is not good here.
         """
-        ...
-
-
-class ShownChain(Protocol):
-    """What a client has shown, and what is known about it (`dirac.transport.peer.Peer`)."""
-
-    @property
-    def certificates(self) -> Sequence[bytes]:
-        """The chain (DER), its bearer's certificate first."""
-        ...
-
-    @property
-    def known(self) -> dict[Any, Any]:
-        """What was found out, for as long as the connection lives."""
         ...
 
 
@@ -448,6 +434,10 @@ class ProxyRepository(Protocol):
 
     async def ask(self, record: ProxyRequestRecord) -> None:
         """Keep a key that waits to be signed."""
+        ...
+
+    async def waiting(self, vo: str, sub: str, now: datetime) -> int:
+        """Return how many keys of a user's wait."""
         ...
 
     async def asked(self, proxy_id: str) -> ProxyRequestRecord | None:

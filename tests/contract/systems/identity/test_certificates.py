@@ -19,10 +19,12 @@ from dirac.core.errors import (
     InvalidInputError,
     NotAllowedError,
     NotFoundError,
+    TooManyRequestsError,
     UnauthenticatedError,
 )
 from dirac.formats.x509 import names, proxy
 from dirac.resources.identity.password import PasswordProvider
+from dirac.systems.identity.logic import certificates as logic
 from dirac.systems.identity.logic.assembly import IdentitySystem
 from dirac.systems.identity.logic.certificates import Wish
 from dirac.systems.identity.models import (
@@ -35,8 +37,7 @@ from dirac.systems.identity.models import (
 )
 from dirac.systems.identity.store.tables import certificates, proxies, proxy_requests
 from dirac.testing.time import FakeClock, FakeEntropy
-from dirac.transport.authorities import Authorities, ChainJudge
-from dirac.transport.peer import Peer
+from dirac.transport.authorities import LOOK_EVERY, Authorities, ChainJudge
 from tests.contract.systems.identity.conftest import ASTRO, BIO
 from tests.services.authority import Authority
 
@@ -85,8 +86,8 @@ class Grid:
     def chain(self, name: str = "ada") -> proxy.Chain:
         return proxy.chain([self.people[name][0]])
 
-    def peer(self, chain: proxy.Chain) -> Peer:
-        return Peer(tuple(one.public_bytes(proxy.Encoding.DER) for one in chain.certificates))
+    def shown(self, chain: proxy.Chain) -> tuple[bytes, ...]:
+        return tuple(one.public_bytes(proxy.Encoding.DER) for one in chain.certificates)
 
     def sign(self, csr: str, name: str = "ada", key: Any = None, **options: Any) -> str:
         given = {"serial": next(self._serials), "now": self.world.clock.now(), "life": 5 * HOUR, **options}
@@ -182,20 +183,20 @@ async def test_a_certificate_is_one_user_s(
         await register(world, *vos, hosts=hosts)
 
 
-async def test_who_somebody_is_is_remembered_with_the_connection_for_a_minute(grid: Grid) -> None:
-    peer = grid.peer(grid.chain())
+async def test_who_somebody_is_is_remembered_for_a_minute(grid: Grid) -> None:
+    shown = grid.shown(grid.chain())
     with grid.statements() as first:
-        identity = await grid.system.certificates.authenticate(peer)
+        identity = await grid.system.certificates.authenticate(shown)
     assert (identity.subject, identity.group, identity.certificate) == ("astro:sub-ada", "astro_user", ADA)
     assert len([one for one in first if one.startswith("SELECT")]) <= 5, first
     with grid.statements() as then:
-        assert await grid.system.certificates.authenticate(peer) is identity
+        assert await grid.system.certificates.authenticate(shown) is identity
     assert then == []
     suspended = msgspec.structs.replace(ASTRO.users[0], suspended=True, dns=(ADA,))
     await register(grid.world, msgspec.structs.replace(ASTRO, users=(suspended,)))
     grid.world.clock.advance(61)
     with pytest.raises(NotAllowedError, match="suspended"):
-        await grid.system.certificates.authenticate(peer)
+        await grid.system.certificates.authenticate(shown)
 
 
 async def test_a_proxy_ends_for_a_connection_that_lives_on(grid: Grid) -> None:
@@ -204,24 +205,52 @@ async def test_a_proxy_ends_for_a_connection_that_lives_on(grid: Grid) -> None:
     made = proxy.sign(
         proxy.chain([found]), key, key.public_key(), serial=3, now=now, life=timedelta(seconds=30)
     )
-    peer = grid.peer(made)
-    await grid.system.certificates.authenticate(peer)
+    shown = grid.shown(made)
+    await grid.system.certificates.authenticate(shown)
     grid.world.clock.advance(31)
     with pytest.raises(UnauthenticatedError, match="was good until"):
-        await grid.system.certificates.authenticate(peer)
+        await grid.system.certificates.authenticate(shown)
 
 
-async def test_wishes_do_not_fill_the_memory(grid: Grid) -> None:
-    peer = grid.peer(grid.chain())
-    for group in ("astro_user", "astro_admin"):
-        identity = await grid.system.certificates.authenticate(peer, Wish(group=group))
+async def test_what_is_remembered_is_bounded_and_for_one_wish(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logic, "_MOST_KNOWN", 2)
+    shown = grid.shown(grid.chain())
+    for group in ("astro_user", "astro_admin", "astro_user"):
+        identity = await grid.system.certificates.authenticate(shown, Wish(group=group))
         assert identity.group == group
-    assert len(peer.known) == 1
+    await grid.system.certificates.authenticate(shown, Wish(vo="astro"))
+    with grid.statements() as again:
+        await grid.system.certificates.authenticate(shown, Wish(group="astro_admin"))
+    assert again == []
+    with grid.statements() as forgotten:
+        await grid.system.certificates.authenticate(shown, Wish(group="astro_user"))
+    assert forgotten != []
+
+
+async def test_a_certificate_that_is_revoked_is_not_remembered(grid: Grid) -> None:
+    shown = grid.shown(grid.chain())
+    await grid.system.certificates.authenticate(shown)
+    grid.authority.revoke(grid.people["ada"][0])
+    grid.world.clock.advance(LOOK_EVERY)
+    with pytest.raises(UnauthenticatedError, match="is revoked"):
+        await grid.system.certificates.authenticate(shown)
+
+
+async def test_a_user_has_few_keys_that_wait(grid: Grid) -> None:
+    for _ in range(10):
+        await grid.system.proxies.ask(person())
+    with pytest.raises(TooManyRequestsError):
+        await grid.system.proxies.ask(person())
+    await grid.system.proxies.ask(person("bob"))
+    grid.world.clock.advance(601)
+    await grid.system.proxies.ask(person())
 
 
 async def test_without_authorities_no_certificate_is_anybody(grid: Grid) -> None:
     with pytest.raises(UnauthenticatedError, match="not accepted here"):
-        await grid.world.system.certificates.authenticate(grid.peer(grid.chain()))
+        await grid.world.system.certificates.authenticate(grid.shown(grid.chain()))
     with pytest.raises(NotAllowedError, match="accepts no certificates"):
         await grid.world.system.proxies.ask(person())
 
@@ -298,7 +327,7 @@ async def test_a_delegated_proxy_is_its_owner_s_for_the_group_and_a_while(grid: 
     assert answer.expires == grid.world.clock.now() + timedelta(seconds=600)
     day = await grid.system.proxies.delegate(person(), Delegation(csr=CSR, seconds=10**9))
     assert day.expires <= grid.world.clock.now() + timedelta(days=1)
-    assert (await grid.system.certificates.authenticate(grid.peer(chain))).subject == "astro:sub-ada"
+    assert (await grid.system.certificates.authenticate(grid.shown(chain))).subject == "astro:sub-ada"
 
 
 async def test_who_acts_in_one_group_gets_nothing_for_another_one(grid: Grid) -> None:

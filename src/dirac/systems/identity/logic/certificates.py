@@ -17,10 +17,11 @@ from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import complete_scope, grant
 from dirac.systems.identity.logic.oauth import OAuthError
 from dirac.systems.identity.models import Identity, Property, RegisteredHost, RegisteredVO
-from dirac.systems.identity.ports import Bearer, ChainJudge, JudgedChain, Scope, ShownChain, Unit
+from dirac.systems.identity.ports import Bearer, ChainJudge, JudgedChain, Scope, Unit
 
 _REMEMBERED = timedelta(seconds=60)
 _LONGEST_DN = 1024
+_MOST_KNOWN = 4096
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -59,15 +60,16 @@ class Certificates:
         self._units = units
         self._clock = clock
         self._judge = judge
+        self._known: dict[tuple[tuple[bytes, ...], Wish], _Known] = {}
 
-    async def authenticate(self, shown: ShownChain, wish: Wish = NO_WISH) -> Identity:
+    async def authenticate(self, shown: tuple[bytes, ...], wish: Wish = NO_WISH) -> Identity:
         """Return who shows a chain.
 
-        What is found out is remembered with the connection for a minute, so that a user who was suspended, or
-        a certificate that was revoked, is not served for longer.
+        What is found out is remembered for a minute, so that a user who was suspended is not served for
+        longer, and until authorities or their lists change. Each connection has proved that it has the key.
 
         Args:
-            shown: What the client has shown.
+            shown: What the client has shown (DER), its own certificate first.
             wish: What it asks to be taken for.
 
         Raises:
@@ -77,15 +79,17 @@ class Certificates:
         if self._judge is None:
             raise UnauthenticatedError("certificates are not accepted here", hint="Log in: dirac login VO")
         version, now = self._judge.version, self._clock.now()
-        known = shown.known.get(wish)
-        if isinstance(known, _Known) and known.version == version and now.timestamp() < known.until:
+        known = self._known.get((shown, wish))
+        if known is not None and known.version == version and now.timestamp() < known.until:
             return known.identity
-        judged = self._judge.judge(shown.certificates)
+        judged = self._judge.judge(shown)
         async with self._units.read() as unit:
             identity = await self._identity(unit, judged, wish)
         until = min(judged.not_after, now + _REMEMBERED).timestamp()
-        shown.known.clear()  # a client that wishes for something else each time must not fill the memory
-        shown.known[wish] = _Known(version, until, identity)
+        self._known.pop((shown, wish), None)  # the oldest ones are those in front
+        while len(self._known) >= _MOST_KNOWN:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[shown, wish] = _Known(version, until, identity)
         return identity
 
     async def _identity(self, unit: Unit, judged: JudgedChain, wish: Wish) -> Identity:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dirac.core.entropy import Entropy, uuid7
-from dirac.core.errors import InvalidInputError, NotAllowedError, NotFoundError
+from dirac.core.errors import InvalidInputError, NotAllowedError, NotFoundError, TooManyRequestsError
 from dirac.core.unit import Event, Units
 from dirac.formats.x509 import names, proxy
 from dirac.systems.identity.logic.access import grant
@@ -43,6 +43,7 @@ from dirac.systems.identity.settings import IdentitySettings
 
 _NONCE = 12
 _SERIAL = 8
+_MOST_WAITING = 10  # a key costs time, and the room for it
 _NONE = "there is no such proxy"
 _HOW = "Upload one: dirac proxy upload"
 
@@ -97,9 +98,17 @@ class Proxies:
 
         Raises:
             NotAllowedError: The caller has shown a limited proxy, or this server accepts no certificates.
+            TooManyRequestsError: Too many of the caller's wait.
         """
         _refuse_limited(caller, "be delegated")
         self._verifier()
+        async with self._units.read() as unit:
+            if await unit.proxies.waiting(caller.vo, caller.sub, unit.now) >= _MOST_WAITING:
+                raise TooManyRequestsError(
+                    f"{_MOST_WAITING} proxies of yours wait to be signed",
+                    hint=f"Within {self._settings.proxy_request_seconds} s they are forgotten",
+                    retry_after=60.0,
+                )
         key = await asyncio.to_thread(proxy.make_key)  # a tenth of a second, which nobody else waits for
         async with self._units.write() as unit:
             proxy_id = str(uuid7(self._entropy, unit.now.timestamp()))

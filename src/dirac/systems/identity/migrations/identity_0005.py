@@ -48,6 +48,7 @@ def upgrade() -> None:
         sa.Column("expires", UtcDateTime, nullable=False),
         sa.PrimaryKeyConstraint("proxy_id", name="pk_identity_proxy_request"),
     )
+    op.create_index("ix_identity_proxy_request_vo_sub", "identity_proxy_request", ["vo", "sub"], unique=False)
     op.create_index("ix_identity_proxy_request_expires", "identity_proxy_request", ["expires"], unique=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, delete, insert, select
+from sqlalchemy import ColumnElement, delete, func, insert, select
 
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.ports import ProxyRecord, ProxyRequestRecord
@@ -23,6 +23,12 @@ class ProxyStore:
     async def ask(self, record: ProxyRequestRecord) -> None:
         """Keep a key that waits to be signed."""
         await self._tx.execute(insert(proxy_requests).values(msgspec.structs.asdict(record)))
+
+    async def waiting(self, vo: str, sub: str, now: datetime) -> int:
+        """Return how many keys of a user's wait."""
+        mine = (proxy_requests.c.vo == vo, proxy_requests.c.sub == sub, proxy_requests.c.expires > now)
+        statement = select(func.count()).select_from(proxy_requests).where(*mine)
+        return int((await self._tx.execute(statement)).scalar_one())
 
     async def asked(self, proxy_id: str) -> ProxyRequestRecord | None:
         """Return a key that waits to be signed."""

@@ -179,4 +179,5 @@ proxy_requests = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("created", UtcDateTime, nullable=False),
     Column("expires", UtcDateTime, nullable=False, index=True),
+    Index(None, "vo", "sub"),
 )
