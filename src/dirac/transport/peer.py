@@ -1,23 +1,19 @@
 """The certificates that a client shows: taken from its connection once, at hand in each of its requests.
 
-They are where ASGI's TLS extension wants them, `scope["extensions"]["tls"]`; beside them, under `PEER`, is
-the chain as it came, for who has to judge it.
+They are an extension of the scope. ASGI's own for TLS has them as PEM, which whoever judges them would have
+to undo for each request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from typing import Any
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-log = logging.getLogger(__name__)
-
 PEER = "dirac.peer"
-_VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
 
 class Peer:
@@ -53,36 +49,25 @@ def shown(connection: ssl.SSLObject | ssl.SSLSocket) -> tuple[bytes, ...]:
 def peer_of(scope: Scope) -> Peer | None:
     """Return the client of a request if it has shown a certificate."""
     extensions = scope.get("extensions")
-    found = extensions.get("tls", {}).get(PEER) if extensions else None
+    found = extensions.get(PEER) if extensions else None
     return found if isinstance(found, Peer) else None
 
 
 class TlsProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which says in each request whose connection it came by."""
 
-    _extensions: dict[str, dict[str, Any]] | None = None
+    _extensions: dict[str, Any] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Look once at what the client has shown."""
         super().connection_made(transport)
         connection = transport.get_extra_info("ssl_object")
-        if connection is None:
-            return
-        chain = shown(connection)
-        self._extensions = {
-            "tls": {
-                "server_cert": None,
-                "client_cert_chain": [ssl.DER_cert_to_PEM_cert(one) for one in chain],
-                "client_cert_name": None,
-                "client_cert_error": None,
-                "tls_version": _VERSIONS.get(connection.version() or ""),
-                "cipher_suite": None,
-                PEER: Peer(chain) if chain else None,
-            }
-        }
+        chain = () if connection is None else shown(connection)
+        if chain:
+            self._extensions = {PEER: Peer(chain)}
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
         if self._extensions is not None:
-            self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
+            self.scope["extensions"] = self._extensions
