@@ -52,12 +52,6 @@ def test_a_certificate_is_one_user_s_of_a_vo_or_one_host_s() -> None:
     assert place == "virtual_organisations/astro/users/ada/dns/0"
 
 
-def test_certificates_in_a_tree_with_other_faults_are_looked_at() -> None:
-    assert (
-        _faults(hosts={"a": None, "b": {}}, virtual_organisations={"astro": {"users": {"ada": None}}}) == []
-    )
-
-
 @pytest.mark.parametrize(
     ("shadow", "path", "text"),
     [
