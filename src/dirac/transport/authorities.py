@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -221,7 +221,7 @@ def _read(file: Path) -> list[_Item]:
             items += (x509.load_pem_x509_crl(_LIST + part) for part in content.split(_LIST)[1:])
         elif _is_list(file.name):
             items.append(x509.load_der_x509_crl(content))
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm, InvalidInputError) as error:
+    except (OSError, InvalidInputError, *names.UNREADABLE) as error:
         log.error("%s is passed over: %s", file, error)
     return items
 
@@ -236,7 +236,7 @@ def _may_sign(one: x509.Certificate) -> bool:
 def _signed(certificate: x509.Certificate, signer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(signer)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+    except (InvalidSignature, *names.UNREADABLE):
         return False
     return True
 
@@ -244,7 +244,7 @@ def _signed(certificate: x509.Certificate, signer: x509.Certificate) -> bool:
 def _is_of(one: x509.CertificateRevocationList, signer: x509.Certificate) -> bool:
     try:
         return one.is_signature_valid(signer.public_key())  # type: ignore[arg-type]  # others raise TypeError
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except names.UNREADABLE:
         return False
 
 

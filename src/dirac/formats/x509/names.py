@@ -16,6 +16,12 @@ from dirac.core.errors import InvalidInputError
 
 T = TypeVar("T")
 
+UNREADABLE = (
+    *(ValueError, TypeError, OverflowError, UnsupportedAlgorithm),
+    *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+)
+"""What `cryptography` raises about content that it cannot read; it has no error above them."""
+
 MOST_CERTIFICATES = 32
 LONGEST_PEM = 256 * 1024
 
@@ -71,7 +77,7 @@ def certificates(pem: bytes) -> list[x509.Certificate]:
         )
     try:
         found = x509.load_pem_x509_certificates(pem)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise InvalidInputError(f"there is no certificate (PEM): {_first_line(error)}") from None
     if len(found) > MOST_CERTIFICATES:
         raise InvalidInputError(f"a chain of {len(found)} certificates", hint=f"At most {MOST_CERTIFICATES}")
@@ -86,7 +92,7 @@ def certificate(der: bytes) -> x509.Certificate:
     """
     try:
         return x509.load_der_x509_certificate(der)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise InvalidInputError(f"this is no certificate: {_first_line(error)}") from None
 
 
@@ -148,7 +154,7 @@ def _part(noun: str, read: Callable[[], T]) -> T:
     """Read a part of a certificate, which `cryptography` does only when it is asked for."""
     try:
         return read()
-    except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise InvalidInputError(f"the {noun} of a certificate cannot be read: {_first_line(error)}") from None
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -179,7 +179,7 @@ def _check_step(proxy: x509.Certificate, signer: x509.Certificate) -> None:
         raise InvalidInputError("a proxy's name is not that of its signer and one more CN")
     try:
         proxy.verify_directly_issued_by(signer)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+    except (InvalidSignature, *names.UNREADABLE):
         raise InvalidInputError("a proxy is not signed by the certificate that follows it") from None
     for extension in names.extensions(proxy):
         value = extension.value
@@ -229,7 +229,7 @@ def read_request(pem: bytes) -> PublicKey:
     try:
         request = x509.load_pem_x509_csr(pem[: names.LONGEST_PEM])
         key, good = request.public_key(), request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except names.UNREADABLE as error:
         raise InvalidInputError(f"this is no request for a certificate (PEM): {error}"[:300]) from None
     if not good:
         raise InvalidInputError("the request for a certificate is not signed with its key")
@@ -354,7 +354,7 @@ def read_key(pem: bytes, password: bytes | None = None) -> PrivateKey:
     except TypeError:
         reason = "is encrypted" if password is None else "is not encrypted"
         raise InvalidInputError(f"the private key {reason}") from None
-    except (ValueError, UnsupportedAlgorithm):
+    except names.UNREADABLE:
         raise InvalidInputError("this is no private key (PEM), or the password is wrong") from None
     if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
         raise InvalidInputError("the private key is of a kind that grids do not know", hint="Use RSA")

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -243,7 +243,7 @@ def verify(found: Attributes, chain: Chain, lsc: Sequence[Lsc], now: datetime) -
     for one, above in pairwise(found.signers):
         try:
             one.verify_directly_issued_by(above)
-        except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        except (InvalidSignature, *names.UNREADABLE):
             raise InvalidInputError("the certificates of the VOMS server do not fit together") from None
     if _subject_bytes(found.signers[0]) != found.issuer:
         raise InvalidInputError("the attributes of VOMS are signed by another than they say")
@@ -265,7 +265,7 @@ def _check_signature(found: Attributes) -> None:
         if isinstance(key, ec.EllipticCurvePublicKey) and found.algorithm in _EC:
             key.verify(found.signature, found.signed, ec.ECDSA(_EC[found.algorithm]))
             return
-    except (InvalidSignature, UnsupportedAlgorithm):
+    except (InvalidSignature, *names.UNREADABLE):
         raise InvalidInputError("the signature of the attributes of VOMS is wrong") from None
     raise InvalidInputError(
         f"the attributes of VOMS are signed with {found.algorithm}, which is not accepted"

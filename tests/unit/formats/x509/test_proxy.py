@@ -17,6 +17,8 @@ from dirac.core.errors import InvalidInputError
 from dirac.formats.x509 import der, names, proxy
 from tests.unit.formats.x509.conftest import HOUR, Grid
 
+# What is changed at random may be what the library warns about, which is no fault of ours.
+pytestmark = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 ALICE = "/C=ch/O=DIRAC/CN=alice"
 
 
@@ -187,6 +189,13 @@ def test_a_key_is_read_with_its_password_only(grid: Grid) -> None:
         proxy.read_key(encrypted)
     with pytest.raises(InvalidInputError, match="password is wrong"):
         proxy.read_key(encrypted, b"other")
+
+
+def test_a_certificate_of_no_version_that_there_is_is_none(grid: Grid) -> None:
+    raw = grid.certificate.public_bytes(proxy.Encoding.DER)
+    assert b"\xa0\x03\x02\x01\x02" in raw
+    with pytest.raises(InvalidInputError, match="no certificate"):
+        names.certificate(raw.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x37"))
 
 
 @pytest.fixture(scope="module")

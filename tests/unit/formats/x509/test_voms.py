@@ -14,6 +14,8 @@ from dirac.core.errors import InvalidInputError
 from dirac.formats.x509 import der, proxy, voms
 from tests.unit.formats.x509.conftest import HOUR, Grid
 
+# What is changed at random may be what the library warns about, which is no fault of ours.
+pytestmark = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 SERVER = "/C=ch/O=DIRAC/CN=voms.example.org"
 LSC = voms.lsc_chains(f"{SERVER}\n/CN=Test authority\n")
 FQANS = ("/bio/Role=NULL/Capability=NULL", "/bio/prod/Role=boss/Capability=NULL", "/bio/Role=NULL")
