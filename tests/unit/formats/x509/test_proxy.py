@@ -214,8 +214,11 @@ def test_rubbish_gives_typed_errors_only(good: proxy.Chain, data: st.DataObject)
         found = proxy.chain([names.certificate(bytes(raw)), *good.certificates[1:]])
     except InvalidInputError:
         return
-    # What is not signed is not ours to believe: the only changes that pass are those that are none.
-    assert found.certificates == good.certificates
+    if not found.proxies:
+        return  # what does not say any more that it is a proxy is for its authority to know
+    # The outer name of the algorithm is signed by nobody; all that is believed is.
+    assert found.leaf.tbs_certificate_bytes == good.leaf.tbs_certificate_bytes
+    assert found[2:] == good[2:]
 
 
 READERS = (
