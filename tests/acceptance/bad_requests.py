@@ -200,6 +200,26 @@ def logins(world: World) -> list[Case]:
     ]  # fmt: skip
 
 
+def proxies(world: World) -> list[Case]:
+    def wanted(status: int, *says: str, caller: str = "user", **body: object) -> Case:
+        return Case("POST", "/api/proxies/delegations", status, says, caller, {"json": body})
+
+    return [
+        wanted(422, "csr"),
+        wanted(400, "no request for a certificate", csr="x"),
+        wanted(400, "no request for a certificate", csr="-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n"),
+        wanted(422, "seconds", csr="x", seconds="long"),
+        wanted(422, "unknown field", csr="x", key="mine"),
+        wanted(403, "gets no proxies", "Its jobs do", caller="pilot", csr="x"),
+        Case("POST", "/api/auth/certificate-token", 403, ("Show one, and no token",)),
+        Case("POST", "/api/auth/certificate-token", 403, (), "operator"),
+        Case("POST", "/api/proxies/requests", 403, ("leaves no proxies",), "job"),
+        Case("POST", "/api/proxies/requests", 403, ("accepts no certificates", "http.tls_client_ca")),
+        Case("DELETE", "/api/proxies/nonsense", 404, ("no such proxy", "dirac proxy info --stored")),
+        Case("DELETE", f"/api/proxies/{'x' * 5000}", 404, ("no such proxy",)),
+    ]
+
+
 def addresses(world: World) -> list[Case]:
     return [
         Case("GET", "/nowhere", 404, ("nothing at /nowhere", "/api/docs")),

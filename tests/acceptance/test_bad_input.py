@@ -51,6 +51,7 @@ TABLES = {
         bad_requests.media,
         bad_requests.credentials,
         bad_requests.logins,
+        bad_requests.proxies,
         bad_requests.addresses,
         bad_values.searches,
         bad_values.reports,

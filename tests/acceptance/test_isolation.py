@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from dirac.formats.x509 import proxy
 from tests.acceptance.installation import Installation, eventually
 
 ASTRO = ("astro", "alice", "adam", "Observatory", "telescope", "secret-result")
@@ -69,6 +70,7 @@ OPEN = {
     "GET /api/sandbox-store/download",
     "GET /api/jobs/jdl/schema",
 }
+CSR = proxy.make_request(proxy.make_key()).decode()
 NOW = "2026-11-20T12:00:00Z"
 
 
@@ -155,6 +157,14 @@ def attempts(astro: Astro) -> list[Attempt]:
         Attempt("POST", "/api/pilots/search", (200,), {}),
         Attempt("POST", "/api/pilots/search", (200,), {"search": [{"parameter": "PilotStamp", "operator": "eq", "value": astro.stamp}]}),
         Attempt("POST", "/api/pilots/search", (200,), {"search": [{"parameter": "JobID", "operator": "eq", "value": astro.done}]}),
+        Attempt("POST", "/api/auth/certificate-token", (403,)),
+        Attempt("GET", "/api/proxies", (200,)),
+        Attempt("POST", "/api/proxies/requests", (403,)),
+        Attempt("PUT", "/api/proxies/requests/{proxy_id}", (403,), {"chain": "x"}),
+        Attempt("DELETE", "/api/proxies/{proxy_id}", (404,)),
+        Attempt("POST", "/api/proxies/delegations", (403,), {"csr": CSR, "sub": "alice"}),
+        Attempt("POST", "/api/proxies/delegations", (403,), {"csr": CSR, "sub": "alice", "vo": "astro"}),
+        Attempt("POST", "/api/proxies/delegations", (404,), {"csr": CSR}),
         Attempt("POST", "/api/pilots/summary", (200,), {"grouping": ["VO", "GridSite"]}),
     ]  # fmt: skip
     for job_id in ids:

@@ -90,6 +90,35 @@ class Authority:
         )
         return files
 
+    def person(self, name: str, *, days: float = 365) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        """Make the certificate of a person or a VOMS server, ``/C=ch/O=DIRAC/CN=name``, and its key."""
+        parts = (
+            (NameOID.COUNTRY_NAME, "ch"),
+            (NameOID.ORGANIZATION_NAME, "DIRAC"),
+            (NameOID.COMMON_NAME, name),
+        )
+        subject = x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
+        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+        begin, end = now - timedelta(days=1 - min(days, 0)), now + timedelta(days=days)
+        return self._builder(subject, key.public_key(), begin, end).sign(self._key, hashes.SHA256()), key
+
+    def revoke(self, *revoked: x509.Certificate, days: float = 7, file: str = "ca.r0") -> Path:
+        """Write a list of revoked certificates, which is good for so many days; return its file."""
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now - timedelta(days=2 - min(days, 0)))
+            .next_update(now + timedelta(days=days))
+        )
+        for one in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(one.serial_number).revocation_date(now)
+            builder = builder.add_revoked_certificate(entry.build())
+        path = self.directory / file
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return fresh.replace(path)
+
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, begin: datetime, end: datetime
     ) -> x509.CertificateBuilder:

@@ -91,6 +91,11 @@ CASES: dict[str, tuple[int, Series, Series]] = {
         {'dirac_certificate_expiry_timestamp_seconds{listener="http"}': f"{10 * 86400}x60"},
         {'dirac_certificate_expiry_timestamp_seconds{listener="http"}': f"{20 * 86400}x60"},
     ),
+    "DiracRevocationListDue": (
+        120,
+        {'dirac_authorities_expiry_timestamp_seconds{what="list"}': f"{86400 + 1800}x150"},
+        {'dirac_authorities_expiry_timestamp_seconds{what="list"}': f"{3 * 86400}x150"},
+    ),
     "DiracPilotsFailing": (
         90,
         {f'{PILOTS}"Failed"}}': "0+1x120", f'{PILOTS}"Done"}}': "5x120"},

@@ -28,6 +28,7 @@ ENVIRONMENT = (
     ("DIRAC_VO", "the virtual organisation, if not that of the last login"),
     ("DIRAC_CREDENTIALS", "the file of your logins"),
     ("DIRAC_TOKEN_FILE", "a file with an access token, to use instead of a login"),
+    ("X509_USER_PROXY", "the file of your proxy, if not /tmp/x509up_u<uid>"),
     ("DIRAC_CA_FILE", "authorities of the server's certificate, beside those of this machine"),
 )
 

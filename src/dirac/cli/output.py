@@ -15,6 +15,8 @@ import typer
 from dirac.core.errors import InvalidInputError, UnavailableError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console, RenderableType
 
     from dirac.client import Client
@@ -49,12 +51,12 @@ _WIDE = 10_000
 _DAY_SECONDS = 86400.0
 
 
-def client(ctx: typer.Context) -> Client:
-    """Make the client for the server and the VO that the command line names."""
+def client(ctx: typer.Context, *, certificate: Path | None = None) -> Client:
+    """Make the client for the server and the VO that the command line names, with a certificate to show."""
     from dirac.client import Client
 
     shared = ctx.find_root().params
-    return Client(shared.get("server"), vo=shared.get("vo"), deadline=_PATIENCE)
+    return Client(shared.get("server"), vo=shared.get("vo"), deadline=_PATIENCE, certificate=certificate)
 
 
 def colourful(stream: Any) -> bool:

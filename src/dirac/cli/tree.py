@@ -115,6 +115,18 @@ TASK = Branch(
     },
 )
 
+PROXY = Branch(
+    "Make proxies of your certificate, and leave them with the server",
+    {
+        "init": Leaf(f"{_CLI}.proxy.local:init", "Make a proxy"),
+        "info": Leaf(f"{_CLI}.proxy.local:info", "Show a proxy, or those that the server keeps"),
+        "login": Leaf(f"{_CLI}.proxy.remote:login", "Log in with a proxy"),
+        "upload": Leaf(f"{_CLI}.proxy.remote:upload", "Leave a proxy with the server"),
+        "get": Leaf(f"{_CLI}.proxy.remote:get", "Get a proxy of one that the server keeps"),
+        "destroy": Leaf(f"{_CLI}.proxy.remote:destroy", "Delete a proxy, here or on the server"),
+    },
+)
+
 SITE = Branch(
     "Take hosts to a running site, and look after it",
     {
@@ -160,6 +172,7 @@ TREE = Root(
             "login": Leaf(f"{_CLI}.login:login", "Log in to a virtual organisation"),
             "logout": Leaf(f"{_CLI}.login:logout", "Log out"),
             "whoami": Leaf(f"{_CLI}.login:whoami", "Show who you are to the server"),
+            "proxy": PROXY,
         },
         "Work": {"job": JOB, "pilot": PILOT},
         "Operation": {"auth": AUTH, "config": CONFIG, "task": TASK, "site": SITE},

@@ -34,6 +34,7 @@ from dirac.systems.configuration.store import ConfigurationUnit
 from dirac.systems.identity import api as identity_api
 from dirac.systems.identity import tasks as identity_tasks
 from dirac.systems.identity.logic.assembly import IdentitySystem
+from dirac.systems.identity.logic.certificates import NO_WISH, Wish
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.identity.settings import IdentitySettings
 from dirac.systems.identity.store.pilots import PilotSecretStore
@@ -46,9 +47,13 @@ from dirac.systems.workload.logic.assembly import WorkloadSystem
 from dirac.systems.workload.settings import PilotProgram
 from dirac.systems.workload.store.pilot_records import PilotRecordStore
 from dirac.systems.workload.store.unit import WorkloadUnit
+from dirac.transport.authorities import Authorities, ChainJudge
 from dirac.transport.drain import Drain
+from dirac.transport.peer import Peer
 
 _OPERATOR = frozenset({Property.SERVICE_ADMINISTRATOR, Property.CS_ADMINISTRATOR, Property.OPERATOR})
+_OWN_PAGES = frozenset({"none", "same-origin"})  # of Sec-Fetch-Site
+SUBJECT_HEADER, GROUP_HEADER, VO_HEADER = "x-dirac-subject", "x-dirac-group", "x-dirac-vo"
 _RENEW_BEFORE = timedelta(days=2)
 
 
@@ -60,6 +65,7 @@ class Installation:
         provided: What routes and tasks may ask for, by type.
         unlimited: Paths with a limit of their own for the size of a body.
         drain: Announces the end of this process: those who wait for work are answered.
+        authorities: Whose certificates clients may show; None if they are not asked for any.
     """
 
     settings: Settings
@@ -73,6 +79,7 @@ class Installation:
     provided: Mapping[type, Any]
     unlimited: frozenset[str]
     drain: Drain
+    authorities: Authorities | None = None
 
     def provide(self, kind: type) -> Any:
         """Return the object of a type."""
@@ -85,6 +92,21 @@ class Installation:
             UnauthenticatedError: It is none of ours, or expired.
         """
         return await self.identity.authenticate(token)
+
+    async def authenticate_peer(self, peer: Peer, headers: Mapping[str, str]) -> Identity:
+        """Return who has shown a certificate, or for whom a trusted host acts.
+
+        Raises:
+            UnauthenticatedError: Nobody who is known here, or it is not good.
+            NotAllowedError: It is not for what was asked for.
+        """
+        if headers.get("sec-fetch-site", "none") not in _OWN_PAGES:
+            # A browser shows its user's certificate also for what a page of somebody else's asks.
+            raise UnauthenticatedError("a page of another site asks, and has no token", hint="Log in there")
+        wish = NO_WISH
+        if SUBJECT_HEADER in headers or GROUP_HEADER in headers or VO_HEADER in headers:
+            wish = Wish(headers.get(SUBJECT_HEADER), headers.get(GROUP_HEADER), headers.get(VO_HEADER))
+        return await self.identity.certificates.authenticate(peer.certificates, wish)
 
     async def begin(self) -> None:
         """Prepare for the first request.
@@ -109,6 +131,7 @@ def build(settings: Settings) -> Installation:
     async def pilot_life() -> int:
         return (await configuration.current()).tree.pilot.token_seconds
 
+    authorities = settings.client_authorities()
     identity = IdentitySystem(
         units=DatabaseUnits(database, lambda tx: IdentityUnit(tx, PilotRecordStore(tx))),
         clock=clock,
@@ -120,6 +143,7 @@ def build(settings: Settings) -> Installation:
             service_token_seconds=settings.tokens.service_seconds,
         ),
         pilot_life=pilot_life,
+        judge=None if authorities is None else ChainJudge(authorities, settings.vomsdir()),
     )
     configuration = Configuration(
         DatabaseUnits(database, lambda tx: ConfigurationUnit(tx, RegistryStore(tx))),
@@ -170,6 +194,7 @@ def build(settings: Settings) -> Installation:
         provided=provided,
         unlimited=frozenset({UPLOAD_PATH, SUBMIT_PATH}),
         drain=drain,
+        authorities=authorities,
     )
 
 

@@ -84,6 +84,15 @@ METRICS = (
         ("listener",),
     ),
     Metric(
+        "dirac_authorities_expiry_timestamp_seconds",
+        Gauge,
+        "When the first of the authorities of client certificates expires (`authority`), and when the first "
+        "of their lists of revoked certificates is due (`list`), after which all certificates of that "
+        "authority are refused, as Unix time; NaN if there is none",
+        ("what",),
+        ("server",),
+    ),
+    Metric(
         "dirac_match_refusals_total",
         Counter,
         "Answers to pilots without a job, by what kept some class of the jobs that wait away: a requirement "

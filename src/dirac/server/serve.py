@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -25,7 +26,9 @@ from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.explain_places import ExplainPlaces
 from dirac.systems.workload.logic.matching import Matching
 from dirac.systems.workload.logic.shadow import ShadowPolicy
+from dirac.transport.authorities import Authorities
 from dirac.transport.drain import Drain
+from dirac.transport.peer import TlsProtocol
 from dirac.transport.server import create_app
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,8 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
     installation.provide(ExplainPlaces).told.append(told.explained)
     told.follow("dirac_http_draining", lambda: float(drain.begun))
     tell_expiry(installation.settings, told, "http")
+    if installation.authorities is not None:
+        _tell_authorities(installation.authorities, told)
 
     async def health() -> dict[str, str]:
         await ask_database(installation)
@@ -67,12 +72,27 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
         installation.routers,
         provided=installation.provided,
         authenticate=installation.authenticate,
+        authenticate_peer=installation.authenticate_peer,
         lifespan=lifespan,
         version=installation.version,
         unlimited=installation.unlimited,
         drain=drain,
         observe=told.request,
     )
+
+
+def _tell_authorities(authorities: Authorities, metrics: Metrics) -> None:
+    """Tell until when clients can show certificates."""
+
+    def follow(what: str, place: int) -> None:
+        def value() -> float:
+            moment = authorities.expiries()[place]
+            return math.nan if moment is None else moment.timestamp()
+
+        metrics.follow("dirac_authorities_expiry_timestamp_seconds", value, what)
+
+    follow("authority", 0)
+    follow("list", 1)
 
 
 class Server(uvicorn.Server):
@@ -134,6 +154,7 @@ def run(settings: Settings, instance: int = 1) -> None:
         installation = build(settings)
         config = uvicorn.Config(
             make_app(installation),
+            http=TlsProtocol,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=_GRACE,
@@ -141,7 +162,7 @@ def run(settings: Settings, instance: int = 1) -> None:
             server_header=False,
         )
         config.load()
-        config.ssl = settings.http_tls()
+        config.ssl = settings.http_tls(installation.authorities)
         # What was built lives as long as the process: it is not looked through for garbage again and again.
         gc.collect()
         gc.freeze()

@@ -9,13 +9,16 @@ import os
 import ssl
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from dirac.core.errors import InvalidInputError
 from dirac.transport.tls import server_context
+
+if TYPE_CHECKING:
+    from dirac.transport.authorities import Authorities
 
 SHORTEST_KEY = 32
 MOST_INSTANCES = 10
@@ -43,7 +46,18 @@ class Http(_Table, frozen=True):
     tls_key: Annotated[str | None, Meta(description="Private key of the certificate (PEM)")] = None
     tls_client_ca: Annotated[
         str | None,
-        Meta(description="Authorities of client certificates (PEM); clients may show one, it must be valid"),
+        Meta(
+            description="Authorities of client certificates: a directory such as "
+            "`/etc/grid-security/certificates`, with their lists of revoked ones, or a file (PEM). Clients "
+            "may show a certificate or a proxy of RFC 3820 in place of a token"
+        ),
+    ] = None
+    vomsdir: Annotated[
+        str | None,
+        Meta(
+            description="Directory with `<vo>/<host>.lsc`: whose attributes of VOMS in proxies are believed; "
+            "without it they are not looked at"
+        ),
     ] = None
     drain_seconds: Annotated[
         int,
@@ -197,13 +211,35 @@ class Settings(_Table, frozen=True):
             metrics=own(self.metrics, port=at),
         )
 
-    def http_tls(self) -> ssl.SSLContext | None:
+    def client_authorities(self) -> Authorities | None:
+        """Return whose certificates clients may show, None if they are not asked for any.
+
+        Raises:
+            InvalidInputError: They cannot be read.
+        """
+        if self.http.tls_client_ca is None:
+            return None
+        from dirac.transport.authorities import Authorities
+
+        try:
+            return Authorities(self.path(self.http.tls_client_ca))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"http.tls_client_ca: {error.message}", hint=error.hint) from None
+
+    def vomsdir(self) -> Path | None:
+        """Return the directory that says which VOMS servers are believed."""
+        return None if self.http.vomsdir is None else self.path(self.http.vomsdir)
+
+    def http_tls(self, authorities: Authorities | None = None) -> ssl.SSLContext | None:
         """Return how the server speaks TLS, None if it does not.
+
+        Args:
+            authorities: Whose certificates clients may show; read anew if not given.
 
         Raises:
             InvalidInputError: A file cannot be read, or they do not fit together.
         """
-        return self._tls(self.http, demand=False)
+        return self._tls(self.http, demand=False, authorities=authorities or self.client_authorities())
 
     def metrics_tls(self) -> ssl.SSLContext | None:
         """Return how the metrics are told over TLS, None if they are not.
@@ -213,13 +249,19 @@ class Settings(_Table, frozen=True):
         """
         return self._tls(self.metrics, demand=True)
 
-    def _tls(self, table: Http | Metrics, *, demand: bool) -> ssl.SSLContext | None:
+    def _tls(
+        self, table: Http | Metrics, *, demand: bool, authorities: Authorities | None = None
+    ) -> ssl.SSLContext | None:
         if table.tls_certificate is None or table.tls_key is None:
             return None
-        client_ca = None if table.tls_client_ca is None else self.path(table.tls_client_ca)
+        own = table.tls_client_ca if authorities is None else None
         try:
             return server_context(
-                self.path(table.tls_certificate), self.path(table.tls_key), client_ca, demand=demand
+                self.path(table.tls_certificate),
+                self.path(table.tls_key),
+                None if own is None else self.path(own),
+                demand=demand,
+                authorities=authorities,
             )
         except InvalidInputError as error:
             raise InvalidInputError(f"{_name(table)}.{error.message}", hint=error.hint) from None

@@ -32,7 +32,9 @@ def load() -> ModuleType:
     return httpx
 
 
-def client_options(scheme: str, ca_file: Path | None = None) -> dict[str, Any]:
+def client_options(
+    scheme: str, ca_file: Path | None = None, certificate: Path | None = None
+) -> dict[str, Any]:
     """Return the options of an httpx client for addresses of one scheme.
 
     Loading the certificate authorities takes its time: plain http has no use for them.
@@ -40,6 +42,7 @@ def client_options(scheme: str, ca_file: Path | None = None) -> dict[str, Any]:
     Args:
         scheme: http or https.
         ca_file: Authorities to believe beside those of the machine.
+        certificate: A certificate or proxy and its key (PEM) to show.
 
     Raises:
         InvalidInputError: They cannot be read.
@@ -49,7 +52,7 @@ def client_options(scheme: str, ca_file: Path | None = None) -> dict[str, Any]:
     if scheme == "https":
         from dirac.transport.tls import client_context
 
-        options["verify"] = client_context(ca_file)
+        options["verify"] = client_context(ca_file, certificate)
     return options
 
 

@@ -103,6 +103,7 @@ class HttpClient:
         transport: An httpx transport instead of the network.
         back_off: Pauses between tries.
         ca_file: Authorities to believe beside those of the machine.
+        certificate: A certificate or proxy and its key (PEM) to show.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class HttpClient:
         transport: httpx.BaseTransport | None = None,
         back_off: BackOff | None = None,
         ca_file: Path | None = None,
+        certificate: Path | None = None,
     ) -> None:
         self.base_url = _address(base_url)
         self.tokens = tokens or FixedToken(None)
@@ -126,7 +128,7 @@ class HttpClient:
         self._entropy: Entropy = entropy or SystemEntropy()
         self._transport = transport
         self._back_off = back_off or BackOff()
-        self._ca_file = ca_file
+        self._trust = ca_file, certificate
         # Shared between all views of this client (`within`).
         self._clients: dict[str, httpx.Client] = {}
 
@@ -360,7 +362,7 @@ class HttpClient:
         scheme = urlsplit(url).scheme
         client = self._clients.get(scheme)
         if client is None:
-            client = load().Client(transport=self._transport, **client_options(scheme, self._ca_file))
+            client = load().Client(transport=self._transport, **client_options(scheme, *self._trust))
             self._clients[scheme] = client
         return client
 

@@ -31,6 +31,7 @@ from dirac.core.errors import (
     UnauthenticatedError,
     UnsupportedMediaTypeError,
 )
+from dirac.transport.peer import peer_of
 from dirac.transport.wire import decode, encode
 
 T = TypeVar("T")
@@ -156,15 +157,20 @@ class Allowed:
         """Return the caller's identity.
 
         Raises:
-            UnauthenticatedError: There is no bearer token, or not a valid one.
+            UnauthenticatedError: There is neither a bearer token nor a certificate, or not a valid one.
             NotAllowedError: The policy says no.
         """
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise UnauthenticatedError("this needs an access token", hint="Log in: dirac login VO")
-        identity = await request.app.state.authenticate(token.strip())
+        identity = await self._identity(request)
         self.policy(identity)
         return identity
+
+    async def _identity(self, request: Request) -> Any:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if not scheme and (peer := peer_of(request.scope)) is not None:
+            return await request.app.state.authenticate_peer(peer, request.headers)
+        if scheme.lower() != "bearer" or not token:
+            raise UnauthenticatedError("this needs an access token", hint="Log in: dirac login VO")
+        return await request.app.state.authenticate(token.strip())
 
 
 class Open:

@@ -23,18 +23,22 @@ from dirac.core.errors import (
     InvalidShapeError,
     NotFoundError,
     TooLargeError,
+    UnauthenticatedError,
 )
 from dirac.core.logging import request_id
 from dirac.transport.direct import DirectRoute, direct_routes
 from dirac.transport.docs import add_docs
 from dirac.transport.drain import Drain
 from dirac.transport.openapi import describe
+from dirac.transport.peer import Peer
 from dirac.transport.routing import MAX_BODY, Allowed, Open, Provided, dependencies
 from dirac.transport.wire import ErrorBody, encode, error_body, status_of
 
 log = logging.getLogger(__name__)
 
 Authenticate = Callable[[str], Awaitable[Any]]
+AuthenticatePeer = Callable[[Peer, Mapping[str, str]], Awaitable[Any]]
+"""Turns what a client has shown, and the headers of its request, into an identity."""
 Observe = Callable[[str, str, int, float], None]
 """Called after each request: method, template of the route ("" for none), status, seconds."""
 _CLOSE = (b"connection", b"close")
@@ -170,6 +174,7 @@ def create_app(
     *,
     provided: Mapping[type, Any],
     authenticate: Authenticate,
+    authenticate_peer: AuthenticatePeer | None = None,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
     version: str,
     unlimited: frozenset[str] = frozenset(),
@@ -182,6 +187,7 @@ def create_app(
         routers: The systems' routes.
         provided: What the routes may ask for, by type.
         authenticate: Turns an access token into an identity, or raises `UnauthenticatedError`.
+        authenticate_peer: Does so with the certificate of a client that has no token; raises as well.
         lifespan: What runs while the application runs.
         version: Shown in the API's description.
         unlimited: Paths that enforce a size limit of their own.
@@ -201,6 +207,7 @@ def create_app(
     )
     app.state.provided = dict(provided)
     app.state.authenticate = authenticate
+    app.state.authenticate_peer = authenticate_peer or _no_certificates
     for router in routers:
         app.router.routes.extend(router.routes)  # prefix and tags are in the routes already
     check_routes(app)
@@ -211,6 +218,10 @@ def create_app(
     add_docs(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
+
+
+async def _no_certificates(_peer: Peer, _headers: Mapping[str, str]) -> Any:
+    raise UnauthenticatedError("certificates are not accepted here", hint="Log in: dirac login VO")
 
 
 def check_routes(app: FastAPI) -> None:

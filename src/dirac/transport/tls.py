@@ -11,14 +11,18 @@ import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dirac.core.errors import InvalidInputError
 from dirac.core.trust import CA_DIRECTORY, CA_FILE
 
+if TYPE_CHECKING:
+    from dirac.transport.authorities import Authorities
+
 log = logging.getLogger(__name__)
 
 
-def client_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
+def client_context(ca_file: str | Path | None = None, certificate: Path | None = None) -> ssl.SSLContext:
     """Return a context that believes this machine's authorities, and those of the site.
 
     These are OpenSSL's own, which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace; the directory of
@@ -26,9 +30,10 @@ def client_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
 
     Args:
         ca_file: Further authorities, as PEM; `DIRAC_CA_FILE` names it if this does not.
+        certificate: A certificate or proxy and its key (PEM) to show to servers that ask for one.
 
     Raises:
-        InvalidInputError: The file or the directory cannot be read, or holds no certificate.
+        InvalidInputError: A file or the directory cannot be read, or holds no certificate.
     """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -38,10 +43,25 @@ def client_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
     file = ca_file or os.environ.get(CA_FILE)
     if file:
         load_authorities(context, Path(file), CA_FILE)
+    if certificate is not None:
+        _readable(certificate, "certificate")
+        try:
+            context.load_cert_chain(certificate, password=_no_password)
+        except ssl.SSLError as error:
+            raise InvalidInputError(
+                f"{certificate} is no certificate with its key (PEM): {error.reason or error}"
+            ) from None
     return context
 
 
-def server_context(certificate: Path, key: Path, client_ca: Path | None, *, demand: bool) -> ssl.SSLContext:
+def server_context(
+    certificate: Path,
+    key: Path,
+    client_ca: Path | None,
+    *,
+    demand: bool,
+    authorities: Authorities | None = None,
+) -> ssl.SSLContext:
     """Return a context of a listener: TLS 1.2 or later.
 
     A certificate that is replaced is shown from the next connection on, without anybody telling the process.
@@ -51,6 +71,7 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None, *, dema
         key: PEM of its private key, not for everybody.
         client_ca: Authorities of client certificates; None not to ask for any.
         demand: Whether a client without a certificate is refused.
+        authorities: Whose certificates, and proxies of them, clients may show; in place of `client_ca`.
 
     Raises:
         InvalidInputError: A file cannot be read, or they do not fit together.
@@ -58,24 +79,48 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None, *, dema
     files = certificate, key, *([client_ca] if client_ca is not None else [])
 
     def make() -> ssl.SSLContext:
-        return _listener_context(certificate, key, client_ca, demand=demand)
+        made = _listener_context(certificate, key, client_ca, demand=demand)
+        if authorities is not None:
+            _accept_proxies(made, authorities)
+        return made
 
     context = make()
-    context.sni_callback = _Renewal(files, make).look
+    version = authorities.refresh if authorities is not None else lambda: 0
+    context.sni_callback = _Renewal(files, make, version).look
     return context
+
+
+def _accept_proxies(context: ssl.SSLContext, authorities: Authorities) -> None:
+    """Have clients asked for a certificate, which may be a proxy (RFC 3820).
+
+    Whether it is revoked is asked later (`Authorities.check`): OpenSSL, if it is to look, refuses all
+    certificates of an authority that has no list of revoked ones.
+    """
+    context.load_verify_locations(cadata=authorities.certificates())
+    context.verify_mode = ssl.CERT_OPTIONAL
+    # Authorities of grids are older than what is strict today; Python switches it on from 3.13.
+    flags = context.verify_flags & ~ssl.VerifyFlags.VERIFY_X509_STRICT
+    context.verify_flags = flags | ssl.VerifyFlags.VERIFY_ALLOW_PROXY_CERTS
+    # A ticket holds the client's certificate and not what it was signed by: a proxy would lose its user.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
 
 
 class _Renewal:
     """Looks at each handshake, which costs hundreds of times more, whether the certificate was replaced."""
 
-    def __init__(self, files: tuple[Path, ...], make: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(
+        self, files: tuple[Path, ...], make: Callable[[], ssl.SSLContext], version: Callable[[], int]
+    ) -> None:
         self._files = files
         self._make = make
+        self._version = version
         self._seen = self._state()
         self._fresh: ssl.SSLContext | None = None
 
     def _state(self) -> tuple[int, ...]:
-        return tuple(part for path in self._files for part in (path.stat().st_mtime_ns, path.stat().st_ino))
+        found = tuple(part for path in self._files for part in (path.stat().st_mtime_ns, path.stat().st_ino))
+        return (*found, self._version())
 
     def look(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         """Have the connection show the newest certificate that is whole (`SSLContext.sni_callback`)."""

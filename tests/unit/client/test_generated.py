@@ -27,7 +27,7 @@ def test_no_generated_file_is_without_a_source() -> None:
 async def test_both_clients_have_the_same_calls() -> None:
     fake = Fake({})
     one, other = fake.client(), fake.blocking()
-    for name in ("auth", "jobs", "sandboxes", "pilots", "config", "tasks"):
+    for name in ("auth", "jobs", "sandboxes", "pilots", "proxies", "config", "tasks"):
         calls = {n for n, _ in inspect.getmembers(getattr(one, name), callable) if not n.startswith("_")}
         assert calls == {
             n for n, _ in inspect.getmembers(getattr(other, name), callable) if not n.startswith("_")

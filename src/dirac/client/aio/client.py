@@ -11,6 +11,7 @@ from dirac.client.aio.config import Config
 from dirac.client.aio.credentials import Credentials
 from dirac.client.aio.jobs import Jobs
 from dirac.client.aio.pilots import Pilots
+from dirac.client.aio.proxies import Proxies
 from dirac.client.aio.sandboxes import Sandboxes
 from dirac.client.aio.sites import Sites
 from dirac.client.aio.tasks import Tasks
@@ -22,6 +23,8 @@ from dirac.transport.http_client import FixedToken, HttpClient, TokenSource
 from dirac.transport.retry import BackOff
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx
 
 
@@ -42,6 +45,7 @@ class AsyncClient:
         entropy: Source of idempotency keys and jitter.
         transport: An httpx transport instead of the network, for tests.
         back_off: Pauses between tries.
+        certificate: File of a certificate or proxy and its key (PEM), shown in place of a token.
 
     Attributes:
         auth: Logins and tokens.
@@ -49,6 +53,7 @@ class AsyncClient:
         jobs: Jobs, from submission to output.
         sandboxes: Files that travel with jobs.
         pilots: Pilots.
+        proxies: Proxies that the server keeps.
         sites: Sites where jobs run.
         config: The configuration.
         tasks: Background work, for operators.
@@ -76,6 +81,7 @@ class AsyncClient:
         entropy: Entropy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         back_off: BackOff | None = None,
+        certificate: Path | None = None,
     ) -> None:
         clock = clock or SystemClock()
         entropy = entropy or SystemEntropy()
@@ -93,10 +99,11 @@ class AsyncClient:
             transport=transport,
             back_off=back_off,
             ca_file=session.ca_file if session is not None else None,
+            certificate=certificate,
         )
         self._clock: Clock = clock
         self._entropy: Entropy = entropy
-        http.tokens = self._tokens(http, token)
+        http.tokens = FixedToken(None) if certificate and token is None else self._tokens(http, token)
         self._dress(http)
 
     def _tokens(self, http: HttpClient, token: str | TokenSource | None) -> TokenSource:
@@ -118,6 +125,7 @@ class AsyncClient:
         self.sandboxes = Sandboxes(http)
         self.jobs = Jobs(http, self.sandboxes, self._clock, self._entropy)
         self.pilots = Pilots(http)
+        self.proxies = Proxies(http)
         self.sites = Sites(http)
         self.config = Config(http)
         self.tasks = Tasks(http, self._clock)

@@ -166,6 +166,26 @@ class Auth:
             return None
         raise as_error(answer)
 
+    def certificate_login(self) -> UserInfo:
+        """Log in with the certificate or proxy of this client, and keep the token in the session.
+
+        There is nothing to renew the token with: it ends, with the proxy at the latest.
+
+        Raises:
+            UnauthenticatedError: The server does not know the certificate, or does not ask for any.
+            NotAllowedError: It is that of a host, or a limited proxy, or for no group of the user's.
+
+        Example::
+
+            client = Client(certificate=Path("/tmp/x509up_u1000"))
+            print((client.auth.certificate_login()).vo)
+        """
+        sent = self._http.send("POST", "/api/auth/certificate-token", repeatable=True, authorised=False)
+        answer = sent.read(TokenResponse)
+        user = self.userinfo(token=answer.access_token)
+        self._keep(user.vo, answer)
+        return user
+
     def refresh(self, refresh_token: str) -> TokenResponse:
         """Exchange a refresh token for new tokens; the old one is used up.
 

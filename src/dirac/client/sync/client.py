@@ -13,6 +13,7 @@ from dirac.client.sync.config import Config
 from dirac.client.sync.credentials import Credentials
 from dirac.client.sync.jobs import Jobs
 from dirac.client.sync.pilots import Pilots
+from dirac.client.sync.proxies import Proxies
 from dirac.client.sync.sandboxes import Sandboxes
 from dirac.client.sync.sites import Sites
 from dirac.client.sync.tasks import Tasks
@@ -23,6 +24,8 @@ from dirac.transport.http_client_sync import FixedToken, HttpClient, TokenSource
 from dirac.transport.retry import BackOff
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx
 
 
@@ -43,6 +46,7 @@ class Client:
         entropy: Source of idempotency keys and jitter.
         transport: An httpx transport instead of the network, for tests.
         back_off: Pauses between tries.
+        certificate: File of a certificate or proxy and its key (PEM), shown in place of a token.
 
     Attributes:
         auth: Logins and tokens.
@@ -50,6 +54,7 @@ class Client:
         jobs: Jobs, from submission to output.
         sandboxes: Files that travel with jobs.
         pilots: Pilots.
+        proxies: Proxies that the server keeps.
         sites: Sites where jobs run.
         config: The configuration.
         tasks: Background work, for operators.
@@ -77,6 +82,7 @@ class Client:
         entropy: Entropy | None = None,
         transport: httpx.BaseTransport | None = None,
         back_off: BackOff | None = None,
+        certificate: Path | None = None,
     ) -> None:
         clock = clock or SystemBlockingClock()
         entropy = entropy or SystemEntropy()
@@ -94,10 +100,11 @@ class Client:
             transport=transport,
             back_off=back_off,
             ca_file=session.ca_file if session is not None else None,
+            certificate=certificate,
         )
         self._clock: BlockingClock = clock
         self._entropy: Entropy = entropy
-        http.tokens = self._tokens(http, token)
+        http.tokens = FixedToken(None) if certificate and token is None else self._tokens(http, token)
         self._dress(http)
 
     def _tokens(self, http: HttpClient, token: str | TokenSource | None) -> TokenSource:
@@ -119,6 +126,7 @@ class Client:
         self.sandboxes = Sandboxes(http)
         self.jobs = Jobs(http, self.sandboxes, self._clock, self._entropy)
         self.pilots = Pilots(http)
+        self.proxies = Proxies(http)
         self.sites = Sites(http)
         self.config = Config(http)
         self.tasks = Tasks(http, self._clock)

@@ -1,4 +1,7 @@
-"""The certificate that the server shows: whole, for its name, good for a while, and believed."""
+"""The certificate that the server shows: whole, for its name, good for a while, and believed.
+
+And the authorities of the certificates that clients show: there, good for a while, their lists up to date.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ def checks(patient: Patient) -> list[Check]:
         Check("tls.key", in_thread(_key)),
         Check("tls.chain", in_thread(_chain)),
         Check("tls.expiry", in_thread(_expiry)),
+        *([Check("tls.clients", in_thread(_clients))] if http.tls_client_ca is not None else []),
     ]
 
 
@@ -55,6 +59,32 @@ def _expiry(patient: Patient) -> str:
             mend="Renew it: ansible-playbook playbooks/reconfigure.yml, or as your authority wants it",
         )
     return f"good for {days} days"
+
+
+def _clients(patient: Patient) -> str:
+    authorities = patient.settings.client_authorities()
+    assert authorities is not None  # noqa: S101 - else there is no such check
+    ends, due = authorities.expiries()
+    now = datetime.now(UTC)
+    if due is not None and due <= now:
+        raise Ailment(
+            f"a list of revoked certificates was to be renewed at {due:%Y-%m-%d %H:%M}: {authorities.place}",
+            cause="All certificates of its authority are refused, because a new list may name them",
+            mend="Renew the lists: fetch-crl, and see why its timer does not",
+        )
+    if ends is not None and (ends - now).days < _DAYS:
+        raise Ailment(
+            f"an authority in {authorities.place} expires at {ends:%Y-%m-%d %H:%M} UTC",
+            cause="It was not replaced; its users will be refused",
+            mend="Install the newest release of your authorities (IGTF), or remove that one",
+            passable=True,
+        )
+    lists = (
+        f"lists are due from {due:%Y-%m-%d %H:%M} UTC on"
+        if due
+        else "no authority has a list of revoked ones"
+    )
+    return f"clients may show certificates; {lists}"
 
 
 def refused(certificate: Path, key: Path, host: str, ca_file: Path | None = None) -> str | None:

@@ -62,6 +62,7 @@ class Checker:
         vos = _section(tree, "virtual_organisations")
         for name, vo in vos.items():
             yield from self._vo(vo, ("virtual_organisations", name))
+        yield from _certificates(vos, _section(tree, "hosts"))
         for name, site in _section(tree, "sites").items():
             path = ("sites", name)
             yield from _listed(site, path, "virtual_organisations", vos, "VO")
@@ -114,6 +115,28 @@ class Checker:
                 self._check_computing(plugin, name, settings)
             except InvalidInputError as error:
                 yield (*path, "settings"), str(error)
+
+
+def _certificates(vos: Mapping[str, Any], hosts: Mapping[str, Any]) -> Found:
+    """Check that a certificate is one user's of a VO, or one host's."""
+    seen: dict[tuple[str, str], str] = {}
+    for name in hosts:
+        dn = _section(hosts, name).get("dn")
+        if dn is not None:
+            yield from _certificate(seen, "", name, dn, ("hosts", name, "dn"))
+    for vo in vos:
+        users = _section(_section(vos, vo), "users")
+        for name in users:
+            for index, dn in enumerate(_section(users, name).get("dns", ())):
+                place = ("virtual_organisations", vo, "users", name, "dns", str(index))
+                yield from _certificate(seen, vo, name, dn, place)
+
+
+def _certificate(seen: dict[tuple[str, str], str], vo: str, name: str, dn: str, place: Path) -> Found:
+    other = seen.get(("", dn)) or seen.get((vo, dn))
+    if other is not None:
+        yield place, f"the certificate `{dn}` is that of `{other}` as well"
+    seen.setdefault((vo, dn), name)
 
 
 def _section(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:

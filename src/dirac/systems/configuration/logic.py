@@ -15,7 +15,7 @@ from dirac.systems.configuration.checks import Checker
 from dirac.systems.configuration.diracx import served
 from dirac.systems.configuration.models import Applied, Apply, Change, Content, Snapshot, Tree, Version
 from dirac.systems.configuration.ports import ConfigurationUnit, Registry
-from dirac.systems.configuration.trees import diff, digest, normal_form, registered, visible
+from dirac.systems.configuration.trees import diff, digest, normal_form, registered, registered_hosts, visible
 from dirac.systems.identity.models import Identity
 
 CHECK_SECONDS = 1.0
@@ -212,7 +212,9 @@ class Configuration:
                     f"another configuration became version {number} meanwhile; this one was not applied",
                     hint="Look at what changed, then apply again: dirac config diff",
                 )
-            await self._registry.replace(unit, registered(tree), actor=version.author)
+            await self._registry.replace(
+                unit, registered(tree), hosts=registered_hosts(tree), actor=version.author
+            )
             unit.record(_applied(version, changes))
         return Snapshot(version=number, digest=name, time=version.time, tree=tree)
 

@@ -69,6 +69,15 @@ _Directory = Annotated[
         extra={"accepts": "a directory of logical file names: /<vo>/..., without a slash at its end"},
     ),
 ]
+_HostName = Annotated[Name, Meta(title="host")]
+_DN = Annotated[
+    str,
+    Meta(
+        pattern=r"^(/[A-Za-z0-9.]+=[ -~]+)+$(?!\n)",
+        max_length=1024,
+        extra={"accepts": "the name of a certificate: /C=ch/O=Home/CN=Ada Lovelace"},
+    ),
+]
 _QueueName = Annotated[Name, Meta(title="queue")]
 
 
@@ -106,6 +115,10 @@ class User(_Section, frozen=True):
     email: Annotated[_Text | None, Meta(description="Mail address of the user")] = None
     job_share: Annotated[Positive, Meta(description="Share of the group's resources, in parts")] = 1000
     suspended: Annotated[bool, Meta(description="A suspended user cannot log in or refresh a token")] = False
+    dns: Annotated[
+        list[_DN],
+        Meta(description="Names of the user's certificates, as `openssl x509 -subject` compat has them"),
+    ] = []
 
 
 class VirtualOrganisation(_Section, frozen=True):
@@ -119,6 +132,15 @@ class VirtualOrganisation(_Section, frozen=True):
     identity_provider: Annotated[
         str, Meta(description="`password` for the built-in one, or a plugin of kind dirac.identity")
     ] = "password"
+
+
+class Host(_Section, frozen=True):
+    """A host that calls with its certificate."""
+
+    dn: Annotated[_DN, Meta(description="Name of its certificate")]
+    properties: Annotated[
+        list[Property], Meta(description="What it may do; `TrustedHost` to act for users")
+    ] = []
 
 
 class Queue(_Section, frozen=True):
@@ -310,6 +332,7 @@ class Tree(_Section, frozen=True):
     virtual_organisations: Annotated[
         dict[_VOName, VirtualOrganisation], Meta(description="The communities of the installation")
     ] = {}
+    hosts: Annotated[dict[_HostName, Host], Meta(description="Hosts that call with their certificates")] = {}
     sites: Annotated[dict[SiteName, Site], Meta(description="Where jobs can run")] = {}
     data: Annotated[Data, Meta(description="Where files are")] = Data()
     pilot: Annotated[Pilot, Meta(description="Rules for pilots")] = Pilot()

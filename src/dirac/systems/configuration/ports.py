@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from dirac.core.unit import UnitOfWork
 from dirac.systems.configuration.models import Snapshot, Version
-from dirac.systems.identity.models import RegisteredVO
+from dirac.systems.identity.models import RegisteredHost, RegisteredVO
 
 
 class Versions(Protocol):
@@ -46,6 +46,8 @@ class ConfigurationUnit(UnitOfWork, Protocol):
 class Registry(Protocol):
     """The identity system's list of communities and their members."""
 
-    async def replace(self, unit: Any, vos: Sequence[RegisteredVO], *, actor: str) -> None:
+    async def replace(
+        self, unit: Any, vos: Sequence[RegisteredVO], *, hosts: Sequence[RegisteredHost], actor: str
+    ) -> None:
         """Make this the list, in the caller's unit, which carries what the identity system needs there."""
         ...

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct, structs
 
 from dirac.systems.configuration.models import Change, Tree, VirtualOrganisation
-from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
+from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
 
 
 @cache
@@ -81,6 +81,7 @@ def visible(tree: Tree, vo: str) -> Tree:
     return structs.replace(
         tree,
         virtual_organisations={} if own is None else {vo: own},
+        hosts={},
         sites={
             name: structs.replace(
                 site,
@@ -98,6 +99,13 @@ def visible(tree: Tree, vo: str) -> Tree:
 def registered(tree: Tree) -> list[RegisteredVO]:
     """Return what the identity system needs to know of the tree."""
     return [_registered(name, vo) for name, vo in tree.virtual_organisations.items()]
+
+
+def registered_hosts(tree: Tree) -> list[RegisteredHost]:
+    """Return the hosts that the identity system needs to know."""
+    return [
+        RegisteredHost(name, host.dn, tuple(map(str, host.properties))) for name, host in tree.hosts.items()
+    ]
 
 
 def subject(username: str, sub: str | None) -> str:
@@ -119,6 +127,7 @@ def _registered(name: str, vo: VirtualOrganisation) -> RegisteredVO:
                 sub=subject(username, user.sub),
                 groups=tuple(user.groups),
                 suspended=user.suspended,
+                dns=tuple(user.dns),
             )
             for username, user in vo.users.items()
         ),

@@ -23,6 +23,8 @@ class Property(StrEnum):
     GENERIC_PILOT = "GenericPilot"
     JOB_SHARING = "JobSharing"
     TRUSTED_HOST = "TrustedHost"
+    FULL_DELEGATION = "FullDelegation"
+    LIMITED_DELEGATION = "LimitedDelegation"
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         owner_sub: Subject of the job's owner, for tokens of jobs.
         site: The one site that a node's credential is for.
         ce: The one computing element of that site.
+        certificate: Name of the certificate that was shown in place of a token, or of that of the user for
+            whom a trusted host acts; empty for tokens.
+        limited: Whether that was a limited proxy, which is not to become anything else.
     """
 
     vo: str
@@ -60,6 +65,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     owner_sub: str = ""
     site: str = ""
     ce: str = ""
+    certificate: str = ""
+    limited: bool = False
 
     @property
     def subject(self) -> str:
@@ -122,6 +129,15 @@ class RegisteredUser(msgspec.Struct, frozen=True):
     sub: str
     groups: tuple[str, ...]
     suspended: bool = False
+    dns: tuple[str, ...] = ()
+
+
+class RegisteredHost(msgspec.Struct, frozen=True):
+    """A host that may call with its certificate, as the configuration declares it."""
+
+    name: str
+    dn: str
+    properties: tuple[str, ...] = ()
 
 
 class RegisteredVO(msgspec.Struct, frozen=True):
@@ -133,6 +149,60 @@ class RegisteredVO(msgspec.Struct, frozen=True):
     users: tuple[RegisteredUser, ...]
     support: dict[str, str | None] = {}
     identity_provider: str = "password"
+
+
+class ProxyRequest(msgspec.Struct, frozen=True):
+    """A request that its owner signs: a key that was made on the server, and never leaves it."""
+
+    proxy_id: str
+    csr: str
+    expires: datetime
+
+
+class SignedProxy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The answer to it: a proxy of that key, and what leads to its authority (PEM)."""
+
+    chain: str
+
+
+class ProxyInfo(msgspec.Struct, frozen=True):
+    """A proxy that the server keeps for somebody, without its key."""
+
+    proxy_id: str
+    vo: str
+    sub: str
+    dirac_group: str
+    subject: str
+    limited: bool
+    created: datetime
+    expires: datetime
+
+
+class Delegation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request for a proxy of a kept one.
+
+    Attributes:
+        csr: Request for a certificate (PKCS #10, PEM) of the key that it is for.
+        dirac_group: The group; that of the caller if absent.
+        sub: Whose; the caller's own if absent.
+        vo: The VO, for hosts, which have none.
+        seconds: How long it is to be good.
+        limited: Whether it is to be limited.
+    """
+
+    csr: str
+    dirac_group: str | None = None
+    sub: str | None = None
+    vo: str | None = None
+    seconds: int = 43_200
+    limited: bool = False
+
+
+class DelegatedProxy(msgspec.Struct, frozen=True):
+    """A proxy and what leads to its authority (PEM); its key is with who asked."""
+
+    chain: str
+    expires: datetime
 
 
 class SessionToken(msgspec.Struct, frozen=True):

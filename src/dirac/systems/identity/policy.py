@@ -95,3 +95,23 @@ def _need(identity: Identity, deed: str, *properties: Property) -> None:
             f"{identity.username!r} of group {identity.group!r} may not {deed}",
             hint=f"It takes a group with {' or '.join(properties)}",
         )
+
+
+def has_proxies(identity: Identity) -> None:
+    """Allow people to leave proxies with the server, and to look after them.
+
+    Raises:
+        NotAllowedError: The token is not a person's.
+    """
+    if identity.kind != "user":
+        raise NotAllowedError(f"a {identity.kind} leaves no proxies with the server")
+
+
+def gets_proxies(identity: Identity) -> None:
+    """Allow people, jobs and hosts to ask for a proxy; whose they get is a matter of the logic.
+
+    Raises:
+        NotAllowedError: The token is a pilot's or a node's.
+    """
+    if identity.kind not in ("user", "job", "service"):
+        raise NotAllowedError(f"a {identity.kind} gets no proxies", hint="Its jobs do, each of its owner")

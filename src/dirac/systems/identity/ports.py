@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from dirac.core.unit import UnitOfWork
-from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
+from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
 from dirac.systems.identity.ports_tokens import (
     ClientRepository,
     IssuedSecretRepository,
@@ -54,6 +54,98 @@ class Member(msgspec.Struct, frozen=True):
     groups: dict[str, tuple[str, ...]]
 
 
+class Bearer(msgspec.Struct, frozen=True):
+    """Whose the name of a certificate is: a member of a VO, or a host, whose VO is empty."""
+
+    vo: str
+    sub: str
+    username: str
+    groups: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()
+
+
+class ProxyRecord(msgspec.Struct, frozen=True):
+    """A proxy that somebody has delegated to this installation; its key is sealed."""
+
+    proxy_id: str
+    vo: str
+    sub: str
+    dirac_group: str
+    subject: str
+    limited: bool
+    chain: bytes
+    sealed: bytes
+    created: datetime
+    expires: datetime
+
+
+class ProxyRequestRecord(msgspec.Struct, frozen=True):
+    """A key that was made for a proxy, and waits for its owner to sign it."""
+
+    proxy_id: str
+    vo: str
+    sub: str
+    sealed: bytes
+    created: datetime
+    expires: datetime
+
+
+class JudgedChain(Protocol):
+    """What a verified chain of certificates says (`dirac.transport.authorities.Judged`)."""
+
+    @property
+    def subject(self) -> str:
+        """Name of the certificate of the user or host."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate that was shown."""
+        ...
+
+    @property
+    def is_proxy(self) -> bool:
+        """Whether that is a proxy."""
+        ...
+
+    @property
+    def limited(self) -> bool:
+        """Whether that is a limited one."""
+        ...
+
+    @property
+    def group(self) -> str | None:
+        """DIRAC's group in it."""
+        ...
+
+    @property
+    def vos(self) -> tuple[str, ...]:
+        """VOs that VOMS says its bearer is in."""
+        ...
+
+    @property
+    def not_after(self) -> datetime:
+        """When it ends."""
+        ...
+
+
+class ChainJudge(Protocol):
+    """Verifies chains of certificates."""
+
+    @property
+    def version(self) -> int:
+        """Changes when another judgement is possible."""
+        ...
+
+    def judge(self, certificates: Sequence[bytes]) -> JudgedChain:
+        """Return what a chain (DER, its bearer's certificate first) says.
+
+        Raises:
+            UnauthenticatedError: It is not good here.
+        """
+        ...
+
+
 class RegistryChanges(msgspec.Struct, frozen=True):
     """What is to be dropped from the registry and what put into it; a changed thing is in both.
 
@@ -68,6 +160,8 @@ class RegistryChanges(msgspec.Struct, frozen=True):
     drop_users: list[tuple[str, str]] = []
     put_users: list[tuple[str, RegisteredUser]] = []
     revoke: list[RevocationRecord] = []
+    drop_hosts: list[str] = []
+    put_hosts: list[RegisteredHost] = []
 
 
 class KeyRecord(msgspec.Struct, frozen=True):
@@ -179,6 +273,14 @@ class RegistryRepository(Protocol):
 
     async def names(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """Return the names of users, by VO and subject."""
+        ...
+
+    async def hosts(self) -> list[RegisteredHost]:
+        """Return all hosts, in order of names."""
+        ...
+
+    async def bearers(self, dn: str) -> list[Bearer]:
+        """Return who has a certificate of that name: one for each VO, or one host."""
         ...
 
     async def change(self, changes: RegistryChanges) -> None:
@@ -375,6 +477,42 @@ class RegistryUnit(UnitOfWork, Protocol):
         ...
 
 
+class ProxyRepository(Protocol):
+    """Proxies that were delegated to this installation."""
+
+    async def ask(self, record: ProxyRequestRecord) -> None:
+        """Keep a key that waits to be signed."""
+        ...
+
+    async def waiting(self, vo: str, sub: str, now: datetime) -> int:
+        """Return how many keys of a user's wait."""
+        ...
+
+    async def asked(self, proxy_id: str) -> ProxyRequestRecord | None:
+        """Return a key that waits to be signed."""
+        ...
+
+    async def put(self, record: ProxyRecord) -> None:
+        """Keep a proxy in place of the one of the same VO, user and group; its key waits no longer."""
+        ...
+
+    async def find(self, proxy_id: str) -> ProxyRecord | None:
+        """Return a proxy."""
+        ...
+
+    async def of(self, vo: str, sub: str | None, now: datetime) -> list[ProxyRecord]:
+        """Return what is good of a user's, or of a whole VO's, in order of users and groups."""
+        ...
+
+    async def remove(self, proxy_id: str) -> bool:
+        """Remove a proxy; False if it is not there."""
+        ...
+
+    async def drop(self, before: datetime) -> int:
+        """Drop what ended before a moment; return how many."""
+        ...
+
+
 class Unit(RegistryUnit, Protocol):
     """A unit of work of the identity system."""
 
@@ -426,4 +564,9 @@ class Unit(RegistryUnit, Protocol):
     @property
     def pilot_records(self) -> PilotRecords | None:
         """Who keeps the records of pilots; None where nobody does."""
+        ...
+
+    @property
+    def proxies(self) -> ProxyRepository:
+        """Proxies of users."""
         ...

@@ -64,6 +64,10 @@ class IdentitySettings:
     first_wait_seconds: int = _option(5, "The first such wait; each further failure doubles it")
     longest_wait_seconds: int = _option(15 * _MINUTE, "The longest such wait")
     forget_failures_seconds: int = _option(_HOUR, "Failed logins older than this are forgotten")
+    proxy_request_seconds: int = _option(
+        10 * _MINUTE, "Time a user has to sign a key that was made for a proxy"
+    )
+    longest_proxy_seconds: int = _option(_DAY, "No proxy that is handed out lives longer")
     security_contact: str = _option("", "Contact of security.txt, as a URL; security@HOST if empty")
 
     def __post_init__(self) -> None:

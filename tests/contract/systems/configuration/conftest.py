@@ -15,7 +15,7 @@ from dirac.systems.configuration.checks import Checker
 from dirac.systems.configuration.logic import Configuration
 from dirac.systems.configuration.ports import ConfigurationUnit as Unit
 from dirac.systems.configuration.store import ConfigurationUnit
-from dirac.systems.identity.models import Identity, Property, RegisteredVO
+from dirac.systems.identity.models import Identity, Property, RegisteredHost, RegisteredVO
 from dirac.testing.time import FakeClock
 
 MakeIdentity = Callable[..., Identity]
@@ -24,7 +24,9 @@ MakeIdentity = Callable[..., Identity]
 class RecordingRegistry:
     """Leaves an event in the transaction, as the real one leaves rows."""
 
-    async def replace(self, unit: Unit, vos: Sequence[RegisteredVO], *, actor: str) -> None:
+    async def replace(
+        self, unit: Unit, vos: Sequence[RegisteredVO], *, hosts: Sequence[RegisteredHost], actor: str
+    ) -> None:
         unit.record(
             Event(
                 kind="test.registry.replaced",

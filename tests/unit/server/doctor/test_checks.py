@@ -221,6 +221,18 @@ class TestCertificate:
         await bad(site, "tls.chain", "expired", "certificate")
         await bad(site, "tls.expiry", "expires at", "Renew it")
 
+    async def test_authorities_of_clients(self, site: Path, authority: Authority, tmp_path: Path) -> None:
+        self.show_certificate(site, authority.certificate("127.0.0.1"))
+        users = Authority(tmp_path / "users")
+        site.write_text(site.read_text() + f'tls_client_ca = "{users.directory}"\n')
+        assert "no authority has a list" in (await findings(site))["tls.clients"].detail
+        users.revoke()
+        assert "lists are due" in (await findings(site))["tls.clients"].detail
+        users.revoke(days=-1)
+        await bad(site, "tls.clients", "was to be renewed at", "fetch-crl")
+        users.ca.unlink()
+        await bad(site, "tls.clients", "holds no certificate of an authority", "")
+
     def test_an_authority_can_be_given(self, tmp_path: Path) -> None:
         authority = Authority(tmp_path / "own", "Own")
         files = authority.certificate("node.example.org")

@@ -38,6 +38,20 @@ def test_what_fits_has_no_fault() -> None:
     assert _faults(**_element(type="local", settings={"host": "a", "token_file": "/x", "port": 1})) == []
 
 
+def test_a_certificate_is_one_user_s_of_a_vo_or_one_host_s() -> None:
+    dn = "/C=ch/CN=ada"
+    ada = {"groups": ["user"], "dns": [dn]}
+    both = _vo(users={"ada": ada}) | {"bio": _vo(users={"ada": ada})["astro"]}
+    assert _faults(virtual_organisations=both, hosts={"node": {"dn": "/C=ch/CN=node"}}) == []
+    twice = _vo(users={"ada": ada, "eve": {"groups": ["user"], "dns": ["/C=ch/CN=eve", dn]}})
+    said = f"the certificate `{dn}` is that of `ada` as well"
+    assert _faults(virtual_organisations=twice) == [("virtual_organisations/astro/users/eve/dns/1", said)]
+    hosts = {"node": {"dn": dn}, "other": {"dn": dn}}
+    assert _faults(hosts=hosts) == [("hosts/other/dn", f"the certificate `{dn}` is that of `node` as well")]
+    ((place, _),) = _faults(virtual_organisations=_vo(users={"ada": ada}), hosts={"node": {"dn": dn}})
+    assert place == "virtual_organisations/astro/users/ada/dns/0"
+
+
 @pytest.mark.parametrize(
     ("shadow", "path", "text"),
     [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dirac.core.errors import InvalidInputError
 from dirac.systems.configuration.document import read
 from dirac.systems.configuration.models import (
     Change,
@@ -21,7 +24,16 @@ from dirac.systems.configuration.models import (
     User,
     VirtualOrganisation,
 )
-from dirac.systems.configuration.trees import diff, digest, normal_form, plain, registered, visible
+from dirac.systems.configuration.trees import (
+    diff,
+    digest,
+    normal_form,
+    plain,
+    registered,
+    registered_hosts,
+    visible,
+)
+from dirac.systems.identity.models import RegisteredHost
 
 NAMES = st.sampled_from(["a", "b", "c"])
 VALUES = st.recursive(
@@ -124,6 +136,25 @@ def test_neither_limits_of_other_vos_nor_candidates_are_visible() -> None:
     part = visible(read(text).tree(), "astro")
     assert set(part.sites["LCG.A.ch"].limits) == {"ours", "all"}
     assert part.workload.shadow is None
+
+
+def test_hosts_and_names_of_certificates_are_told_to_identity_and_hosts_to_no_vo() -> None:
+    tree = read(
+        """
+        virtual_organisations:
+          astro: {default_group: u, groups: {u: {}}, users: {ada: {groups: [u], dns: [/C=ch/CN=Ada L]}}}
+        hosts: {node: {dn: /C=ch/CN=node, properties: [TrustedHost]}}
+        """
+    ).tree()
+    assert registered(tree)[0].users[0].dns == ("/C=ch/CN=Ada L",)
+    assert registered_hosts(tree) == [RegisteredHost("node", "/C=ch/CN=node", ("TrustedHost",))]
+    assert visible(tree, "astro").hosts == {}
+
+
+@pytest.mark.parametrize("dn", ["CN=ada", "/ada", "ada", "/C=", "/CN=a\nb", "", "/CN=ü"])
+def test_what_is_no_name_of_a_certificate_is_refused(dn: str) -> None:
+    with pytest.raises(InvalidInputError, match="dn"):
+        read(json.dumps({"hosts": {"node": {"dn": dn}}})).tree()
 
 
 def test_a_default_that_is_written_out_is_no_difference() -> None:

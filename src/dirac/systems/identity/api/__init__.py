@@ -1,10 +1,10 @@
 """Routes of the identity system."""
 
-from dirac.systems.identity.api import administration, authorize, device, pilots, token, well_known
+from dirac.systems.identity.api import administration, authorize, device, pilots, proxies, token, well_known
 
 routers = (
     *(well_known.router, device.router, authorize.router, token.router, pilots.router),
-    *(administration.router, administration.pilots),
+    *(administration.router, administration.pilots, proxies.exchange, proxies.router),
 )
 
 __all__ = ["routers"]

@@ -10,6 +10,7 @@ from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.resources.identity.base import IdentityProvider
 from dirac.systems.identity.logic.authorizations import Authorizations
+from dirac.systems.identity.logic.certificates import Certificates
 from dirac.systems.identity.logic.cleaning import Cleaning
 from dirac.systems.identity.logic.clients import Clients
 from dirac.systems.identity.logic.devices import Devices
@@ -22,13 +23,14 @@ from dirac.systems.identity.logic.keys import KeyRing
 from dirac.systems.identity.logic.nodes import PREFIX, NodeCredentials
 from dirac.systems.identity.logic.passwords import Passwords, Providers
 from dirac.systems.identity.logic.pilots import PilotSecrets
+from dirac.systems.identity.logic.proxies import Proxies
 from dirac.systems.identity.logic.registry import Registry
 from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.logic.revoking import Revoking
 from dirac.systems.identity.logic.sessions import Sessions
 from dirac.systems.identity.logic.tokens import Tokens
 from dirac.systems.identity.models import Identity
-from dirac.systems.identity.ports import Seconds, Unit
+from dirac.systems.identity.ports import ChainJudge, Seconds, Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 
@@ -54,6 +56,7 @@ class IdentitySystem:
         settings: Settings.
         providers: Gives the plugin of kind ``dirac.identity`` of a name.
         pilot_life: Gives the life of a pilot's token in seconds; that of the settings if absent.
+        judge: Verifies chains of certificates; None where they are not accepted.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class IdentitySystem:
         settings: IdentitySettings,
         providers: Providers = installed_provider,
         pilot_life: Seconds | None = None,
+        judge: ChainJudge | None = None,
     ) -> None:
         self.settings = settings
         self.registry = Registry(units, settings)
@@ -84,6 +88,8 @@ class IdentitySystem:
         self.introspector = Introspector(units, self.tokens, settings)
         self.revoking = Revoking(units, self.tokens, self.revocations, settings)
         self.holdings = Holdings(units)
+        self.certificates = Certificates(units, clock, judge)
+        self.proxies = Proxies(units, self.tokens, entropy, settings, judge)
         self.cleaning = Cleaning(units, settings)
 
     async def authenticate(self, credential: str) -> Identity:

@@ -40,5 +40,6 @@ class Cleaning:
                 + await unit.pilot_secrets.drop(before)
                 + await unit.issued_secrets.drop(before)
                 + await unit.revocations.drop(before)
+                + await unit.proxies.drop(before)
                 + await unit.passwords.drop(min(before, unit.now - self._forget))
             )

@@ -10,11 +10,13 @@ import msgspec
 
 from dirac.core.errors import InvalidInputError
 from dirac.core.unit import Event, Units
+from dirac.systems.identity.logic.certificates import check_dns
 from dirac.systems.identity.logic.events import about_user, subject_id
 from dirac.systems.identity.models import (
     GroupInfo,
     Metadata,
     RegisteredGroup,
+    RegisteredHost,
     RegisteredUser,
     RegisteredVO,
     SupportInfo,
@@ -29,7 +31,7 @@ V = TypeVar("V")
 
 _LONGEST_NAME = 64
 _LONGEST_SUBJECT = 255
-_RESERVED = ("pilot:", "job:", "node:", "client:")
+_RESERVED = ("pilot:", "job:", "node:", "host:", "client:")
 
 
 class Registry:
@@ -45,18 +47,26 @@ class Registry:
         self._longest = timedelta(seconds=settings.access_token_seconds)
 
     async def replace(
-        self, unit: RegistryUnit, vos: Sequence[RegisteredVO], *, actor: str = "installation"
+        self,
+        unit: RegistryUnit,
+        vos: Sequence[RegisteredVO],
+        *,
+        hosts: Sequence[RegisteredHost] = (),
+        actor: str = "installation",
     ) -> None:
-        """Make these the VOs of the installation, inside somebody else's unit; what differs is recorded.
+        """Make these the VOs and hosts of the installation, in another's unit; what differs is recorded.
 
         Raises:
             InvalidInputError: A name or subject is there twice, too long, or one that is reserved.
         """
         _check(vos)
+        check_dns(vos, hosts)
         known = await unit.registry.vos()
         old_vos, new_vos = {vo.name: _bare(vo) for vo in known}, {vo.name: _bare(vo) for vo in vos}
         old_groups, new_groups = _groups(known), _groups(vos)
         old_users, new_users = _users(known), _users(vos)
+        old_hosts = {host.name: host for host in await unit.registry.hosts()}
+        new_hosts = {host.name: host for host in hosts}
         await unit.registry.change(
             RegistryChanges(
                 drop_vos=_dropped(old_vos, new_vos),
@@ -69,6 +79,8 @@ class Registry:
                     RevocationRecord("person", vo, sub, unit.now, unit.now + self._longest)
                     for vo, sub in _shut_out(old_users, new_users)
                 ],
+                drop_hosts=_dropped(old_hosts, new_hosts),
+                put_hosts=_put(old_hosts, new_hosts),
             )
         )
         for name, verb in _verbs(old_vos, new_vos):
@@ -87,8 +99,11 @@ class Registry:
                     username=user.username,
                     groups=list(user.groups),
                     suspended=user.suspended,
+                    dns=list(user.dns),
                 )
             )
+        for name, verb in _verbs(old_hosts, new_hosts):
+            unit.record(_event("host", verb, unit.now, "", name, actor))
 
     async def vos(self) -> list[RegisteredVO]:
         """Return everything, in order of names."""
@@ -131,7 +146,12 @@ def _groups(vos: Iterable[RegisteredVO]) -> dict[tuple[str, str], RegisteredGrou
 
 
 def _users(vos: Iterable[RegisteredVO]) -> dict[tuple[str, str], RegisteredUser]:
-    return {(vo.name, user.sub): user for vo in vos for user in vo.users}
+    # Names of certificates have no order; what is kept has one.
+    return {
+        (vo.name, user.sub): msgspec.structs.replace(user, dns=tuple(sorted(user.dns)))
+        for vo in vos
+        for user in vo.users
+    }
 
 
 def _verbs(old: Mapping[K, V], new: Mapping[K, V]) -> list[tuple[K, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -164,7 +164,13 @@ class Tokens:
         return claims
 
     async def user_token(
-        self, grant: Grant, *, sid: str = "", act: Mapping[str, Any] | None = None, client_id: str = ""
+        self,
+        grant: Grant,
+        *,
+        sid: str = "",
+        act: Mapping[str, Any] | None = None,
+        client_id: str = "",
+        until: datetime | None = None,
     ) -> tuple[str, int]:
         """Make an access token of a user; return it and its life in seconds.
 
@@ -173,8 +179,11 @@ class Tokens:
             sid: The session.
             act: Who acts for the user, if it is somebody else.
             client_id: The confidential client that gets it.
+            until: When it ends at the latest.
         """
         seconds = self._settings.access_token_seconds
+        if until is not None:
+            seconds = min(seconds, max(0, int((until - self._clock.now()).total_seconds())))
         token = await self._access(
             "user",
             seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +11,13 @@ import msgspec
 from sqlalchemy import Row, Select, Table, and_, bindparam, delete, insert, or_, select
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
-from dirac.systems.identity.ports import Member, RegistryChanges
+from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
+from dirac.systems.identity.ports import Bearer, Member, RegistryChanges
 from dirac.systems.identity.store.revocations import RevocationStore
-from dirac.systems.identity.store.tables import groups, users, vos
+from dirac.systems.identity.store.tables import certificates, groups, users, vos
 
 _CHUNK = 500
+_HOST = "host:"
 
 
 MEMBER_COLUMNS = (
@@ -44,10 +46,17 @@ class RegistryStore:
     async def vos(self) -> list[RegisteredVO]:
         """Return everything, in order of names."""
         found: defaultdict[str, list[RegisteredUser]] = defaultdict(list)
+        names: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for row in await self._tx.execute(select(certificates).where(certificates.c.vo != "")):
+            names[row.vo, row.sub].append(row.dn)
         for row in await self._tx.execute(select(users).order_by(users.c.vo, users.c.username)):
             found[row.vo].append(
                 RegisteredUser(
-                    username=row.username, sub=row.sub, groups=tuple(row.groups), suspended=row.suspended
+                    username=row.username,
+                    sub=row.sub,
+                    groups=tuple(row.groups),
+                    suspended=row.suspended,
+                    dns=tuple(sorted(names.get((row.vo, row.sub), ()))),
                 )
             )
         return [
@@ -97,6 +106,32 @@ class RegistryStore:
             found = {(row.vo, row.sub): row.username for row in await self._tx.execute(query)}
         return found
 
+    async def hosts(self) -> list[RegisteredHost]:
+        """Return all hosts, in order of names."""
+        rows = await self._tx.execute(select(certificates).where(certificates.c.vo == ""))
+        found = (RegisteredHost(row.sub.removeprefix(_HOST), row.dn, tuple(row.properties)) for row in rows)
+        return sorted(found, key=lambda host: host.name)
+
+    async def bearers(self, dn: str) -> list[Bearer]:
+        """Return who has a certificate of that name: one for each VO, or one host."""
+        same = and_(users.c.vo == certificates.c.vo, users.c.sub == certificates.c.sub)
+        statement = (
+            select(certificates, users.c.username, users.c.groups)
+            .outerjoin(users, same)
+            .where(certificates.c.digest == _digest(dn))
+            .order_by(certificates.c.vo)
+        )
+        return [
+            Bearer(
+                vo=row.vo,
+                sub=row.sub,
+                username=row.username or row.sub.removeprefix(_HOST),
+                groups=tuple(row.groups or ()),
+                properties=tuple(row.properties),
+            )
+            for row in await self._tx.execute(statement)
+        ]
+
     async def change(self, changes: RegistryChanges) -> None:
         """Drop first, then put."""
         for start in range(0, len(changes.drop_vos), _CHUNK):
@@ -104,6 +139,8 @@ class RegistryStore:
             await self._tx.execute(delete(vos).where(vos.c.name.in_(part)))
         await self._drop(groups, "name", changes.drop_groups)
         await self._drop(users, "sub", changes.drop_users)
+        gone = [*changes.drop_users, *(("", f"{_HOST}{name}") for name in changes.drop_hosts)]
+        await self._drop(certificates, "sub", gone)
         if changes.put_vos:
             columns = [column.name for column in vos.columns]
             rows = [{name: getattr(vo, name) for name in columns} for vo in changes.put_vos]
@@ -116,7 +153,13 @@ class RegistryStore:
             await self._tx.execute(insert(groups), rows)
         if changes.put_users:
             rows = [{"vo": vo, **msgspec.structs.asdict(user)} for vo, user in changes.put_users]
+            for row in rows:
+                del row["dns"]  # in a table of their own
             await self._tx.execute(insert(users), rows)
+        rows = [_named(vo, user.sub, dn) for vo, user in changes.put_users for dn in user.dns]
+        rows += [_named("", f"{_HOST}{host.name}", host.dn, host.properties) for host in changes.put_hosts]
+        if rows:
+            await self._tx.execute(insert(certificates), rows)
         await RevocationStore(self._tx).put(changes.revoke)
 
     async def _drop(self, table: Table, column: str, pairs: Sequence[tuple[str, str]]) -> None:
@@ -143,3 +186,11 @@ def member_of(rows: Sequence[Row[Any]]) -> Member:
         suspended=user.suspended,
         groups={row.group_name: tuple(row.group_properties) for row in rows if row.group_name in user.groups},
     )
+
+
+def _digest(dn: str) -> str:
+    return hashlib.sha256(dn.encode()).hexdigest()
+
+
+def _named(vo: str, sub: str, dn: str, properties: Sequence[str] = ()) -> dict[str, object]:
+    return {"digest": _digest(dn), "vo": vo, "sub": sub, "dn": dn, "properties": list(properties)}

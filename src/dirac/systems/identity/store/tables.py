@@ -6,7 +6,7 @@ keys sealed with a key that is not in the database.
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, String, Table
+from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, String, Table, Text
 
 from dirac.db.tables import new_metadata
 from dirac.db.types import Json, UtcDateTime
@@ -144,4 +144,44 @@ nodes = Table(
     Column("created", UtcDateTime, nullable=False),
     Column("revoked", UtcDateTime),
     Index(None, "site", "ce"),
+)
+
+certificates = Table(
+    "identity_certificate",
+    metadata,
+    # A digest, because names of certificates are longer than some engines index.
+    Column("digest", String(64), primary_key=True),
+    Column("vo", String(64), primary_key=True),  # empty for hosts
+    Column("sub", String(255), nullable=False),
+    Column("dn", Text, nullable=False),
+    Column("properties", Json, nullable=False),  # of hosts; users have those of their groups
+    Index(None, "vo", "sub"),
+)
+
+proxies = Table(
+    "identity_proxy",
+    metadata,
+    # A user has one for each group; "" is the one without.
+    Column("vo", String(64), primary_key=True),
+    Column("sub", String(255), primary_key=True),
+    Column("dirac_group", String(64), primary_key=True),
+    Column("proxy_id", String(36), nullable=False, unique=True),
+    Column("subject", Text, nullable=False),
+    Column("limited", Boolean, nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime, nullable=False, index=True),
+)
+
+proxy_requests = Table(
+    "identity_proxy_request",
+    metadata,
+    Column("proxy_id", String(36), primary_key=True),
+    Column("vo", String(64), nullable=False),
+    Column("sub", String(255), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime, nullable=False, index=True),
+    Index(None, "vo", "sub"),
 )

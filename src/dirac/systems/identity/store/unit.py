@@ -11,6 +11,7 @@ from dirac.systems.identity.store.keys import KeyStore
 from dirac.systems.identity.store.nodes import NodeCredentialStore
 from dirac.systems.identity.store.passwords import PasswordStore
 from dirac.systems.identity.store.pilots import IssuedSecretStore, PilotSecretStore
+from dirac.systems.identity.store.proxies import ProxyStore
 from dirac.systems.identity.store.registry import RegistryStore
 from dirac.systems.identity.store.revocations import RevocationStore
 from dirac.systems.identity.store.sessions import SessionStore
@@ -37,3 +38,4 @@ class IdentityUnit(SystemUnit):
         self.revocations = RevocationStore(tx)
         self.issued_secrets = IssuedSecretStore(tx)
         self.pilot_records = pilot_records
+        self.proxies = ProxyStore(tx)
