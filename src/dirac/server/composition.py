@@ -25,6 +25,7 @@ from dirac.resources.storage.directory import UPLOAD_PATH, DirectoryStore
 from dirac.server import health, housekeeping
 from dirac.server.database import open_database
 from dirac.server.elements import ConfiguredElements, make_element
+from dirac.server.providers import rules_of
 from dirac.server.schema import LOCATIONS
 from dirac.server.settings import Settings
 from dirac.systems.configuration import api as configuration_api
@@ -34,6 +35,7 @@ from dirac.systems.configuration.store import ConfigurationUnit
 from dirac.systems.identity import api as identity_api
 from dirac.systems.identity import tasks as identity_tasks
 from dirac.systems.identity.logic.assembly import IdentitySystem
+from dirac.systems.identity.logic.claims import LoginRules
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.identity.settings import IdentitySettings
 from dirac.systems.identity.store.pilots import PilotSecretStore
@@ -97,6 +99,7 @@ class Installation:
     async def close(self) -> None:
         """Let go of everything."""
         await self.elements.close()
+        await self.identity.accounts.close()
         await self.database.close()
 
 
@@ -108,12 +111,16 @@ def build(settings: Settings) -> Installation:
     async def pilot_life() -> int:
         return (await configuration.current()).tree.pilot.token_seconds
 
+    async def login_rules(vo: str) -> LoginRules:
+        return rules_of((await configuration.current()).tree, vo, settings)
+
     identity = IdentitySystem(
         units=DatabaseUnits(database, IdentityUnit),
         clock=clock,
         entropy=entropy,
         settings=IdentitySettings(issuer=settings.http.url, master_key=settings.master_key()),
         pilot_life=pilot_life,
+        rules=login_rules,
     )
     configuration = Configuration(
         DatabaseUnits(database, lambda tx: ConfigurationUnit(tx, RegistryStore(tx))),

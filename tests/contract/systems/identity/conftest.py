@@ -66,7 +66,7 @@ class World:
 
     def another_process(self, entropy: int = 0, **changes: Any) -> IdentitySystem:
         """Return the identity system as another server process has it."""
-        provider = PasswordProvider(cost=2)
+        provider = PasswordProvider(memory=8)
         return IdentitySystem(
             units=self.units,
             clock=self.clock,
@@ -185,7 +185,7 @@ async def world(database: Database, clock: FakeClock, settings: IdentitySettings
     """An installation with users and their passwords."""
     world = World(database, clock, settings)
     await world.system.keys.prepare()
-    digests = {name: PasswordProvider(cost=2).keep(f"password-{name}") for name in ("ada", "bob", "sam")}
+    digests = {name: PasswordProvider(memory=8).keep(f"password-{name}") for name in ("ada", "bob", "sam")}
     async with world.units.write() as unit:
         await world.system.registry.replace(unit, (ASTRO, BIO))
         for vo in (ASTRO, BIO):

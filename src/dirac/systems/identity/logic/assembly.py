@@ -9,13 +9,17 @@ from dirac.core.entropy import Entropy
 from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.resources.identity.base import IdentityProvider
+from dirac.resources.identity.outside import KIND, OutsideProvider, ProviderSettings
+from dirac.systems.identity.logic.accounts import Accounts, OutsideProviders, Rules, no_rules
 from dirac.systems.identity.logic.authorizations import Authorizations
 from dirac.systems.identity.logic.cleaning import Cleaning
 from dirac.systems.identity.logic.devices import Devices
 from dirac.systems.identity.logic.discovery import Discovery
 from dirac.systems.identity.logic.keys import KeyRing
+from dirac.systems.identity.logic.logins import Logins
 from dirac.systems.identity.logic.nodes import PREFIX, NodeCredentials
 from dirac.systems.identity.logic.passwords import Passwords, Providers
+from dirac.systems.identity.logic.people import People
 from dirac.systems.identity.logic.pilots import PilotSecrets
 from dirac.systems.identity.logic.registry import Registry
 from dirac.systems.identity.logic.sessions import Sessions
@@ -35,6 +39,16 @@ def installed_provider(name: str) -> IdentityProvider:
     return provider
 
 
+def installed_outside_provider(name: str, settings: ProviderSettings, clock: Clock) -> OutsideProvider:
+    """Return the plugin of kind ``dirac.identity_provider`` of that name, for a provider.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    provider: OutsideProvider = plugins.load(KIND, name)(settings, clock)
+    return provider
+
+
 class IdentitySystem:
     """Everything of the identity system, built once per process.
 
@@ -47,6 +61,8 @@ class IdentitySystem:
         settings: Settings.
         providers: Gives the plugin of kind ``dirac.identity`` of a name.
         pilot_life: Gives the life of a pilot's token in seconds; that of the settings if absent.
+        rules: Gives what the configuration says of logins to a VO.
+        outside: Makes the plugin of kind ``dirac.identity_provider`` of a name.
     """
 
     def __init__(
@@ -58,6 +74,8 @@ class IdentitySystem:
         settings: IdentitySettings,
         providers: Providers = installed_provider,
         pilot_life: Seconds | None = None,
+        rules: Rules = no_rules,
+        outside: OutsideProviders = installed_outside_provider,
     ) -> None:
         self.settings = settings
         self.registry = Registry(units)
@@ -65,9 +83,14 @@ class IdentitySystem:
         self.keys = KeyRing(units, clock, entropy, settings)
         self.tokens = Tokens(self.keys, clock, entropy, settings)
         self.passwords = Passwords(units, settings, providers)
-        self.sessions = Sessions(units, self.tokens, entropy, settings)
-        self.devices = Devices(units, self.passwords, self.sessions, entropy, settings)
-        self.authorizations = Authorizations(units, self.passwords, self.sessions, entropy, settings)
+        self.accounts = Accounts(units, clock, entropy, settings, rules, outside)
+        self.sessions = Sessions(units, self.tokens, entropy, settings, self.accounts)
+        self.devices = Devices(units, self.passwords, self.accounts, self.sessions, entropy, settings)
+        self.authorizations = Authorizations(
+            units, self.passwords, self.accounts, self.sessions, entropy, settings
+        )
+        self.logins = Logins(units, self.accounts, self.devices, self.authorizations, entropy, settings)
+        self.people = People(units, self.accounts, self.registry)
         self.pilot_secrets = PilotSecrets(units, self.tokens, settings, pilot_life)
         self.nodes = NodeCredentials(units, entropy)
         self.cleaning = Cleaning(units, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select
@@ -11,7 +12,8 @@ from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
 from dirac.systems.identity.ports import Member, RegistryChanges
-from dirac.systems.identity.store.tables import groups, users, vos
+from dirac.systems.identity.store.digests import sub_digest
+from dirac.systems.identity.store.tables import accounts, groups, users, vos
 
 _CHUNK = 500
 
@@ -57,9 +59,18 @@ class RegistryStore:
         ]
 
     async def member(self, vo: str, *, sub: str) -> Member | None:
-        """Return a user by subject."""
-        row = await self._user(and_(users.c.vo == vo, users.c.sub == sub))
-        return await self._member(row) if row is not None and (row.vo, row.sub) == (vo, sub) else None
+        """Return a user by subject: one that is declared, or else one whom the VO's provider knows."""
+        of_account = and_(accounts.c.vo == vo, accounts.c.sub_digest == sub_digest(sub))
+        columns = (users, accounts.c.suspended.label("stopped"), accounts.c.sub.label("known"))
+        query = select(*columns).outerjoin(accounts, of_account).where(users.c.vo == vo, users.c.sub == sub)
+        row = (await self._tx.execute(query)).first()
+        if row is not None and (row.vo, row.sub) == (vo, sub):
+            outside = row.known is not None
+            return await self._member(row, outside=outside, suspended=row.suspended or bool(row.stopped))
+        account = (await self._tx.execute(select(accounts).where(of_account))).first()
+        if account is None or account.vo != vo:
+            return None
+        return await self._member(account, declared=False, outside=True)
 
     async def member_called(self, vo: str, *, username: str) -> Member | None:
         """Return a user by name."""
@@ -100,7 +111,14 @@ class RegistryStore:
     async def _user(self, condition: ColumnElement[bool]) -> Row[tuple[object, ...]] | None:
         return (await self._tx.execute(select(users).where(condition))).first()
 
-    async def _member(self, row: Row[tuple[object, ...]]) -> Member:
+    async def _member(
+        self,
+        row: Row[Any],
+        *,
+        declared: bool = True,
+        outside: bool = False,
+        suspended: bool | None = None,
+    ) -> Member:
         found = await self._tx.execute(
             select(groups).where(groups.c.vo == row.vo, groups.c.name.in_(row.groups))
         )
@@ -108,6 +126,8 @@ class RegistryStore:
             vo=row.vo,
             sub=row.sub,
             username=row.username,
-            suspended=row.suspended,
+            suspended=row.suspended if suspended is None else suspended,
             groups={group.name: tuple(group.properties) for group in found},
+            declared=declared,
+            outside=outside,
         )

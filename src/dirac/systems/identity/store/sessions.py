@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,8 @@ from sqlalchemy import Row, delete, insert, select, update
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.ports import RefreshRecord, Scope
 from dirac.systems.identity.store.tables import refresh_tokens as tokens
+
+_CHUNK = 500
 
 
 class SessionStore:
@@ -46,6 +49,19 @@ class SessionStore:
             .values(state="Revoked")
         )
         return revoked.rowcount
+
+    async def revoke_all(self, vo: str, subs: Sequence[str]) -> int:
+        """End all sessions of some users; return how many tokens could still have been presented."""
+        revoked = 0
+        for start in range(0, len(subs), _CHUNK):
+            part = subs[start : start + _CHUNK]
+            done = await self._tx.execute(
+                update(tokens)
+                .where(tokens.c.vo == vo, tokens.c.sub.in_(part), tokens.c.state != "Revoked")
+                .values(state="Revoked")
+            )
+            revoked += done.rowcount
+        return revoked
 
     async def active(self, vo: str, sub: str | None, now: datetime) -> list[RefreshRecord]:
         """Return the active tokens of a user, or of a whole VO, newest first."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dirac.db.transaction import Transaction
 from dirac.db.unit import SystemUnit
+from dirac.systems.identity.store.accounts import AccountStore
 from dirac.systems.identity.store.flows import FlowStore
 from dirac.systems.identity.store.keys import KeyStore
+from dirac.systems.identity.store.logins import LoginStore
 from dirac.systems.identity.store.nodes import NodeCredentialStore
 from dirac.systems.identity.store.passwords import PasswordStore
 from dirac.systems.identity.store.pilots import PilotSecretStore
@@ -25,3 +27,5 @@ class IdentityUnit(SystemUnit):
         self.passwords = PasswordStore(tx)
         self.pilot_secrets = PilotSecretStore(tx)
         self.nodes = NodeCredentialStore(tx)
+        self.accounts = AccountStore(tx)
+        self.logins = LoginStore(tx)
