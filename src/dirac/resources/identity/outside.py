@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from dirac.core.errors import DiracError
+from dirac.core.errors import UnauthenticatedError
 
 KIND = "dirac.identity_provider"
 """Plugins of this kind are called with `ProviderSettings` and a `Clock`."""
@@ -92,10 +92,8 @@ class Proof(msgspec.Struct, frozen=True):
     grant: Grant
 
 
-class LoginEndedError(DiracError):
+class LoginEndedError(UnauthenticatedError):
     """The provider does not stand by a login any more: it was revoked, the person is gone, or it is over."""
-
-    code = "unauthenticated"
 
 
 class OutsideProvider(Protocol):

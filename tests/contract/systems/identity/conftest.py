@@ -14,13 +14,17 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from dirac.core.time import Clock
 from dirac.db.engine import Database, DatabaseUnits
+from dirac.resources.identity.outside import ProviderSettings
 from dirac.resources.identity.password import PasswordProvider
 from dirac.systems.identity.api import routers
 from dirac.systems.identity.logic.assembly import IdentitySystem
+from dirac.systems.identity.logic.claims import LoginRules
 from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
 from dirac.systems.identity.settings import IdentitySettings
 from dirac.systems.identity.store import IdentityUnit
+from dirac.testing.identity import FakeOutsideProvider
 from dirac.testing.time import FakeClock, FakeEntropy
 from dirac.transport.server import create_app
 
@@ -60,6 +64,8 @@ class World:
         self.clock = clock
         self.database = database
         self.settings = settings
+        self.rules: dict[str, LoginRules] = {}
+        self.outside: dict[str, FakeOutsideProvider] = {}
         self.units: DatabaseUnits[IdentityUnit] = DatabaseUnits(database, IdentityUnit)
         self.system = self.another_process()
         self.http = self.client_of(self.system)
@@ -73,7 +79,17 @@ class World:
             entropy=FakeEntropy(entropy),
             settings=replace(self.settings, **changes),
             providers=lambda _name: provider,
+            rules=self._rules_of,
+            outside=self._outside,
         )
+
+    async def _rules_of(self, vo: str) -> LoginRules:
+        return self.rules.get(vo, LoginRules())
+
+    def _outside(self, _name: str, settings: ProviderSettings, clock: Clock) -> FakeOutsideProvider:
+        if settings.issuer not in self.outside:
+            self.outside[settings.issuer] = FakeOutsideProvider(settings, clock)
+        return self.outside[settings.issuer]
 
     @staticmethod
     def client_of(system: IdentitySystem) -> httpx.AsyncClient:
