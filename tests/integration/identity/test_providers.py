@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from dirac.server.doctor import people
+from dirac.server.doctor.model import Finding, Patient, examine
 from tests.integration.identity.conftest import ADA, CALLBACK, MEMBERS, Site, astro, person
 from tests.services.browser import Browser
 from tests.services.dex import PASSWORD, Dex
@@ -139,6 +142,18 @@ def test_who_is_in_no_group_is_turned_away_and_told_what_the_provider_says(
     assert site.redeem(flow).json()["error"] == "authorization_pending"
 
 
+def test_who_came_from_a_provider_works_like_anybody_else(site: Site, stars: OidcProvider) -> None:
+    stars.change({"sub-ada": ADA, "sub-bob": person()})
+    headers = {"Authorization": f"Bearer {site.login('astro', 'sub-ada')['access_token']}"}
+    jdl = 'Executable = "/bin/true";'
+    submitted = httpx.post(f"{site.url}/api/jobs/jdl", json=[jdl], headers=headers)
+    assert submitted.status_code == 201, submitted.text
+    found = httpx.post(f"{site.url}/api/jobs/search", json={}, headers=headers).json()
+    assert [(job["Owner"], job["OwnerGroup"], job["VO"]) for job in found] == [("ada", "astro_user", "astro")]
+    bob = {"Authorization": f"Bearer {site.login('astro', 'sub-bob')['access_token']}"}
+    assert httpx.post(f"{site.url}/api/jobs/search", json={}, headers=bob).json() == []
+
+
 def test_declared_users_have_the_groups_of_the_configuration(site: Site, stars: OidcProvider) -> None:
     claims = {"preferred_username": "robert", "wlcg.groups": ["/stars/production"]}
     stars.change({"sub-bob": person(**claims), "sub-ada": ADA})
@@ -204,6 +219,37 @@ def test_what_is_to_be_accepted_is_asked_for_once_a_version(site: Site, stars: O
         assert "has to be accepted" in browser.text, "that was the old one"
         browser.submit("accept", decision="allow")
         assert site.exchange(browser.query["code"]).status_code == 200
+
+
+async def test_the_doctor_asks_the_providers(site: Site, stars: OidcProvider) -> None:
+    async def outside() -> Finding:
+        found = await examine(Patient(site.directory / "dirac.toml", site.settings), people.checks(None))
+        return next(one for one in found if one.check == "identity.outside")
+
+    well = await outside()
+    assert (well.ok, stars.url in well.detail) == (True, True), well
+    site.configure(astro=astro(site, stars, issuer=f"{stars.url}/"))
+    wrong = await outside()
+    assert (wrong.ok, "letter by letter" in wrong.detail) == (False, True), wrong
+    site.configure(astro=astro(site, stars, client_secret_file="/nowhere"))
+    lost = await outside()
+    assert (lost.ok, "client_secret_file: /nowhere cannot be read" in lost.detail) == (False, True), lost
+    stars.stop()
+    site.configure(astro=astro(site, stars))
+    away = await outside()
+    assert (away.ok, "astro: " in away.detail) == (False, True), away
+
+
+def test_a_wrong_secret_is_the_operators_business(site: Site, stars: OidcProvider) -> None:
+    stars.change({"sub-ada": ADA})
+    wrong = site.secret("wrong", "not the secret")
+    site.configure(astro=astro(site, stars, client_secret_file=wrong))
+    flow = site.device("vo:astro")
+    with Browser() as browser:
+        browser.open(flow["verification_uri_complete"]).submit(decision="allow").log_in_there("sub-ada")
+        assert (browser.status, "does not know this installation" in browser.text) == (503, True)
+    Path(wrong).write_text(stars.password)
+    site.login("astro", "sub-ada")
 
 
 def test_somebody_elses_browser_cannot_be_made_to_confirm(site: Site, stars: OidcProvider) -> None:

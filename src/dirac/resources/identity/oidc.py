@@ -29,11 +29,14 @@ from dirac.resources.identity.outside import (
     ProviderSettings,
 )
 from dirac.transport.http_client import Answer, HttpClient
+from dirac.transport.retry import BackOff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _SECONDS = 10.0  # that a call may take: a person is waiting
+# A request is made once: somebody waits for it, who can ask again, or what was said last will do.
+_ONCE = BackOff(first=4 * _SECONDS, longest=4 * _SECONDS)
 _KEEP = 3600.0  # seconds that the provider's description is believed
 _REFUSALS = frozenset(range(400, 500))
 _MOST_VALUES = 2000
@@ -108,6 +111,11 @@ class OidcProvider:
                 )
             form = {"code": code, "redirect_uri": begin.redirect_uri, "code_verifier": begin.verifier}
             answer = await self._ask(found, "authorization_code", form)
+            if answer.status == 401 or _why(answer).startswith(("invalid_client", "unauthorized_client")):
+                raise UnavailableError(
+                    f"the identity provider does not know this installation: {_why(answer)}",
+                    hint="Tell the operators: dirac-server doctor",
+                )
             if answer.status >= 400:
                 raise UnauthenticatedError(
                     f"the identity provider does not stand by this login: {_why(answer)}",
@@ -273,7 +281,8 @@ class OidcProvider:
         origin = f"{parts.scheme}://{parts.netloc}"
         client = self._clients.get(origin)
         if client is None:
-            client = self._clients[origin] = HttpClient(origin, deadline=_SECONDS, timeout=_SECONDS)
+            client = HttpClient(origin, deadline=_SECONDS, timeout=_SECONDS, back_off=_ONCE)
+            self._clients[origin] = client
         return await client.send(
             method,
             parts.path,

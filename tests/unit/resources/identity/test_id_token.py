@@ -83,9 +83,7 @@ async def test_a_public_key_is_no_secret_to_sign_with() -> None:
     for secret in (RSA.as_pem(private=False), json.dumps(RSA.as_dict(private=False)).encode()):
         made = hmac.digest(secret, text.encode(), "sha256")
         with pytest.raises(UnauthenticatedError):
-            await Provider(RSA).believes(
-                f"{text}.{base64.urlsafe_b64encode(made).rstrip(b'=').decode()}"
-            )
+            await Provider(RSA).believes(f"{text}.{base64.urlsafe_b64encode(made).rstrip(b'=').decode()}")
     assert not [alg for alg in ALGORITHMS if alg.startswith("HS")]
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Form
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from dirac.core.errors import DiracError, InvalidInputError
 from dirac.systems.identity.api.pages import explain, fault, page, wants_json
@@ -33,7 +33,7 @@ def cookie_of(request: Request) -> str:
     return request.cookies.get(_COOKIE, "")
 
 
-@router.post("/login/confirm", dependencies=_open)
+@router.post("/login/confirm", dependencies=_open, response_class=HTMLResponse)
 async def confirm_login(
     request: Request,
     logins: Annotated[Logins, provided(Logins)],
