@@ -370,8 +370,8 @@ class AccountRepository(Protocol):
         """Forget how to ask: the provider does not stand by the login any more."""
         ...
 
-    async def of_issuer(self, vo: str, issuer: str) -> list[tuple[str, bool]]:
-        """Return the subjects of a VO that a provider knows, and whether they are suspended."""
+    async def of_issuer(self, vo: str, issuer: str, until: datetime) -> list[tuple[str, bool]]:
+        """Return subjects of whom a provider spoke last until then, and whether they are suspended."""
         ...
 
     async def suspend(self, vo: str, subs: Sequence[str], *, suspended: bool) -> None:

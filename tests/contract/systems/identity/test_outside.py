@@ -214,6 +214,22 @@ async def test_the_list_of_users_suspends_and_restores(sky: Sky) -> None:
     await sky.login("sub-eve")
 
 
+async def test_who_came_after_the_list_was_read_is_not_missed_on_it(sky: Sky) -> None:
+    tokens = await sky.login("sub-eve")
+    listed = sky.provider.people
+
+    async def an_old_list() -> dict[str, bool] | None:
+        found = await listed()
+        sky.world.clock.advance(1)
+        sky.provider.add("sub-new", "/stars")
+        await sky.login("sub-new")
+        return found
+
+    sky.provider.people = an_old_list  # type: ignore[method-assign]
+    assert await sky.world.system.people.follow() == 0
+    assert (await sky.world.refresh(tokens["refresh_token"])).status_code == 200
+
+
 async def test_a_declared_user_who_is_suspended_stays_so(sky: Sky) -> None:
     sky.provider.add("sub-sam", "/stars")
     _, state = await sky.at_provider()
@@ -263,6 +279,19 @@ async def test_who_types_a_password_accepts_what_is_to_be_accepted_once(world: W
     world.rules["astro"] = LoginRules(policy=AcceptableUse("2", "No gaming"))
     flow = await world.device()
     assert "No gaming" in (await world.confirm(flow["user_code"])).text
+
+
+@pytest.mark.parametrize("rules", [LoginRules(policy=USE), RULES], ids=["policy", "provider"])
+async def test_a_program_is_told_what_only_a_person_can_do(world: World, rules: LoginRules) -> None:
+    world.rules["astro"] = rules
+    flow = await world.device()
+    form = {"user_code": flow["user_code"], "username": "ada", "password": "password-ada"}
+    wants = {"Accept": "application/json"}
+    refused = await world.http.post("/api/auth/device/confirm", data=form, headers=wants)
+    assert (refused.status_code, refused.json()["error"]) == (403, "not_allowed")
+    form |= world.authorization()
+    refused = await world.http.post("/api/auth/authorize/confirm", data=form, headers=wants)
+    assert (refused.status_code, refused.json()["error"]) == (403, "not_allowed")
 
 
 async def test_no_way_leads_past_what_is_to_be_accepted(world: World) -> None:

@@ -82,14 +82,16 @@ async def confirm_device_flow(
         waiting = Waiting(record.vo, user_code=record.user_code)
         issuer = await logins.outside(record.vo)
         if issuer is not None:
-            return lead(await logins.begin(waiting, cookie_of(request)), issuer, settings)
+            return await lead(request, logins, waiting, issuer, settings)
         try:
             plain("username", username, longest=255)
             plain("password", password)
         except OAuthError as error:
             raise InvalidInputError(error.message) from None
         member = await devices.check(user_code, username, password)
-        if (known := await logins.hold(member, waiting, cookie_of(request))) is not None:
+        # A program cannot accept anything in a person's name: it is refused below.
+        known = None if wants_json(request) else await logins.hold(member, waiting, cookie_of(request))
+        if known is not None:
             return ask(known, settings)
         await devices.approve(user_code, member)
     except DiracError as error:

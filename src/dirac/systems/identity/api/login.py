@@ -9,11 +9,11 @@ from fastapi import Form
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from dirac.core.errors import DiracError, InvalidInputError
+from dirac.core.errors import DiracError, InvalidInputError, NotAllowedError
 from dirac.systems.identity.api.pages import explain, fault, page, wants_json
 from dirac.systems.identity.logic.authorizations import AuthorizationRequest, with_parameters
 from dirac.systems.identity.logic.devices import shown_code
-from dirac.systems.identity.logic.logins import Decided, Known, Logins, Onward
+from dirac.systems.identity.logic.logins import Decided, Known, Logins, Waiting
 from dirac.systems.identity.logic.oauth import OAuthError
 from dirac.systems.identity.settings import IdentitySettings
 from dirac.transport.routing import SystemRouter, open_to_all, provided
@@ -73,12 +73,23 @@ def ask(known: Known, settings: IdentitySettings, error: DiracError | None = Non
     return _with_cookie(answer, known.cookie, settings)
 
 
-def lead(onward: Onward, issuer: str, settings: IdentitySettings) -> Response:
+async def lead(
+    request: Request, logins: Logins, waiting: Waiting, issuer: str, settings: IdentitySettings
+) -> Response:
     """Lead the browser to an identity provider.
 
     By a page, not by a redirect: browsers hold the page's policy for forms against each step of what follows
     a form, and the provider may lead on to places that we do not know.
+
+    Raises:
+        NotAllowedError: It is a program, which cannot go there.
+        UnavailableError: The provider does not answer.
     """
+    if wants_json(request):
+        raise NotAllowedError(
+            f"members of the VO {waiting.vo!r} log in at {issuer}", hint="Open the page in a browser"
+        )
+    onward = await logins.begin(waiting, cookie_of(request))
     answer = page("onward", address=onward.address, provider=urlsplit(issuer).netloc)
     return _with_cookie(answer, onward.cookie, settings)
 

@@ -90,7 +90,7 @@ class IdentitySystem:
             units, self.passwords, self.accounts, self.sessions, entropy, settings
         )
         self.logins = Logins(units, self.accounts, self.devices, self.authorizations, entropy, settings)
-        self.people = People(units, self.accounts, self.registry)
+        self.people = People(units, self.accounts, self.registry, clock)
         self.pilot_secrets = PilotSecrets(units, self.tokens, settings, pilot_life)
         self.nodes = NodeCredentials(units, entropy)
         self.cleaning = Cleaning(units, settings)

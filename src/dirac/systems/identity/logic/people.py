@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from dirac.core.errors import DiracError
+from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.accounts import Accounts
 from dirac.systems.identity.logic.events import about_user
@@ -21,9 +22,11 @@ class People:
         units: Where accounts are kept.
         accounts: Speaks to the providers.
         registry: Which VOs there are.
+        clock: When a list was asked for.
     """
 
-    def __init__(self, units: Units[Unit], accounts: Accounts, registry: Registry) -> None:
+    def __init__(self, units: Units[Unit], accounts: Accounts, registry: Registry, clock: Clock) -> None:
+        self._clock = clock
         self._units = units
         self._accounts = accounts
         self._registry = registry
@@ -51,11 +54,13 @@ class People:
         if (await self._accounts.rules(vo)).provider is None:
             return 0
         _, settings, provider = await self._accounts.provider(vo)
+        began = self._clock.now()
         listed = await provider.people()
         if listed is None:
             return 0
         async with self._units.write() as unit:
-            known = await unit.accounts.of_issuer(vo, settings.issuer)
+            # Not who has come since: the list may be older.
+            known = await unit.accounts.of_issuer(vo, settings.issuer, began)
             gone = [sub for sub, suspended in known if not suspended and not listed.get(sub, False)]
             back = [sub for sub, suspended in known if suspended and listed.get(sub, False)]
             await unit.accounts.suspend(vo, gone, suspended=True)

@@ -58,10 +58,12 @@ class AccountStore:
         """Forget how to ask: the provider does not stand by the login any more."""
         await self._change(vo, sub, asking=None, sealed=None)
 
-    async def of_issuer(self, vo: str, issuer: str) -> list[tuple[str, bool]]:
-        """Return the subjects of a VO that a provider knows, and whether they are suspended."""
+    async def of_issuer(self, vo: str, issuer: str, until: datetime) -> list[tuple[str, bool]]:
+        """Return subjects of whom a provider spoke last until then, and whether they are suspended."""
         query = select(accounts.c.sub, accounts.c.suspended, accounts.c.issuer)
-        found = await self._tx.execute(query.where(accounts.c.vo == vo).order_by(accounts.c.sub_digest))
+        found = await self._tx.execute(
+            query.where(accounts.c.vo == vo, accounts.c.checked <= until).order_by(accounts.c.sub_digest)
+        )
         return [(row.sub, row.suspended) for row in found if row.issuer == issuer]
 
     async def suspend(self, vo: str, subs: Sequence[str], *, suspended: bool) -> None:
