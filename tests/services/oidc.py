@@ -30,12 +30,14 @@ class OidcProvider(Server):
 
     Args:
         redirect_uri: Where people may be sent back to.
+        public: Whether the client has no secret.
     """
 
     title: ClassVar[str] = "oidc-provider"
 
-    def __init__(self, redirect_uri: str = "http://127.0.0.1/unused") -> None:
+    def __init__(self, redirect_uri: str = "http://127.0.0.1/unused", *, public: bool = False) -> None:
         super().__init__(programs())
+        self.public = public
         self.redirect_uri = redirect_uri
         self.people: dict[str, dict[str, Any]] = {}
         self.change({})
@@ -60,6 +62,12 @@ class OidcProvider(Server):
             "grant_types": ["authorization_code", "refresh_token", "client_credentials"],
             "scope": "openid profile email offline_access scim:read",
         }
+        if self.public:
+            del client["client_secret"]
+            client |= {
+                "token_endpoint_auth_method": "none",
+                "grant_types": ["authorization_code", "refresh_token"],
+            }
         settings = {
             "ISSUER": self.url,
             "PORT": str(self.port),

@@ -13,7 +13,7 @@ from dirac.server.doctor.model import Finding, Patient, examine
 from tests.integration.identity.conftest import ADA, CALLBACK, MEMBERS, Site, astro, person
 from tests.services.browser import Browser
 from tests.services.dex import PASSWORD, Dex
-from tests.services.oidc import OidcProvider
+from tests.services.oidc import CLIENT_ID, OidcProvider
 
 
 def test_a_device_is_logged_in_at_the_provider_of_its_vo(site: Site, stars: OidcProvider) -> None:
@@ -250,6 +250,36 @@ def test_a_wrong_secret_is_the_operators_business(site: Site, stars: OidcProvide
         assert (browser.status, "does not know this installation" in browser.text) == (503, True)
     Path(wrong).write_text(stars.password)
     site.login("astro", "sub-ada")
+
+
+def test_a_secret_may_be_in_the_environment(
+    site: Site, stars: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stars.change({"sub-ada": ADA})
+    monkeypatch.setenv("SECRET_OF_STARS", stars.password)
+    vo = astro(site, stars, client_secret_variable="SECRET_OF_STARS")
+    del vo["identity_provider"]["client_secret_file"]
+    site.configure(astro=vo)
+    assert site.refresh(site.login("astro", "sub-ada")).status_code == 200
+
+
+def test_a_client_without_a_secret_and_groups_in_the_depth_of_a_claim(site: Site) -> None:
+    with OidcProvider(site.redirect_uri, public=True) as keys:
+        keys.change({"sub-kim": person(realm_access={"roles": ["player", "other"]})})
+        provider = {"issuer": keys.url, "client_id": CLIENT_ID, "group_claims": ["realm_access.roles"]}
+        site.configure(
+            music={
+                "default_group": "music_user",
+                "groups": {"music_user": {}},
+                "identity_provider": provider | {"groups": {"player": ["music_user"]}},
+            }
+        )
+        tokens = site.login("music", "sub-kim")
+        assert site.who(tokens)["dirac_group"] == "music_user"
+        answer = site.refresh(tokens)
+        assert answer.status_code == 200, answer.text
+        keys.change({"sub-kim": person(realm_access={"roles": ["other"]})})
+        assert site.refresh(answer.json()).json()["error"] == "invalid_grant"
 
 
 def test_somebody_elses_browser_cannot_be_made_to_confirm(site: Site, stars: OidcProvider) -> None:

@@ -28,7 +28,7 @@ const provider = new Provider(ISSUER, {
   scopes: ['openid', 'offline_access', 'scim:read'],
   claims: {
     openid: ['sub'],
-    profile: ['preferred_username', 'wlcg.groups', 'eduperson_entitlement', 'groups'],
+    profile: ['preferred_username', 'wlcg.groups', 'eduperson_entitlement', 'groups', 'realm_access'],
     email: ['email', 'email_verified'],
   },
   features: { clientCredentials: { enabled: true }, revocation: { enabled: true } },
