@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from dirac.resources.identity.outside import ProviderSettings
 from dirac.resources.identity.password import PasswordProvider
 from dirac.systems.identity.logic.claims import LoginRules
 from dirac.systems.identity.models import AcceptableUse
+from dirac.testing.faults import FailNth
 from dirac.testing.identity import FakeOutsideProvider
 
 if TYPE_CHECKING:
@@ -134,6 +136,46 @@ async def test_sessions_end_where_a_vo_has_no_provider_any_more(sky: Sky) -> Non
     sky.world.rules["astro"] = LoginRules()
     assert (await sky.world.refresh(tokens["refresh_token"])).status_code == 400
     assert (await sky.world.refresh(declared["refresh_token"])).status_code == 200, "she is declared"
+
+
+async def test_a_refresh_that_fails_anywhere_can_be_repeated(sky: Sky) -> None:
+    faults, lost = FailNth(sky.world.database), 0
+    for number in itertools.count(1):
+        tokens = await sky.login("sub-eve")
+        with faults.failing(number):
+            answer = await sky.world.refresh(tokens["refresh_token"])
+        if not faults.fired:
+            assert answer.status_code == 200
+            break
+        assert answer.status_code == 503, answer.text
+        again = await sky.world.refresh(tokens["refresh_token"])
+        assert again.status_code == 200, again.text
+        # Whoever asked is not there any more; what the provider gave then may be lost.
+        sky.world.clock.advance(31)
+        later = await sky.world.refresh(again.json()["refresh_token"])
+        assert later.status_code in (200, 400), later.text
+        lost += later.status_code == 400
+    assert number > 10
+    assert 1 <= lost <= 5, "only between the provider's answer and the commit of what it said"
+
+
+async def test_a_login_that_fails_anywhere_can_be_begun_again(sky: Sky) -> None:
+    faults = FailNth(sky.world.database)
+    for number in itertools.count(1):
+        flow, state = await sky.at_provider()
+        with faults.failing(number):
+            back = await sky.come_back(state, "sub-eve")
+            answer = await sky.decide(state, decision="allow") if back.status_code == 200 else back
+        confirmed = (await sky.world.redeem(flow)).status_code == 200
+        assert confirmed == (answer.status_code == 303), "confirmed for those only who were told so"
+        await sky.login("sub-eve")
+        if not faults.fired:
+            assert confirmed
+            break
+        assert answer.status_code == 503, answer.text
+    assert number > 10
+    events = await sky.world.events("user", "sub-eve")
+    assert events.count("identity.user.registered") == 1
 
 
 async def test_two_refreshes_at_once_ask_once(sky: Sky) -> None:
