@@ -67,6 +67,30 @@ def password_accounts(tree: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
+def provider_secrets(tree: Mapping[str, Any], vos: list[str], directory: str) -> dict[str, Any]:
+    """Return the tree with the files of the secrets at outside identity providers.
+
+    Args:
+        tree: The configuration.
+        vos: Virtual organisations whose secrets the servers have.
+        directory: Where they have them.
+
+    Raises:
+        AnsibleFilterError: One of them logs in nowhere else.
+    """
+    tree = _copied(tree)
+    organisations = tree.get("virtual_organisations", {})
+    for name in vos:
+        provider = organisations.get(name, {}).get("identity_provider")
+        if not isinstance(provider, dict):
+            raise AnsibleFilterError(
+                f"vault_identity_secrets has a secret for {name}, which has no identity provider of its own"
+            )
+        if "client_secret_variable" not in provider:
+            provider.setdefault("client_secret_file", f"{directory}/identity-{name}")
+    return tree
+
+
 def reachable_ports(
     ports: list[dict[str, Any]], groups: Mapping[str, list[str]], hosts: list[str], where: str = ""
 ) -> list[dict[str, Any]]:
@@ -135,6 +159,7 @@ class FilterModule:
             "dirac_migrations": dirac_migrations,
             "dirac_tree": dirac_tree,
             "password_accounts": password_accounts,
+            "provider_secrets": provider_secrets,
             "reachable_ports": reachable_ports,
             "host_to_address": host_to_address,
         }

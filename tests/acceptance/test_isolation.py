@@ -62,6 +62,7 @@ OPEN = {
     "GET /api/auth/authorize",
     "POST /api/auth/authorize/confirm",
     "GET /api/auth/authorize/complete",
+    "POST /api/auth/login/confirm",
     "POST /api/auth/token",
     "POST /api/auth/revoke",
     "POST /api/auth/introspect",

@@ -1,4 +1,4 @@
-"""Private servers for the tests: MariaDB, PostgreSQL and RabbitMQ without root, on free loopback ports.
+"""Private servers for the tests: databases, a broker, OpenID providers; without root, on free loopback ports.
 
 `python -m tests.services install` gets what is missing, `python -m tests.services check` starts each once;
 the fixtures in `fixtures` are what tests ask for. Settings, all in the environment:

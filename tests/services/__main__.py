@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from dirac.core.errors import DiracError
 
-from . import mariadb, postgresql, rabbitmq
-from .packages import PackageSet, obtain
+from . import dex, mariadb, oidc, postgresql, rabbitmq
+from .packages import PackageSet, Programs, obtain
 from .server import Server
 
 SETS: dict[str, tuple[PackageSet, type[Server]]] = {
@@ -18,6 +18,13 @@ SETS: dict[str, tuple[PackageSet, type[Server]]] = {
     "postgresql": (postgresql.PACKAGES, postgresql.PostgreSQL),
     "rabbitmq": (rabbitmq.PACKAGES, rabbitmq.RabbitMQ),
 }
+
+MADE: dict[str, tuple[str, Callable[[], Programs], Callable[[], Server]]] = {
+    "oidc-provider": ("oidc-provider", oidc.programs, oidc.OidcProvider),
+    "dex": ("Dex", dex.programs, dex.Dex),
+}
+"""Those that the distribution has no package of."""
+NAMES = (*SETS, *MADE)
 
 
 def say(line: str) -> None:
@@ -28,6 +35,11 @@ def say(line: str) -> None:
 
 def install(name: str) -> None:
     """Make sure that the programs are here."""
+    if name in MADE:
+        title, make, _ = MADE[name]
+        made = make()
+        say(f"{title} {made.version}: {made.root}")
+        return
     wanted, _ = SETS[name]
     programs = obtain(wanted, say)
     place = "installed on this machine" if programs.installed else programs.root
@@ -36,13 +48,16 @@ def install(name: str) -> None:
 
 def check(name: str) -> None:
     """Start and stop a server."""
-    wanted, server = SETS[name]
-    programs = obtain(wanted, say)
+    if name in MADE:
+        server = MADE[name][2]()
+    else:
+        wanted, make = SETS[name]
+        server = make(obtain(wanted, say))
     began = time.monotonic()
-    with server(programs):
+    with server:
         ready = time.monotonic()
     say(
-        f"{wanted.title} {programs.version}: answered after {ready - began:.1f} s, "
+        f"{server.title} {server.programs.version}: answered after {ready - began:.1f} s, "
         f"gone after {time.monotonic() - ready:.1f} s"
     )
 
@@ -56,12 +71,12 @@ def main() -> int:
     parser.add_argument(
         "command", choices=COMMANDS, help="install: fetch what is missing; check: start each once"
     )
-    parser.add_argument("server", nargs="*", help=f"some of: {', '.join(SETS)}; without, all")
+    parser.add_argument("server", nargs="*", help=f"some of: {', '.join(NAMES)}; without, all")
     arguments = parser.parse_args()
-    if unknown := set(arguments.server) - set(SETS):
-        parser.error(f"no such server: {', '.join(sorted(unknown))}; there are: {', '.join(SETS)}")
+    if unknown := set(arguments.server) - set(NAMES):
+        parser.error(f"no such server: {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
     failures = 0
-    for name in arguments.server or SETS:
+    for name in arguments.server or NAMES:
         try:
             COMMANDS[arguments.command](name)
         except DiracError as error:

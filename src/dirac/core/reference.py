@@ -63,6 +63,9 @@ def _sections(path: str, kind: inspect.Type, separator: str) -> Iterator[Section
     if isinstance(kind, inspect.DictType):
         title = _extra(kind.key_type).get("title", "name")
         yield from _sections(f"{path}{separator}<{title}>", kind.value_type, separator)
+    elif isinstance(kind, inspect.UnionType):
+        for part in kind.types:
+            yield from _sections(path, part, separator)
     elif isinstance(kind, inspect.StructType):
         yield path, kind
         for field in kind.fields:

@@ -25,6 +25,7 @@ from dirac.resources.storage.directory import UPLOAD_PATH, DirectoryStore
 from dirac.server import health, housekeeping
 from dirac.server.database import open_database
 from dirac.server.elements import ConfiguredElements, make_element
+from dirac.server.providers import rules_of
 from dirac.server.schema import LOCATIONS
 from dirac.server.settings import Settings
 from dirac.systems.configuration import api as configuration_api
@@ -35,6 +36,7 @@ from dirac.systems.identity import api as identity_api
 from dirac.systems.identity import tasks as identity_tasks
 from dirac.systems.identity.logic.assembly import IdentitySystem
 from dirac.systems.identity.logic.certificates import NO_WISH, Wish
+from dirac.systems.identity.logic.provider_claims import LoginRules
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.identity.settings import IdentitySettings
 from dirac.systems.identity.store.pilots import PilotSecretStore
@@ -120,6 +122,7 @@ class Installation:
     async def close(self) -> None:
         """Let go of everything."""
         await self.elements.close()
+        await self.identity.accounts.close()
         await self.database.close()
 
 
@@ -132,6 +135,10 @@ def build(settings: Settings) -> Installation:
         return (await configuration.current()).tree.pilot.token_seconds
 
     authorities = settings.client_authorities()
+
+    async def login_rules(vo: str) -> LoginRules:
+        return rules_of((await configuration.current()).tree, vo, settings)
+
     identity = IdentitySystem(
         units=DatabaseUnits(database, lambda tx: IdentityUnit(tx, PilotRecordStore(tx))),
         clock=clock,
@@ -144,6 +151,7 @@ def build(settings: Settings) -> Installation:
         ),
         pilot_life=pilot_life,
         judge=None if authorities is None else ChainJudge(authorities, settings.vomsdir()),
+        rules=login_rules,
     )
     configuration = Configuration(
         DatabaseUnits(database, lambda tx: ConfigurationUnit(tx, RegistryStore(tx))),

@@ -5,7 +5,6 @@ What all servers of an installation share is the configuration (`dirac.systems.c
 
 from __future__ import annotations
 
-import os
 import ssl
 import tomllib
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from dirac.core.errors import InvalidInputError
+from dirac.core.secrets import read_secret
 from dirac.transport.tls import server_context
 
 if TYPE_CHECKING:
@@ -321,7 +321,7 @@ class Settings(_Table, frozen=True):
             InvalidInputError: The file cannot be read, is too short, or others may read it.
         """
         path = self.path(self.master_key_file)
-        key = _read_secret(path, "master_key_file", forbidden=0o077, hint="Make one: dirac-server up")
+        key = read_secret(path, "master_key_file", forbidden=0o077, hint="Make one: dirac-server up")
         if len(key) < SHORTEST_KEY:
             raise InvalidInputError(f"the master key {path} is shorter than {SHORTEST_KEY} bytes")
         return key
@@ -350,33 +350,9 @@ def _check_tls(table: Http | Metrics) -> None:
 
 def _secret(path: Path, option: str) -> str:
     try:
-        return _read_secret(path, option, forbidden=0o007).decode()
+        return read_secret(path, option, forbidden=0o007).decode()
     except UnicodeDecodeError:
         raise InvalidInputError(f"{option}: {path} holds no text") from None
-
-
-def _read_secret(path: Path, option: str, *, forbidden: int, hint: str | None = None) -> bytes:
-    """Return the content of a file that is not for everybody.
-
-    Args:
-        path: Where it is.
-        option: What names it, for messages.
-        forbidden: Bits of its mode that must not be set.
-        hint: What to do if there is none.
-
-    Raises:
-        InvalidInputError: It cannot be read, is empty, or others may read it.
-    """
-    try:
-        with path.open("rb") as file:
-            mode, content = os.fstat(file.fileno()).st_mode, file.read().strip()
-    except OSError as error:
-        raise InvalidInputError(f"{option}: {path} cannot be read: {error.strerror}", hint=hint) from None
-    if mode & forbidden:
-        raise InvalidInputError(f"{option}: others may read {path}", hint=f"chmod 600 {path}")
-    if not content:
-        raise InvalidInputError(f"{option}: {path} is empty", hint=hint)
-    return content
 
 
 def load(file: Path) -> Settings:

@@ -55,6 +55,25 @@ def test_accounts_are_those_of_the_built_in_provider() -> None:
     assert sites.password_accounts({}) == {}
 
 
+def test_a_provider_is_told_where_its_secret_is() -> None:
+    iam = {"issuer": "https://iam.test", "client_id": "dirac"}
+    vos = {
+        "bio": {"identity_provider": iam},
+        "astro": {"identity_provider": iam | {"client_secret_file": "/mine"}},
+        "chem": {"identity_provider": iam},
+        "geo": {},
+    }
+    tree = {"virtual_organisations": vos}
+    found = sites.provider_secrets(tree, ["bio", "astro"], "/etc/dirac/secrets")["virtual_organisations"]
+    assert found["bio"]["identity_provider"]["client_secret_file"] == "/etc/dirac/secrets/identity-bio"
+    assert found["astro"]["identity_provider"]["client_secret_file"] == "/mine"
+    assert found["chem"] == {"identity_provider": iam}
+    assert "client_secret_file" not in iam
+    with pytest.raises(AnsibleFilterError, match="geo, which has no identity provider"):
+        sites.provider_secrets(tree, ["geo"], "/x")
+    assert sites.password_accounts(tree) == {"geo": []}
+
+
 def test_migrations_are_read_without_being_run(tmp_path: Path) -> None:
     place = tmp_path / "systems/x/migrations"
     place.mkdir(parents=True)
@@ -70,7 +89,8 @@ def test_migrations_are_read_without_being_run(tmp_path: Path) -> None:
 
 def test_filters_have_their_names() -> None:
     assert set(sites.FilterModule().filters()) == {
-        "vo_definitions", "dirac_migrations", "dirac_tree", "password_accounts", "reachable_ports",
+        "vo_definitions", "dirac_migrations", "dirac_tree", "password_accounts", "provider_secrets",
+        "reachable_ports",
         "host_to_address",
     }  # fmt: skip
 

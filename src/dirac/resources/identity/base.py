@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class IdentityProvider(Protocol):
-    """Checks secrets of people. Both calls may take long and are made in a thread; neither keeps anything.
+    """Checks secrets of people; keeps nothing itself. `keep` and `matches` may take long: they get a thread.
 
     What `keep` returned is stored by the identity system and handed back to `matches`, also years later and
     by a newer version of the plugin.
@@ -21,5 +21,12 @@ class IdentityProvider(Protocol):
 
         For None, a person without a secret, the answer is no, and takes as long as any other, so that
         nobody learns from it who has one.
+        """
+        ...
+
+    def outdated(self, kept: str) -> bool:
+        """Tell whether `keep` would make something better of the same secret today.
+
+        Then it is asked to, at the next login, the only moment at which the secret is known.
         """
         ...

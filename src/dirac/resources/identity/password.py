@@ -1,4 +1,4 @@
-"""The built-in identity provider: a password, kept as its scrypt digest (RFC 7914)."""
+"""The built-in identity provider: a password, kept as its Argon2id digest (RFC 9106)."""
 
 from __future__ import annotations
 
@@ -6,51 +6,72 @@ import base64
 import binascii
 import hashlib
 import hmac
-import secrets
 import unicodedata
 
-_COST, _BLOCK, _LANES = 2**14, 8, 1  # 16 MB and some 50 ms
-_SALT, _DIGEST = 16, 32
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+_MEMORY, _PASSES, _LANES = 19 * 1024, 2, 1  # 19 MiB, on one processor
 _MOST_MEMORY = 128 * 2**20
+_OLD = "scrypt$"
 
 
 class PasswordProvider:
     """Implements `dirac.resources.identity.base.IdentityProvider`.
 
-    What is kept is ``scrypt$cost$block$lanes$salt$digest``, so that costs can grow without breaking old ones.
+    What is kept is the usual ``$argon2id$v=19$m=...,t=...,p=...$salt$digest``, so that costs can grow without
+    breaking old ones. Digests of scrypt (RFC 7914, ``scrypt$cost$block$lanes$salt$digest``), which this
+    provider made at first, stay good and count as outdated.
 
     Args:
-        cost: Factor of time and memory of new digests, a power of 2.
+        memory: Memory of new digests, in KiB.
     """
 
-    def __init__(self, cost: int = _COST) -> None:
-        self._cost = cost
-        self._nobody = f"scrypt${cost}${_BLOCK}${_LANES}${_encoded(bytes(_SALT))}${_encoded(bytes(_DIGEST))}"
+    def __init__(self, memory: int = _MEMORY) -> None:
+        self._hasher = PasswordHasher(_PASSES, memory, _LANES, type=Type.ID)
+        self._nobody = self._hasher.hash("")
 
     def keep(self, secret: str) -> str:
         """Return the digest of a password, with a new salt."""
-        salt = secrets.token_bytes(_SALT)
-        made = _derive(secret, salt, self._cost, _BLOCK, _LANES, _DIGEST)
-        return f"scrypt${self._cost}${_BLOCK}${_LANES}${_encoded(salt)}${_encoded(made)}"
+        return self._hasher.hash(_normal(secret))
 
     def matches(self, kept: str | None, secret: str) -> bool:
         """Tell whether this is the password of that digest, in constant time."""
+        if kept is not None and kept.startswith(_OLD):
+            return _matches_scrypt(kept, secret)
         try:
-            scheme, cost, block, lanes, salt, digest = (kept or self._nobody).split("$")
-            wanted = base64.b64decode(digest, validate=True)
-            made = _derive(
-                secret, base64.b64decode(salt, validate=True), int(cost), int(block), int(lanes), len(wanted)
+            return self._hasher.verify(self._nobody if kept is None else kept, _normal(secret)) and (
+                kept is not None
             )
-        except (ValueError, binascii.Error):
+        except (Argon2Error, InvalidHashError):
             return False
-        return hmac.compare_digest(made, wanted) and scheme == "scrypt" and kept is not None
+
+    def outdated(self, kept: str) -> bool:
+        """Tell whether a digest is of another scheme or other costs than new ones."""
+        try:
+            return self._hasher.check_needs_rehash(kept)
+        except InvalidHashError:
+            return True
 
 
-def _derive(secret: str, salt: bytes, cost: int, block: int, lanes: int, length: int) -> bytes:
+def _normal(secret: str) -> bytes:
     # The same password typed on another system may come as other code points (RFC 8265).
-    password = unicodedata.normalize("NFC", secret).encode()
-    return hashlib.scrypt(password, salt=salt, n=cost, r=block, p=lanes, maxmem=_MOST_MEMORY, dklen=length)
+    return unicodedata.normalize("NFC", secret).encode()
 
 
-def _encoded(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()
+def _matches_scrypt(kept: str, secret: str) -> bool:
+    try:
+        _, cost, block, lanes, salt, digest = kept.split("$")
+        wanted = base64.b64decode(digest, validate=True)
+        made = hashlib.scrypt(
+            _normal(secret),
+            salt=base64.b64decode(salt, validate=True),
+            n=int(cost),
+            r=int(block),
+            p=int(lanes),
+            maxmem=_MOST_MEMORY,
+            dklen=len(wanted),
+        )
+    except (ValueError, binascii.Error):
+        return False
+    return hmac.compare_digest(made, wanted)

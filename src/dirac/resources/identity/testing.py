@@ -22,3 +22,5 @@ def check_conformance(provider: IdentityProvider) -> None:
     assert not provider.matches(kept, ""), "no secret"  # noqa: S101
     assert not provider.matches(None, "correct horse battery staple"), "a person without one"  # noqa: S101
     assert not provider.matches("rubbish", "correct horse battery staple"), "a broken entry"  # noqa: S101
+    assert not provider.outdated(kept), "what was just made is of today"  # noqa: S101
+    assert provider.outdated("rubbish"), "a broken entry is to be replaced"  # noqa: S101

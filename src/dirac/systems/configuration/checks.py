@@ -85,11 +85,7 @@ class Checker:
         default = vo.get("default_group")
         if "groups" in vo and default is not None and default not in groups:
             yield (*path, "default_group"), f"there is no group `{default}`{suggestion(default, groups)}"
-        provider = vo.get("identity_provider", BUILT_IN_PROVIDER)
-        known = {BUILT_IN_PROVIDER, *self._installed("dirac.identity")}
-        if provider not in known:
-            place = (*path, "identity_provider")
-            yield place, f"there is no identity provider `{provider}`{suggestion(provider, known)}"
+        yield from self._provider(vo, groups, (*path, "identity_provider"))
         subjects: dict[str, str] = {}
         for username, user in _section(vo, "users").items():
             place = (*path, "users", username)
@@ -99,6 +95,26 @@ class Checker:
             if sub in subjects:
                 yield place, f"the subject `{sub}` is that of the user `{subjects[sub]}` as well"
             subjects.setdefault(sub, username)
+
+    def _provider(self, vo: Mapping[str, Any], groups: Mapping[str, Any], path: Path) -> Found:
+        provider = vo.get("identity_provider", BUILT_IN_PROVIDER)
+        if isinstance(provider, str):
+            known = {BUILT_IN_PROVIDER, *self._installed("dirac.identity")}
+            if provider not in known:
+                yield path, f"there is no identity provider `{provider}`{suggestion(provider, known)}"
+            return
+        plugin, plugins = provider.get("type", "oidc"), self._installed("dirac.identity_provider")
+        if plugin not in plugins:
+            yield (
+                (*path, "type"),
+                f"there is no identity provider plugin `{plugin}`{suggestion(plugin, plugins)}",
+            )
+        if "client_secret_file" in provider and "client_secret_variable" in provider:
+            yield (*path, "client_secret_variable"), "the secret has two places; remove one of them"
+        if "groups" in vo:
+            mapped = _section(provider, "groups")
+            for value in mapped:
+                yield from _listed(mapped, (*path, "groups"), value, groups, "group")
 
     def _element(self, name: str, element: Mapping[str, Any], path: Path) -> Found:
         settings = _section(element, "settings")

@@ -8,6 +8,7 @@ either: everybody who may read the tree, its history and its backups would have 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -78,11 +79,23 @@ _DN = Annotated[
         extra={"accepts": "the name of a certificate: /C=ch/O=Home/CN=Ada Lovelace"},
     ),
 ]
+_ClaimValue = Annotated[
+    str,
+    Meta(title="value", min_length=1, max_length=1024, extra={"accepts": "a text of 1 to 1024 characters"}),
+]
 _QueueName = Annotated[Name, Meta(title="queue")]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What all sections share: immutable, and closed to options that do not exist."""
+
+
+class Admits(StrEnum):
+    """Whom an outside provider lets in."""
+
+    DECLARED = "declared"
+    MEMBERS = "members"
+    EVERYBODY = "everybody"
 
 
 class Support(_Section, frozen=True):
@@ -121,6 +134,83 @@ class User(_Section, frozen=True):
     ] = []
 
 
+class IdentityProvider(_Section, frozen=True):
+    """An outside identity provider at which the members of a VO log in, and what follows from its word."""
+
+    issuer: Annotated[
+        str,
+        Meta(
+            pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$(?!\n)",
+            max_length=255,
+            extra={"accepts": "an address without a query: https://..."},
+            description="Address of the provider, letter by letter as its discovery document has it",
+        ),
+    ]
+    client_id: Annotated[
+        str, Meta(min_length=1, max_length=255, description="Name under which DIRAC is registered there")
+    ]
+    type: Annotated[str, Meta(description="Plugin of kind dirac.identity_provider")] = "oidc"
+    client_secret_file: Annotated[
+        _Path | None,
+        Meta(
+            description="File on the servers that holds the client's secret; neither this nor a variable for "
+            "a public client. Relative paths start at the server's `state`"
+        ),
+    ] = None
+    client_secret_variable: Annotated[
+        Name | None, Meta(description="Environment variable of the servers that holds it instead")
+    ] = None
+    scopes: Annotated[
+        list[_Text],
+        Meta(description="What is asked for; without `offline_access` sessions last as long as its tokens"),
+    ] = msgspec.field(default_factory=lambda: ["openid", "profile", "email", "offline_access"])
+    username_claim: Annotated[_Text, Meta(description="Claim that user names are made of")] = (
+        "preferred_username"
+    )
+    group_claims: Annotated[
+        list[_Text], Meta(description="Claims that may hold groups; dots lead into nested ones")
+    ] = msgspec.field(
+        default_factory=lambda: ["wlcg.groups", "groups", "eduperson_entitlement", "entitlements"]
+    )
+    groups: Annotated[
+        dict[_ClaimValue, list[Name]],
+        Meta(
+            description="Groups of the VO by values of these claims; entitlements (AARC-G002) without "
+            "`#authority` are good for any authority, without `role=` for members"
+        ),
+    ] = {}
+    admits: Annotated[
+        Admits,
+        Meta(
+            description="Who may log in that `users` does not list: nobody (`declared`), who is in a group "
+            "by `groups` (`members`), or everybody, who then is in the default group as well"
+        ),
+    ] = Admits.MEMBERS
+    offline_hours: Annotated[
+        NotNegative,
+        Meta(description="Hours that what the provider said last is good while it does not answer"),
+    ] = 12
+    scim_url: Annotated[
+        _Text | None,
+        Meta(
+            description="Address of its list of users (SCIM), as https://iam.example.org/scim/Users: who is "
+            "inactive or not there is suspended"
+        ),
+    ] = None
+    scim_scopes: Annotated[
+        list[_Text], Meta(description="Scopes of the client's own token that reads the list")
+    ] = msgspec.field(default_factory=lambda: ["scim:read"])
+
+
+class AcceptableUse(_Section, frozen=True):
+    """What people have to accept before their first token."""
+
+    version: Annotated[Name, Meta(description="Version of the text; who accepted another one is asked again")]
+    text: Annotated[
+        str, Meta(min_length=1, max_length=65536, description="The text, as it is shown on the login page")
+    ]
+
+
 class VirtualOrganisation(_Section, frozen=True):
     """A community: its groups, its users, and where they log in."""
 
@@ -130,8 +220,15 @@ class VirtualOrganisation(_Section, frozen=True):
     job_share: Annotated[Positive, Meta(description="Share of the installation's pilots, in parts")] = 1000
     support: Annotated[Support, Meta(description="Whom members may ask")] = Support()
     identity_provider: Annotated[
-        str, Meta(description="`password` for the built-in one, or a plugin of kind dirac.identity")
+        str | IdentityProvider,
+        Meta(
+            description="`password` for the built-in one, a plugin of kind dirac.identity, or a section: an "
+            "outside provider"
+        ),
     ] = "password"
+    acceptable_use: Annotated[
+        AcceptableUse | None, Meta(description="What members accept before their first token")
+    ] = None
 
 
 class Host(_Section, frozen=True):

@@ -112,7 +112,7 @@ class Shaper:
         if isinstance(kind, inspect.UnionType):
             if _is_null(node):
                 return None
-            kind, extra = _parts(next(part for part in kind.types if not isinstance(part, inspect.NoneType)))
+            kind, extra = _parts(_alternative(node, kind))
         if isinstance(kind, inspect.AnyType):
             return self._free(node, path)
         if isinstance(kind, inspect.StructType):
@@ -283,6 +283,15 @@ def _parts(kind: inspect.Type) -> tuple[inspect.Type, Mapping[str, Any]]:
     if isinstance(kind, inspect.Metadata):
         return kind.type, kind.extra or {}
     return kind, {}
+
+
+def _alternative(node: Node, kind: inspect.UnionType) -> inspect.Type:
+    """Return which of the types of an option is meant: a section where lines are, else the other."""
+    types = [part for part in kind.types if not isinstance(part, inspect.NoneType)]
+    wanted = isinstance(node, MappingNode)
+    return next(
+        (part for part in types if isinstance(_parts(part)[0], inspect.StructType) == wanted), types[0]
+    )
 
 
 def _accepted(kind: inspect.Type, extra: Mapping[str, Any]) -> str:

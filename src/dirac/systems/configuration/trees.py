@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import NODEFAULT, Struct, structs
 
-from dirac.systems.configuration.models import Change, Tree, VirtualOrganisation
+from dirac.systems.configuration.models import Change, IdentityProvider, Tree, VirtualOrganisation
 from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
 
 
@@ -132,5 +132,9 @@ def _registered(name: str, vo: VirtualOrganisation) -> RegisteredVO:
             for username, user in vo.users.items()
         ),
         support={"message": vo.support.message, "webpage": vo.support.webpage, "email": vo.support.email},
-        identity_provider=vo.identity_provider,
+        identity_provider=_provider_name(vo.identity_provider),
     )
+
+
+def _provider_name(provider: str | IdentityProvider) -> str:
+    return provider if isinstance(provider, str) else provider.type

@@ -205,6 +205,18 @@ class DelegatedProxy(msgspec.Struct, frozen=True):
     expires: datetime
 
 
+class AcceptableUse(msgspec.Struct, frozen=True):
+    """What the members of a VO have to accept before they get a token.
+
+    Attributes:
+        version: Who accepted another one is asked again.
+        text: What it says.
+    """
+
+    version: str
+    text: str
+
+
 class SessionToken(msgspec.Struct, frozen=True):
     """A refresh token that is in use, without the token itself; names are those of DiracX."""
 

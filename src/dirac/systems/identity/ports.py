@@ -22,6 +22,7 @@ from dirac.systems.identity.ports_tokens import (
 
 DeviceState: TypeAlias = Literal["Pending", "Confirmed", "Denied", "Redeemed"]
 SessionState: TypeAlias = Literal["Active", "Rotated", "Revoked"]
+LoginStage: TypeAlias = Literal["Begun", "Asked", "Known", "Done"]
 Seconds: TypeAlias = Callable[[], Awaitable[int]]
 
 
@@ -45,13 +46,25 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A user, and what each of the user's groups may do."""
+    """A user, and what each of the user's groups may do.
+
+    Attributes:
+        vo: The virtual organisation.
+        sub: Subject within it.
+        username: For people to read.
+        suspended: Whether the configuration or an outside provider says so.
+        groups: Properties by group.
+        declared: Whether the configuration declares the user; then its word on groups holds.
+        outside: Whether an outside provider stands by the user, and is to be asked from time to time.
+    """
 
     vo: str
     sub: str
     username: str
     suspended: bool
     groups: dict[str, tuple[str, ...]]
+    declared: bool = True
+    outside: bool = False
 
 
 class Bearer(msgspec.Struct, frozen=True):
@@ -245,6 +258,58 @@ class NodeCredentialRecord(msgspec.Struct, frozen=True):
     revoked: datetime | None = None
 
 
+class AccountRecord(msgspec.Struct, frozen=True):
+    """What an outside provider said of a person when it was last asked.
+
+    Attributes:
+        vo: The virtual organisation that has this provider.
+        sub: Subject at the provider.
+        issuer: The provider; the same subject at another one is somebody else.
+        username: For people to read.
+        email: Mail address, empty if not known.
+        groups: Groups of the VO that follow from what it said.
+        suspended: Whether its list of users has the person as inactive, or not at all.
+        sealed: How to ask again, sealed; None once the provider does not stand by the login any more.
+        checked: When it said so.
+        asking: Until when somebody is asking it at this moment.
+    """
+
+    vo: str
+    sub: str
+    issuer: str
+    username: str
+    email: str
+    groups: tuple[str, ...]
+    suspended: bool
+    sealed: bytes | None
+    checked: datetime
+    asking: datetime | None = None
+
+
+class LoginRecord(msgspec.Struct, frozen=True):
+    """A login in a browser that has more than one step; `sub` is known after the first.
+
+    Attributes:
+        state_digest: Digest of what the browser carries from step to step.
+        cookie_digest: Digest of what only the browser has that began.
+        vo: The VO it is for.
+        user_code: Code of the device that waits for it, if one does.
+        request: What the program asked for that waits for it, if one does.
+        stage: ``Begun``: sent to a provider; ``Asked``: came back; ``Known``: we know who it is; ``Done``.
+        sub: Who it is.
+        expires: Its end.
+    """
+
+    state_digest: str
+    cookie_digest: str
+    vo: str
+    user_code: str | None
+    request: dict[str, str] | None
+    stage: LoginStage
+    sub: str | None
+    expires: datetime
+
+
 class Failures(msgspec.Struct, frozen=True):
     """How often somebody's logins failed, and when the last one did."""
 
@@ -355,16 +420,16 @@ class SessionRepository(Protocol):
         """Return a token."""
         ...
 
-    async def find_with_member(self, jti: str) -> tuple[RefreshRecord | None, Member | None]:
-        """Return a token, and the user that it belongs to: one question for both."""
-        ...
-
     async def rotate(self, jti: str, successor: str, now: datetime) -> bool:
         """Replace an active token; False if it is not active any more."""
         ...
 
     async def revoke(self, family: str) -> int:
         """End a session; return how many of its tokens could still have been presented."""
+        ...
+
+    async def revoke_of(self, vo: str, subs: Sequence[str]) -> int:
+        """End all sessions of some users; return how many tokens could still have been presented."""
         ...
 
     async def active(self, vo: str, sub: str | None, now: datetime) -> list[RefreshRecord]:
@@ -409,6 +474,66 @@ class PasswordRepository(Protocol):
 
     async def drop(self, before: datetime) -> int:
         """Forget failures from before a moment; return how many."""
+        ...
+
+
+class AccountRepository(Protocol):
+    """What outside providers say of people, and what people have accepted."""
+
+    async def find(self, vo: str, sub: str) -> AccountRecord | None:
+        """Return what is known of a person."""
+        ...
+
+    async def put(self, record: AccountRecord) -> None:
+        """Keep what is known of a person now."""
+        ...
+
+    async def claim(self, vo: str, sub: str, now: datetime, until: datetime) -> bool:
+        """Be the one who asks the provider; False if somebody else is at it."""
+        ...
+
+    async def release(self, vo: str, sub: str) -> None:
+        """Let others ask again."""
+        ...
+
+    async def end(self, vo: str, sub: str) -> None:
+        """Forget how to ask: the provider does not stand by the login any more."""
+        ...
+
+    async def of_issuer(self, vo: str, issuer: str, until: datetime) -> list[tuple[str, bool]]:
+        """Return subjects of whom a provider spoke last until then, and whether they are suspended."""
+        ...
+
+    async def suspend(self, vo: str, subs: Sequence[str], *, suspended: bool) -> None:
+        """Suspend people, or take it back."""
+        ...
+
+    async def accepted(self, vo: str, sub: str, version: str) -> bool:
+        """Tell whether somebody has accepted a version of the acceptable-use policy."""
+        ...
+
+    async def accept(self, vo: str, sub: str, version: str, now: datetime) -> bool:
+        """Keep that somebody has accepted it; False if that was known."""
+        ...
+
+
+class LoginRepository(Protocol):
+    """Logins in a browser that have more than one step."""
+
+    async def add(self, record: LoginRecord) -> None:
+        """Add a login."""
+        ...
+
+    async def find(self, state_digest: str) -> LoginRecord | None:
+        """Return a login."""
+        ...
+
+    async def move(self, state_digest: str, old: LoginStage, new: LoginStage, sub: str | None) -> bool:
+        """Take a login from one stage to the next; False if it is not in the first one."""
+        ...
+
+    async def drop(self, before: datetime) -> int:
+        """Drop what ended before a moment; return how many."""
         ...
 
 
@@ -569,4 +694,14 @@ class Unit(RegistryUnit, Protocol):
     @property
     def proxies(self) -> ProxyRepository:
         """Proxies of users."""
+        ...
+
+    @property
+    def accounts(self) -> AccountRepository:
+        """What outside providers say of people."""
+        ...
+
+    @property
+    def logins(self) -> LoginRepository:
+        """Logins that have more than one step."""
         ...

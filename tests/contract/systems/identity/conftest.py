@@ -14,13 +14,17 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from dirac.core.time import Clock
 from dirac.db.engine import Database, DatabaseUnits
+from dirac.resources.identity.outside import ProviderSettings
 from dirac.resources.identity.password import PasswordProvider
 from dirac.systems.identity.api import routers
 from dirac.systems.identity.logic.assembly import IdentitySystem
+from dirac.systems.identity.logic.provider_claims import LoginRules
 from dirac.systems.identity.models import RegisteredGroup, RegisteredUser, RegisteredVO
 from dirac.systems.identity.settings import IdentitySettings
 from dirac.systems.identity.store import IdentityUnit
+from dirac.testing.identity import FakeOutsideProvider
 from dirac.testing.time import FakeClock, FakeEntropy
 from dirac.transport.server import create_app
 
@@ -60,20 +64,32 @@ class World:
         self.clock = clock
         self.database = database
         self.settings = settings
+        self.rules: dict[str, LoginRules] = {}
+        self.outside: dict[str, FakeOutsideProvider] = {}
         self.units: DatabaseUnits[IdentityUnit] = DatabaseUnits(database, IdentityUnit)
         self.system = self.another_process()
         self.http = self.client_of(self.system)
 
     def another_process(self, entropy: int = 0, **changes: Any) -> IdentitySystem:
         """Return the identity system as another server process has it."""
-        provider = PasswordProvider(cost=2)
+        provider = PasswordProvider(memory=8)
         return IdentitySystem(
             units=self.units,
             clock=self.clock,
             entropy=FakeEntropy(entropy),
             settings=replace(self.settings, **changes),
             providers=lambda _name: provider,
+            rules=self._rules_of,
+            outside=self._outside,
         )
+
+    async def _rules_of(self, vo: str) -> LoginRules:
+        return self.rules.get(vo, LoginRules())
+
+    def _outside(self, _name: str, settings: ProviderSettings, clock: Clock) -> FakeOutsideProvider:
+        if settings.issuer not in self.outside:
+            self.outside[settings.issuer] = FakeOutsideProvider(settings, clock)
+        return self.outside[settings.issuer]
 
     @staticmethod
     def client_of(system: IdentitySystem) -> httpx.AsyncClient:
@@ -185,7 +201,7 @@ async def world(database: Database, clock: FakeClock, settings: IdentitySettings
     """An installation with users and their passwords."""
     world = World(database, clock, settings)
     await world.system.keys.prepare()
-    digests = {name: PasswordProvider(cost=2).keep(f"password-{name}") for name in ("ada", "bob", "sam")}
+    digests = {name: PasswordProvider(memory=8).keep(f"password-{name}") for name in ("ada", "bob", "sam")}
     async with world.units.write() as unit:
         await world.system.registry.replace(unit, (ASTRO, BIO))
         for vo in (ASTRO, BIO):

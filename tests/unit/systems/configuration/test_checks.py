@@ -10,7 +10,12 @@ import pytest
 from dirac.core.errors import InvalidInputError
 from dirac.systems.configuration.checks import Checker
 
-PLUGINS = {"dirac.computing": ["local", "slurm"], "dirac.identity": ["oidc"]}
+PLUGINS = {
+    "dirac.computing": ["local", "slurm"],
+    "dirac.identity": ["oidc"],
+    "dirac.identity_provider": ["oidc"],
+}
+IAM = {"issuer": "https://iam.test", "client_id": "dirac"}
 
 
 def _check_computing(plugin: str, name: str, settings: Mapping[str, Any]) -> None:
@@ -35,6 +40,8 @@ def _element(**element: Any) -> dict[str, Any]:
 def test_what_fits_has_no_fault() -> None:
     users = {"alice": {"groups": ["user"]}, "bob": {"groups": ["user"], "sub": "b-1"}}
     assert _faults(virtual_organisations=_vo(users=users, identity_provider="oidc")) == []
+    iam = IAM | {"groups": {"/a": ["user"]}, "client_secret_file": "/x"}
+    assert _faults(virtual_organisations=_vo(identity_provider=iam)) == []
     assert _faults(**_element(type="local", settings={"host": "a", "token_file": "/x", "port": 1})) == []
 
 
@@ -86,6 +93,21 @@ def test_a_candidate_changes_what_is_there(shadow: dict[str, Any], path: str, te
             "no identity provider `x`; known are `oidc`, `password`",
         ),
         ({"users": {"a": {"groups": ["usr"]}}}, "users/a/groups/0", "there is no group `usr`"),
+        (
+            {"identity_provider": IAM | {"type": "saml"}},
+            "identity_provider/type",
+            "there is no identity provider plugin `saml`; known are `oidc`",
+        ),
+        (
+            {"identity_provider": IAM | {"groups": {"/a": ["user", "usr"]}}},
+            "identity_provider/groups//a/1",
+            "there is no group `usr`; did you mean `user`?",
+        ),
+        (
+            {"identity_provider": IAM | {"client_secret_file": "f", "client_secret_variable": "V"}},
+            "identity_provider/client_secret_variable",
+            "the secret has two places",
+        ),
         (
             {"users": {"a": {"groups": ["user", "user"]}}},
             "users/a/groups/1",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dirac.core.errors import InvalidInputError, TooLargeError
 from dirac.systems.configuration.document import MAX_BYTES, read, write
-from dirac.systems.configuration.models import Tree
+from dirac.systems.configuration.models import IdentityProvider, Tree
 
 VO = """\
 virtual_organisations:
@@ -41,6 +41,25 @@ def test_a_sound_text_is_a_tree_with_defaults() -> None:
     assert astro.groups["user"].job_share == 1000
     assert astro.groups["admin"].properties == ["NormalUser", "JobAdministrator"]
     assert tree.pilot.release == "pro"
+
+
+def test_an_option_may_be_a_name_or_a_section() -> None:
+    named = read(VO + "    identity_provider: password\n").tree()
+    assert named.virtual_organisations["astro"].identity_provider == "password"
+    written = VO + "    identity_provider:\n      issuer: https://iam.test\n      client_id: dirac\n"
+    tree = read(written).tree()
+    provider = tree.virtual_organisations["astro"].identity_provider
+    assert isinstance(provider, IdentityProvider)
+    assert (provider.issuer, provider.admits.value) == ("https://iam.test", "members")
+    assert read(write(tree)).tree() == tree
+    with_faults = VO + "    identity_provider:\n      issuer: iam\n      client: dirac\n"
+    assert _faults(with_faults) == [
+        "site.yaml:11:5: virtual_organisations/astro/identity_provider: the option `client_id` is missing",
+        "site.yaml:12:15: virtual_organisations/astro/identity_provider/issuer: "
+        "expected an address without a query: https://..., found `iam`",
+        "site.yaml:13:7: virtual_organisations/astro/identity_provider/client: "
+        "unknown option `client`; did you mean `client_id`?",
+    ]
 
 
 @pytest.mark.parametrize(

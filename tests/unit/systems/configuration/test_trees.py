@@ -16,6 +16,7 @@ from dirac.systems.configuration.models import (
     Change,
     ComputingElement,
     Group,
+    IdentityProvider,
     Pilot,
     Property,
     Queue,
@@ -199,3 +200,10 @@ def test_identity_is_told_of_every_member() -> None:
         ("alice", "alice", False),
         ("bob", "b-1", True),
     ]
+
+
+def test_identity_is_told_of_the_plugin_of_an_outside_provider() -> None:
+    provider = IdentityProvider(issuer="https://iam.test", client_id="dirac")
+    vo = VirtualOrganisation(default_group="user", groups={"user": Group()}, identity_provider=provider)
+    (astro,) = registered(Tree(virtual_organisations={"astro": vo}))
+    assert astro.identity_provider == "oidc"

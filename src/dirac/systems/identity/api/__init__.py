@@ -1,9 +1,18 @@
 """Routes of the identity system."""
 
-from dirac.systems.identity.api import administration, authorize, device, pilots, proxies, token, well_known
+from dirac.systems.identity.api import (
+    administration,
+    authorize,
+    device,
+    login,
+    pilots,
+    proxies,
+    token,
+    well_known,
+)
 
 routers = (
-    *(well_known.router, device.router, authorize.router, token.router, pilots.router),
+    *(well_known.router, device.router, authorize.router, login.router, token.router, pilots.router),
     *(administration.router, administration.pilots, proxies.exchange, proxies.router),
 )
 

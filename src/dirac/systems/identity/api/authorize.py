@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 from fastapi import Form
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from dirac.core.errors import DiracError, InvalidInputError
+from dirac.systems.identity.api.login import COMPLETE, ask, cookie_of, go, lead, send_back
 from dirac.systems.identity.api.pages import explain, fault, page, wants_json
 from dirac.systems.identity.logic.authorizations import (
     AuthorizationRequest,
     Authorizations,
     with_parameters,
 )
+from dirac.systems.identity.logic.logins import Logins, Waiting
 from dirac.systems.identity.logic.oauth import OAuthError, plain
 from dirac.systems.identity.ports import Scope
 from dirac.systems.identity.settings import IdentitySettings
@@ -29,13 +30,13 @@ router = SystemRouter("/api/auth", "auth")
 _PATH = "/api/auth/authorize"
 _open = [open_to_all("logging in is what people do who have no token yet")]
 _Field = Annotated[str, Form()]
-_UNSAFE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")  # RFC 6749, section 4.1.2.1
 
 
 @router.get("/authorize", dependencies=_open, response_class=HTMLResponse)
 async def initiate_authorization_flow(
     request: Request,
     authorizations: Annotated[Authorizations, provided(Authorizations)],
+    logins: Annotated[Logins, provided(Logins)],
     settings: Annotated[IdentitySettings, provided(IdentitySettings)],
     response_type: str = "",
     code_challenge: str = "",
@@ -60,15 +61,17 @@ async def initiate_authorization_flow(
     except DiracError as error:
         return fault(request, error)
     try:
-        return _login(wanted, await authorizations.check(wanted))
+        found = await authorizations.check(wanted)
+        return _login(wanted, found, await logins.outside(found.vo))
     except OAuthError as error:
-        return _send_back(wanted, error, settings)
+        return send_back(wanted, error, settings)
 
 
 @router.post("/authorize/confirm", dependencies=_open, response_class=HTMLResponse)
 async def confirm_authorization_flow(
     request: Request,
     authorizations: Annotated[Authorizations, provided(Authorizations)],
+    logins: Annotated[Logins, provided(Logins)],
     settings: Annotated[IdentitySettings, provided(IdentitySettings)],
     code_challenge: _Field = "",
     client_id: _Field = "",
@@ -87,17 +90,26 @@ async def confirm_authorization_flow(
     except DiracError as error:
         return fault(request, error)
     if decision == "deny":
-        return _send_back(wanted, OAuthError("access_denied", "the user refused"), settings)
+        return send_back(wanted, OAuthError("access_denied", "the user refused"), settings)
+    waiting = Waiting(found.vo, request=wanted)
+    issuer = await logins.outside(found.vo)
     try:
+        if issuer is not None:
+            return await lead(request, logins, waiting, issuer, settings)
         try:
             plain("username", username, longest=255)
             plain("password", password)
         except OAuthError as error:
             raise InvalidInputError(error.message) from None
-        code = await authorizations.confirm(wanted, username, password)
+        member = await authorizations.authenticate(wanted, username, password)
+        # A program cannot accept anything in a person's name: it is refused below.
+        known = None if wants_json(request) else await logins.hold(member, waiting, cookie_of(request))
+        if known is not None:
+            return ask(known, settings)
+        code = await authorizations.approve(wanted, member)
     except DiracError as error:
-        return respond(error) if wants_json(request) else _login(wanted, found, error, username)
-    return _go(with_parameters(_PATH + "/complete", code=code, state=state))
+        return respond(error) if wants_json(request) else _login(wanted, found, issuer, error, username)
+    return go(with_parameters(COMPLETE, code=code, state=state))
 
 
 @router.get("/authorize/complete", dependencies=_open, response_class=HTMLResponse)
@@ -109,31 +121,17 @@ async def complete_authorization_flow(
 ) -> Response:
     """Send the browser back to the program that waits for the code."""
     try:
-        return _go(await authorizations.target(code, state))
+        return go(await authorizations.target(code, state))
     except DiracError as error:
         return fault(request, error)
 
 
-def _send_back(wanted: AuthorizationRequest, error: OAuthError, settings: IdentitySettings) -> Response:
-    """Tell the program what was wrong (RFC 6749, section 4.1.2.1; `iss`: RFC 9207)."""
-    return _go(
-        with_parameters(
-            wanted.redirect_uri,
-            error=error.oauth,
-            error_description=_UNSAFE.sub("?", str(error)),
-            state=wanted.state,
-            iss=settings.issuer,
-        )
-    )
-
-
-def _go(target: str) -> Response:
-    # 303, so that no browser sends the password on (RFC 9700, section 4.12).
-    return RedirectResponse(target, 303, {"Cache-Control": "no-store"})
-
-
 def _login(
-    wanted: AuthorizationRequest, scope: Scope, error: DiracError | None = None, username: str = ""
+    wanted: AuthorizationRequest,
+    scope: Scope,
+    issuer: str | None,
+    error: DiracError | None = None,
+    username: str = "",
 ) -> Response:
     target = urlsplit(wanted.redirect_uri)
     hidden = msgspec.structs.asdict(wanted)
@@ -145,6 +143,7 @@ def _login(
         action=f"{_PATH}/confirm",
         hidden=hidden,
         code=None,
+        provider=urlsplit(issuer).netloc if issuer else None,
         vo=scope.vo,
         group=scope.group,
         properties=scope.properties,

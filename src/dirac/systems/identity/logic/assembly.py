@@ -9,6 +9,8 @@ from dirac.core.entropy import Entropy
 from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.resources.identity.base import IdentityProvider
+from dirac.resources.identity.outside import KIND, OutsideProvider, ProviderSettings
+from dirac.systems.identity.logic.accounts import Accounts, OutsideProviders, Rules, no_rules
 from dirac.systems.identity.logic.authorizations import Authorizations
 from dirac.systems.identity.logic.certificates import Certificates
 from dirac.systems.identity.logic.cleaning import Cleaning
@@ -20,8 +22,10 @@ from dirac.systems.identity.logic.holdings import Holdings
 from dirac.systems.identity.logic.introspection import Introspector
 from dirac.systems.identity.logic.issuing import Issuing
 from dirac.systems.identity.logic.keys import KeyRing
+from dirac.systems.identity.logic.logins import Logins
 from dirac.systems.identity.logic.nodes import PREFIX, NodeCredentials
 from dirac.systems.identity.logic.passwords import Passwords, Providers
+from dirac.systems.identity.logic.people import People
 from dirac.systems.identity.logic.pilots import PilotSecrets
 from dirac.systems.identity.logic.proxies import Proxies
 from dirac.systems.identity.logic.registry import Registry
@@ -44,6 +48,16 @@ def installed_provider(name: str) -> IdentityProvider:
     return provider
 
 
+def installed_outside_provider(name: str, settings: ProviderSettings, clock: Clock) -> OutsideProvider:
+    """Return the plugin of kind ``dirac.identity_provider`` of that name, for a provider.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    provider: OutsideProvider = plugins.load(KIND, name)(settings, clock)
+    return provider
+
+
 class IdentitySystem:
     """Everything of the identity system, built once per process.
 
@@ -57,6 +71,8 @@ class IdentitySystem:
         providers: Gives the plugin of kind ``dirac.identity`` of a name.
         pilot_life: Gives the life of a pilot's token in seconds; that of the settings if absent.
         judge: Verifies chains of certificates; None where they are not accepted.
+        rules: Gives what the configuration says of logins to a VO.
+        outside: Makes the plugin of kind ``dirac.identity_provider`` of a name.
     """
 
     def __init__(
@@ -69,6 +85,8 @@ class IdentitySystem:
         providers: Providers = installed_provider,
         pilot_life: Seconds | None = None,
         judge: ChainJudge | None = None,
+        rules: Rules = no_rules,
+        outside: OutsideProviders = installed_outside_provider,
     ) -> None:
         self.settings = settings
         self.registry = Registry(units, settings)
@@ -77,9 +95,14 @@ class IdentitySystem:
         self.revocations = Revocations(units, clock, settings)
         self.tokens = Tokens(self.keys, clock, entropy, settings, self.revocations)
         self.passwords = Passwords(units, settings, providers)
-        self.sessions = Sessions(units, self.tokens, self.revocations, entropy, settings)
-        self.devices = Devices(units, self.passwords, self.sessions, entropy, settings)
-        self.authorizations = Authorizations(units, self.passwords, self.sessions, entropy, settings)
+        self.accounts = Accounts(units, clock, entropy, settings, rules, outside)
+        self.sessions = Sessions(units, self.tokens, self.revocations, entropy, settings, self.accounts)
+        self.devices = Devices(units, self.passwords, self.accounts, self.sessions, entropy, settings)
+        self.authorizations = Authorizations(
+            units, self.passwords, self.accounts, self.sessions, entropy, settings
+        )
+        self.logins = Logins(units, self.accounts, self.devices, self.authorizations, entropy, settings)
+        self.people = People(units, self.accounts, self.registry, clock)
         self.issuing = Issuing(units, entropy)
         self.pilot_secrets = PilotSecrets(units, self.tokens, self.issuing, settings, pilot_life)
         self.nodes = NodeCredentials(units, entropy)

@@ -12,15 +12,16 @@ from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from dirac.core.entropy import Entropy
-from dirac.core.errors import InvalidInputError, NotFoundError
+from dirac.core.errors import InvalidInputError, NotAllowedError, NotFoundError
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import complete_scope, grant
+from dirac.systems.identity.logic.accounts import Accounts
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, digest, known_client, parse_scope, plain
 from dirac.systems.identity.logic.passwords import Passwords
 from dirac.systems.identity.logic.sessions import Session, Sessions
 from dirac.systems.identity.models import TokenResponse
-from dirac.systems.identity.ports import CodeRecord, Scope, Unit
+from dirac.systems.identity.ports import CodeRecord, Member, Scope, Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -62,6 +63,7 @@ class Authorizations:
     Args:
         units: Where codes are kept.
         passwords: Checks who logs in.
+        accounts: Knows what is to be accepted.
         sessions: What follows.
         entropy: Where codes come from.
         settings: Known clients and where they may be sent back to.
@@ -71,12 +73,14 @@ class Authorizations:
         self,
         units: Units[Unit],
         passwords: Passwords,
+        accounts: Accounts,
         sessions: Sessions,
         entropy: Entropy,
         settings: IdentitySettings,
     ) -> None:
         self._units = units
         self._passwords = passwords
+        self._accounts = accounts
         self._sessions = sessions
         self._entropy = entropy
         self._settings = settings
@@ -121,8 +125,8 @@ class Authorizations:
             outlines = await unit.registry.outlines(wanted.vo)
         return complete_scope(wanted, outlines[0] if outlines else None)
 
-    async def confirm(self, request: AuthorizationRequest, username: str, password: str) -> str:
-        """Log a user in and return the code for the program.
+    async def authenticate(self, request: AuthorizationRequest, username: str, password: str) -> Member:
+        """Return the user of that name, if that user may have what is asked for.
 
         Raises:
             InvalidInputError: The request is not one that can be granted.
@@ -134,8 +138,24 @@ class Authorizations:
         wanted = await self.check(request)
         member = await self._passwords.check(wanted.vo, username, password)
         grant(member, wanted)
+        return member
+
+    async def approve(self, request: AuthorizationRequest, member: Member) -> str:
+        """Return the code for the program, for a user who has shown who that is.
+
+        Raises:
+            InvalidInputError: The request is not one that can be granted.
+            NotAllowedError: The user may not have what was asked for, or has something to accept before.
+        """
+        self.check_target(request)
+        wanted = await self.check(request)
+        if member.vo != wanted.vo:
+            raise NotAllowedError(f"the login is one to the VO {wanted.vo!r}")
+        grant(member, wanted)
+        rules = await self._accounts.rules(wanted.vo)
         code = base64.urlsafe_b64encode(self._entropy.bytes(32)).rstrip(b"=").decode()
         async with self._units.write() as unit:
+            await self._accounts.demand_consent(unit, rules, member.vo, member.sub)
             await unit.flows.add_code(
                 CodeRecord(
                     code_digest=digest(code),

@@ -36,6 +36,7 @@ class Cleaning:
             before = unit.now - _KEEP
             return (
                 await unit.flows.drop(before)
+                + await unit.logins.drop(before)
                 + await unit.sessions.drop(before)
                 + await unit.pilot_secrets.drop(before)
                 + await unit.issued_secrets.drop(before)

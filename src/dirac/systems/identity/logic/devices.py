@@ -7,15 +7,16 @@ import re
 from datetime import timedelta
 
 from dirac.core.entropy import Entropy
-from dirac.core.errors import InternalError, NotFoundError
+from dirac.core.errors import InternalError, NotAllowedError, NotFoundError
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import complete_scope, grant
+from dirac.systems.identity.logic.accounts import Accounts
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, digest, known_client, parse_scope, plain
 from dirac.systems.identity.logic.passwords import Passwords
 from dirac.systems.identity.logic.sessions import Session, Sessions
 from dirac.systems.identity.models import DeviceFlow, TokenResponse
-from dirac.systems.identity.ports import DeviceRecord, Unit
+from dirac.systems.identity.ports import DeviceRecord, Member, Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 # No vowels, so that no code is a word (RFC 8628, section 6.1).
@@ -53,6 +54,7 @@ class Devices:
     Args:
         units: Where they are kept.
         passwords: Checks who confirms.
+        accounts: Knows what is to be accepted.
         sessions: What follows.
         entropy: Where codes come from.
         settings: Addresses and lengths of lives.
@@ -62,12 +64,14 @@ class Devices:
         self,
         units: Units[Unit],
         passwords: Passwords,
+        accounts: Accounts,
         sessions: Sessions,
         entropy: Entropy,
         settings: IdentitySettings,
     ) -> None:
         self._units = units
         self._passwords = passwords
+        self._accounts = accounts
         self._sessions = sessions
         self._entropy = entropy
         self._settings = settings
@@ -128,8 +132,8 @@ class Devices:
                 )
         return record
 
-    async def confirm(self, user_code: str, username: str, password: str) -> None:
-        """Confirm a login as the user of that name.
+    async def check(self, user_code: str, username: str, password: str) -> Member:
+        """Return the user of that name, if the login may be confirmed by that user.
 
         Raises:
             NotFoundError: No login waits under this code.
@@ -140,7 +144,22 @@ class Devices:
         record = await self.pending(user_code)
         member = await self._passwords.check(record.vo, username, password)
         grant(member, record.scope)
+        return member
+
+    async def approve(self, user_code: str, member: Member) -> None:
+        """Confirm a login as a user who has shown who that is.
+
+        Raises:
+            NotFoundError: No login waits under this code.
+            NotAllowedError: The user may not have what was asked for, or has something to accept before.
+        """
+        record = await self.pending(user_code)
+        if member.vo != record.vo:
+            raise NotAllowedError(f"the login is one to the VO {record.vo!r}")
+        grant(member, record.scope)
+        rules = await self._accounts.rules(record.vo)
         async with self._units.write() as unit:
+            await self._accounts.demand_consent(unit, rules, record.vo, member.sub)
             if not await unit.flows.move_device(record.device_digest, "Pending", "Confirmed", member.sub):
                 raise NotFoundError("the login was confirmed or refused meanwhile")
             unit.record(

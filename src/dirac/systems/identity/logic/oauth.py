@@ -13,6 +13,7 @@ _LONGEST = 4096
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
 _MOST_PROPERTIES = 50
+_UNSAFE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
 
 class OAuthError(InvalidInputError):
@@ -25,6 +26,11 @@ class OAuthError(InvalidInputError):
     def __init__(self, oauth: str, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.oauth = oauth
+
+    @property
+    def described(self) -> str:
+        """What it says, in the characters of an ``error_description`` (RFC 6749, section 4.1.2.1)."""
+        return _UNSAFE.sub("?", str(self))
 
 
 def plain(name: str, value: str | None, *, longest: int = _LONGEST) -> str:

@@ -17,7 +17,7 @@ from dirac.systems.identity.settings import IdentitySettings
 Providers = Callable[[str], IdentityProvider]
 
 _SHORTEST, _LONGEST = 8, 1024
-_AT_A_TIME = 2  # a check takes 16 MB and a processor; the rest of the server is to stay awake
+_AT_A_TIME = 2  # a check takes 19 MB and a processor; the rest of the server is to stay awake
 
 
 def wait_after(count: int, settings: IdentitySettings) -> float:
@@ -84,12 +84,16 @@ class Passwords:
             await self._charge(unit, who, username)
             kept = await unit.passwords.digest(vo, member.sub) if member is not None else None
         provider = self._providers(outlines[0].identity_provider) if outlines else None
-        right = False
+        right, better = False, None
         if provider is not None:
             async with self._turn:
                 right = await asyncio.to_thread(provider.matches, kept, password[:_LONGEST])
+                if right and kept is not None and provider.outdated(kept):
+                    better = await asyncio.to_thread(provider.keep, password[:_LONGEST])
         async with self._units.write() as unit:
             if member is not None and right:
+                if better is not None and await unit.passwords.digest(vo, member.sub) == kept:
+                    await unit.passwords.put(vo, member.sub, better, unit.now)
                 await unit.passwords.forget(who)
                 return member
             if member is not None:

@@ -110,6 +110,11 @@ class Registry:
         async with self._units.read() as unit:
             return await unit.registry.vos()
 
+    async def names(self) -> list[str]:
+        """Return the names of the VOs."""
+        async with self._units.read() as unit:
+            return [vo.name for vo in await unit.registry.outlines()]
+
     async def metadata(self) -> Metadata:
         """Return what somebody needs to know to log in: no users."""
         async with self._units.read() as unit:
@@ -204,11 +209,25 @@ def _check(vos: Sequence[RegisteredVO]) -> None:
         subs = [user.sub for user in vo.users]
         _check_names("subject", place, subs, longest=_LONGEST_SUBJECT - len(vo.name) - 1)
         for sub in subs:
-            if sub.startswith(_RESERVED):
-                raise InvalidInputError(
-                    f"the subject {sub!r} of {place} is reserved",
-                    hint=f"Subjects of users do not begin with {' or '.join(_RESERVED)}",
-                )
+            check_subject(vo.name, sub)
+
+
+def check_subject(vo: str, sub: str) -> None:
+    """Refuse a subject that nobody can have, whoever says so.
+
+    Raises:
+        InvalidInputError: It is empty, too long, not readable, or one that is reserved.
+    """
+    if not 0 < len(sub) <= _LONGEST_SUBJECT - len(vo) - 1 or not sub.isprintable():
+        raise InvalidInputError(
+            f"the subject {sub[:80]!r} of the VO {vo!r} has {len(sub)} characters, or ones that do not print",
+            hint=f"Use 1 to {_LONGEST_SUBJECT - len(vo) - 1}",
+        )
+    if sub.startswith(_RESERVED):
+        raise InvalidInputError(
+            f"the subject {sub!r} of the VO {vo!r} is reserved",
+            hint=f"Subjects of users do not begin with {' or '.join(_RESERVED)}",
+        )
 
 
 def _check_names(kind: str, place: str, names: Sequence[str], *, longest: int = _LONGEST_NAME) -> None:

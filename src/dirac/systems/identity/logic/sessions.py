@@ -13,15 +13,16 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from dirac.core.entropy import Entropy, uuid7
-from dirac.core.errors import NotAllowedError, NotFoundError, UnauthenticatedError
+from dirac.core.errors import InternalError, NotAllowedError, NotFoundError, UnauthenticatedError
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import Grant, grant
+from dirac.systems.identity.logic.accounts import Accounts
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, known_client, plain
 from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import Identity, Property, SessionToken, TokenResponse
-from dirac.systems.identity.ports import RefreshRecord, Scope, Unit
+from dirac.systems.identity.ports import Member, RefreshRecord, Scope, Unit
 from dirac.systems.identity.ports_tokens import RevocationRecord
 from dirac.systems.identity.settings import IdentitySettings
 
@@ -42,6 +43,7 @@ class Sessions:
         revocations: Is told when something was revoked.
         entropy: Where identifiers come from.
         settings: Lengths of lives.
+        accounts: Asks outside providers whether they still stand by somebody.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class Sessions:
         revocations: Revocations,
         entropy: Entropy,
         settings: IdentitySettings,
+        accounts: Accounts,
     ) -> None:
         self._revocations = revocations
+        self._accounts = accounts
         self._units = units
         self._tokens = tokens
         self._entropy = entropy
@@ -102,19 +106,32 @@ class Sessions:
         if jti is None:
             raise OAuthError("invalid_grant", "this is no refresh token of this installation")
         async with self._units.write() as unit:
-            outcome = await self._continue(unit, jti, client_id)
+            outcome = await self._continue(unit, jti, client_id, ask=True)
+        if isinstance(outcome, Member):
+            # Not in the unit: a provider may take seconds.
+            await self._accounts.confirm(outcome)
+            async with self._units.write() as unit:
+                outcome = await self._continue(unit, jti, client_id, ask=False)
         if isinstance(outcome, OAuthError):
             raise outcome
+        if isinstance(outcome, Member):
+            raise InternalError("a provider was asked twice")
         return await self.answer(outcome)
 
-    async def _continue(self, unit: Unit, jti: str, client_id: str) -> Session | OAuthError:
-        record, member = await unit.sessions.find_with_member(jti)
+    async def _continue(
+        self, unit: Unit, jti: str, client_id: str, *, ask: bool
+    ) -> Session | OAuthError | Member:
+        """Replace a token; or return the member about whom the provider is to be asked before."""
+        record = await unit.sessions.find(jti)
         if record is None or record.expires <= unit.now:
             return OAuthError("invalid_grant", "the session is over", hint="Log in again: dirac login VO")
         if record.client_id != client_id:
             return OAuthError("invalid_grant", "the refresh token was issued to another client")
         if record.state == "Revoked":
             return OAuthError("invalid_grant", "the session was ended", hint="Log in again: dirac login VO")
+        member = await unit.registry.member(record.vo, sub=record.sub)
+        if ask and member is not None and member.outside and record.state == "Active":
+            return member
         try:
             granted = grant(member, record.scope)
         except NotAllowedError as error:

@@ -6,7 +6,7 @@ from alembic import op
 from dirac.db.types import Json, UtcDateTime
 
 revision = "identity_0005"
-down_revision = "identity_0003"
+down_revision = "identity_0004"
 branch_labels = None
 depends_on = None
 

@@ -8,33 +8,51 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, Table, and_, bindparam, delete, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    false,
+    insert,
+    or_,
+    select,
+)
 
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
 from dirac.systems.identity.ports import Bearer, Member, RegistryChanges
+from dirac.systems.identity.store.digests import sub_digest
 from dirac.systems.identity.store.revocations import RevocationStore
-from dirac.systems.identity.store.tables import certificates, groups, users, vos
+from dirac.systems.identity.store.tables import accounts, certificates, groups, users, vos
 
 _CHUNK = 500
 _HOST = "host:"
 
 
-MEMBER_COLUMNS = (
-    users.c.vo.label("member_vo"),
-    users.c.sub.label("member_sub"),
-    users.c.username,
-    users.c.suspended,
-    users.c.groups,
-    groups.c.name.label("group_name"),
-    groups.c.properties.label("group_properties"),
-)
-"""A user, with each group of the VO, of which `member_of` takes those that are the user's."""
+def _with_groups(table: Table, *more: ColumnElement[Any]) -> Select[Any]:
+    """Return the statement that reads people, each with all groups of the VO: one question less."""
+    names = [table.c.vo.label("member_vo"), table.c.sub.label("member_sub"), table.c.username, table.c.groups]
+    of_group = [groups.c.name.label("group_name"), groups.c.properties.label("group_properties")]
+    source = table.outerjoin(groups, groups.c.vo == table.c.vo)
+    return select(*names, table.c.suspended, *of_group, *more).select_from(source)
 
-# Made once: to make a statement costs more than to run it. Groups come with the user, for one question less.
-_MEMBER = select(*MEMBER_COLUMNS).select_from(users.outerjoin(groups, groups.c.vo == users.c.vo))
-_BY_SUBJECT = _MEMBER.where(users.c.vo == bindparam("b_vo"), users.c.sub == bindparam("b_name"))
-_BY_NAME = _MEMBER.where(users.c.vo == bindparam("b_vo"), users.c.username == bindparam("b_name"))
+
+# Made once: to make a statement costs more than to run it.
+_NOT_STOPPED = false().label("stopped")
+_OF_ACCOUNT = and_(accounts.c.vo == bindparam("b_vo"), accounts.c.sub_digest == bindparam("b_digest"))
+_BY_SUBJECT = (
+    _with_groups(users, accounts.c.suspended.label("stopped"), accounts.c.sub.label("known"))
+    .outerjoin(accounts, _OF_ACCOUNT)
+    .where(users.c.vo == bindparam("b_vo"), users.c.sub == bindparam("b_name"))
+)
+_BY_ACCOUNT = _with_groups(accounts, _NOT_STOPPED).where(_OF_ACCOUNT)
+_BY_NAME = _with_groups(users, _NOT_STOPPED).where(
+    users.c.vo == bindparam("b_vo"), users.c.username == bindparam("b_name")
+)
 
 
 class RegistryStore:
@@ -85,14 +103,21 @@ class RegistryStore:
         ]
 
     async def member(self, vo: str, *, sub: str) -> Member | None:
-        """Return a user by subject."""
-        member = await self._member(_BY_SUBJECT, vo, sub)
-        return member if member is not None and (member.vo, member.sub) == (vo, sub) else None
+        """Return a user by subject: one that is declared, or else one whom the VO's provider knows."""
+        given = {"b_vo": vo, "b_name": sub, "b_digest": sub_digest(sub)}
+        rows = (await self._tx.execute(_BY_SUBJECT, given)).all()
+        if rows and (rows[0].member_vo, rows[0].member_sub) == (vo, sub):
+            return _member_of(rows, outside=rows[0].known is not None)
+        rows = (await self._tx.execute(_BY_ACCOUNT, {"b_vo": vo, "b_digest": given["b_digest"]})).all()
+        if not rows or rows[0].member_vo != vo:
+            return None
+        return _member_of(rows, declared=False, outside=True)
 
     async def member_called(self, vo: str, *, username: str) -> Member | None:
         """Return a user by name."""
-        member = await self._member(_BY_NAME, vo, username)
-        return member if member is not None and (member.vo, member.username) == (vo, username) else None
+        rows = (await self._tx.execute(_BY_NAME, {"b_vo": vo, "b_name": username})).all()
+        same = rows and (rows[0].member_vo, rows[0].username) == (vo, username)
+        return _member_of(rows) if same else None
 
     async def names(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """Return the names of users, by VO and subject."""
@@ -171,20 +196,18 @@ class RegistryStore:
                 part = wanted[start : start + _CHUNK]
                 await self._tx.execute(delete(table).where(table.c.vo == vo, table.c[column].in_(part)))
 
-    async def _member(self, statement: Select[Any], vo: str, name: str) -> Member | None:
-        rows = (await self._tx.execute(statement, {"b_vo": vo, "b_name": name})).all()
-        return member_of(rows) if rows else None
 
-
-def member_of(rows: Sequence[Row[Any]]) -> Member:
-    """Return the user of rows with `MEMBER_COLUMNS`."""
+def _member_of(rows: Sequence[Row[Any]], *, declared: bool = True, outside: bool = False) -> Member:
+    """Return the user of rows with one of the groups of the VO each."""
     user = rows[0]
     return Member(
         vo=user.member_vo,
         sub=user.member_sub,
         username=user.username,
-        suspended=user.suspended,
+        suspended=user.suspended or bool(user.stopped),
         groups={row.group_name: tuple(row.group_properties) for row in rows if row.group_name in user.groups},
+        declared=declared,
+        outside=outside,
     )
 
 

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 
 from dirac.db.sqlite import AT_ONCE
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import Member, RefreshRecord, Scope
-from dirac.systems.identity.store.registry import MEMBER_COLUMNS, member_of
-from dirac.systems.identity.store.tables import groups, users
+from dirac.systems.identity.ports import RefreshRecord, Scope
 from dirac.systems.identity.store.tables import refresh_tokens as tokens
 
 # Made once: to make a statement costs more than to run it.
 _ADD = insert(tokens)
 _FIND = select(tokens).where(tokens.c.jti == bindparam("b_jti"))
-_FIND_WITH_MEMBER = (
-    select(tokens, *MEMBER_COLUMNS)
-    .select_from(
-        tokens.outerjoin(users, and_(users.c.vo == tokens.c.vo, users.c.sub == tokens.c.sub)).outerjoin(
-            groups, groups.c.vo == users.c.vo
-        )
-    )
-    .where(tokens.c.jti == bindparam("b_jti"))
-)
 _ROTATE = (
     update(tokens)
     .prefix_with(AT_ONCE, dialect="sqlite")
     .where(tokens.c.jti == bindparam("b_jti"), tokens.c.state == "Active")
     .values(state="Rotated", rotated=bindparam("b_now"), successor=bindparam("b_successor"))
 )
+_CHUNK = 500
 
 
 class SessionStore:
@@ -51,18 +42,6 @@ class SessionStore:
         row = (await self._tx.execute(_FIND, {"b_jti": jti})).first()
         return None if row is None else _record(row)
 
-    async def find_with_member(self, jti: str) -> tuple[RefreshRecord | None, Member | None]:
-        """Return a token, and the user that it belongs to: one question for both."""
-        rows = (await self._tx.execute(_FIND_WITH_MEMBER, {"b_jti": jti})).all()
-        if not rows:
-            return None, None
-        first = rows[0]
-        known = {name: getattr(first, name) for name in RefreshRecord.__struct_fields__}
-        record = RefreshRecord(**{**known, "scope": msgspec.convert(first.scope, Scope)})
-        # Some engines compare without regard to case.
-        same = (first.member_vo, first.member_sub) == (record.vo, record.sub)
-        return record, member_of(rows) if same else None
-
     async def rotate(self, jti: str, successor: str, now: datetime) -> bool:
         """Replace an active token; False if it is not active any more."""
         given = {"b_jti": jti, "b_now": now, "b_successor": successor}
@@ -77,6 +56,19 @@ class SessionStore:
             .values(state="Revoked")
         )
         return revoked.rowcount
+
+    async def revoke_of(self, vo: str, subs: Sequence[str]) -> int:
+        """End all sessions of some users; return how many tokens could still have been presented."""
+        revoked = 0
+        for start in range(0, len(subs), _CHUNK):
+            part = subs[start : start + _CHUNK]
+            done = await self._tx.execute(
+                update(tokens)
+                .where(tokens.c.vo == vo, tokens.c.sub.in_(part), tokens.c.state != "Revoked")
+                .values(state="Revoked")
+            )
+            revoked += done.rowcount
+        return revoked
 
     async def active(self, vo: str, sub: str | None, now: datetime) -> list[RefreshRecord]:
         """Return the active tokens of a user, or of a whole VO, newest first."""

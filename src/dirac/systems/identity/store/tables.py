@@ -1,7 +1,7 @@
 """The tables of the identity system.
 
-Nothing here opens a door: codes and secrets are kept as digests, passwords as scrypt digests, signing
-keys sealed with a key that is not in the database.
+Nothing here opens a door: codes and secrets are kept as digests, passwords as Argon2id digests,
+signing keys and what outside providers gave us sealed with keys that are not in the database.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, String, Table, Text
 
 from dirac.db.tables import new_metadata
-from dirac.db.types import Json, UtcDateTime
+from dirac.db.types import Json, LongBinary, UtcDateTime
 
 metadata = new_metadata()
 
@@ -184,4 +184,45 @@ proxy_requests = Table(
     Column("created", UtcDateTime, nullable=False),
     Column("expires", UtcDateTime, nullable=False, index=True),
     Index(None, "vo", "sub"),
+)
+
+accounts = Table(
+    "identity_account",
+    metadata,
+    Column("vo", String(64), primary_key=True),
+    # A digest of the subject: a provider's subjects may differ in case only.
+    Column("sub_digest", String(64), primary_key=True),
+    Column("sub", String(255), nullable=False),
+    Column("issuer", String(255), nullable=False),
+    Column("username", String(64), nullable=False),
+    Column("email", String(255), nullable=False),
+    Column("groups", Json, nullable=False),
+    Column("suspended", Boolean, nullable=False),
+    # None once the provider does not stand by the login any more.
+    Column("sealed", LongBinary),
+    Column("checked", UtcDateTime, nullable=False),
+    Column("asking", UtcDateTime),
+)
+
+consents = Table(
+    "identity_consent",
+    metadata,
+    Column("vo", String(64), primary_key=True),
+    Column("sub_digest", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("sub", String(255), nullable=False),
+    Column("accepted", UtcDateTime, nullable=False),
+)
+
+logins = Table(
+    "identity_login",
+    metadata,
+    Column("state_digest", String(64), primary_key=True),
+    Column("cookie_digest", String(64), nullable=False),
+    Column("vo", String(64), nullable=False),
+    Column("user_code", String(8)),
+    Column("request", Json),
+    Column("stage", String(16), nullable=False),
+    Column("sub", String(255)),
+    Column("expires", UtcDateTime, nullable=False, index=True),
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dirac.db.transaction import Transaction
 from dirac.db.unit import SystemUnit
 from dirac.systems.identity.ports_tokens import PilotRecords
+from dirac.systems.identity.store.accounts import AccountStore
 from dirac.systems.identity.store.clients import ClientStore
 from dirac.systems.identity.store.flows import FlowStore
 from dirac.systems.identity.store.keys import KeyStore
+from dirac.systems.identity.store.logins import LoginStore
 from dirac.systems.identity.store.nodes import NodeCredentialStore
 from dirac.systems.identity.store.passwords import PasswordStore
 from dirac.systems.identity.store.pilots import IssuedSecretStore, PilotSecretStore
@@ -39,3 +41,5 @@ class IdentityUnit(SystemUnit):
         self.issued_secrets = IssuedSecretStore(tx)
         self.pilot_records = pilot_records
         self.proxies = ProxyStore(tx)
+        self.accounts = AccountStore(tx)
+        self.logins = LoginStore(tx)

@@ -1,0 +1,147 @@
+"""The interface of outside identity providers: a person is sent there, and comes back with a proof."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from dirac.core.errors import UnauthenticatedError
+
+KIND = "dirac.identity_provider"
+"""Plugins of this kind are called with `ProviderSettings` and a `Clock`."""
+
+
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to speak to one provider, in the name of one VO.
+
+    Attributes:
+        issuer: Its address, letter by letter as its discovery document has it.
+        client_id: Name under which DIRAC is registered there.
+        client_secret_file: File that holds the client's secret; neither this nor a variable: a public client.
+        client_secret_variable: Environment variable that holds it instead.
+        scopes: What is asked for; without ``offline_access`` sessions last as long as its tokens.
+        username_claim: Claim that user names are made of.
+        group_claims: Claims that may hold groups; dots lead into nested ones.
+        scim_url: Address of its list of users (SCIM), if it has one.
+        scim_scopes: Scopes of the client's own token that reads it.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret_file: str | None = None
+    client_secret_variable: str | None = None
+    scopes: tuple[str, ...] = ("openid", "profile", "email", "offline_access")
+    username_claim: str = "preferred_username"
+    group_claims: tuple[str, ...] = ("wlcg.groups", "groups", "eduperson_entitlement", "entitlements")
+    scim_url: str | None = None
+    scim_scopes: tuple[str, ...] = ("scim:read",)
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """What a login at a provider begins with.
+
+    Attributes:
+        state: Comes back with the person.
+        nonce: Comes back in the proof.
+        verifier: What only we can show when the code is exchanged (RFC 7636).
+        redirect_uri: Where the person comes back to.
+    """
+
+    state: str
+    nonce: str
+    verifier: str
+    redirect_uri: str
+
+
+class Person(msgspec.Struct, frozen=True):
+    """What a provider says of a person.
+
+    Attributes:
+        sub: Subject; the provider never gives it to anybody else.
+        username: For people to read.
+        email: Mail address, empty if it says none.
+        values: Values of the claims that may hold groups.
+    """
+
+    sub: str
+    username: str
+    email: str
+    values: frozenset[str]
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """What lets us ask again later.
+
+    Attributes:
+        refresh_token: Empty if the provider gave none.
+        access_token: Good until `expires`.
+        expires: Its end.
+    """
+
+    refresh_token: str
+    access_token: str
+    expires: datetime
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """A person, and how to ask again."""
+
+    person: Person
+    grant: Grant
+
+
+class LoginEndedError(UnauthenticatedError):
+    """The provider does not stand by a login any more: it was revoked, the person is gone, or it is over."""
+
+
+class OutsideProvider(Protocol):
+    """Speaks to one provider. Every call ends within seconds."""
+
+    async def probe(self) -> str:
+        """Return where it lets people log in, if it is usable.
+
+        Raises:
+            UnavailableError: It does not answer, or what it says of itself is not usable.
+            InvalidInputError: The settings are not usable, for instance for want of the secret.
+        """
+        ...
+
+    async def begin(self, begin: Begin) -> str:
+        """Return the address that a person is sent to.
+
+        Raises:
+            UnavailableError: It does not answer.
+        """
+        ...
+
+    async def finish(self, begin: Begin, code: str, issuer: str) -> Proof:
+        """Return who came back with a code; `issuer` is who says so (RFC 9207), empty if nobody.
+
+        Raises:
+            UnauthenticatedError: What it says is no proof.
+            UnavailableError: It does not answer.
+        """
+        ...
+
+    async def again(self, sub: str, grant: Grant) -> Proof:
+        """Return what it says today of a person who logged in earlier.
+
+        Raises:
+            LoginEndedError: It does not stand by that login any more.
+            UnavailableError: It does not answer.
+        """
+        ...
+
+    async def people(self) -> dict[str, bool] | None:
+        """Return who there is, by subject, and whether they are active; None if it has no such list.
+
+        Raises:
+            UnavailableError: It does not answer, or not completely.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...

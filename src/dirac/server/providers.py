@@ -1,0 +1,40 @@
+"""What the configuration says of logins, in the identity system's words."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dirac.resources.identity.outside import ProviderSettings
+from dirac.server.settings import Settings
+from dirac.systems.configuration.models import IdentityProvider, Tree
+from dirac.systems.identity.logic.provider_claims import LoginRules
+from dirac.systems.identity.models import AcceptableUse
+
+
+def rules_of(tree: Tree, vo: str, settings: Settings) -> LoginRules:
+    """Return the rules of logins to a VO; those of one that does not exist let nobody in."""
+    found = tree.virtual_organisations.get(vo)
+    if found is None:
+        return LoginRules()
+    use = found.acceptable_use
+    policy = None if use is None else AcceptableUse(use.version, use.text)
+    given = found.identity_provider
+    if isinstance(given, str):
+        return LoginRules(policy=policy)
+    return LoginRules(
+        plugin=given.type,
+        provider=provider_settings(given, settings),
+        admits=given.admits.value,
+        groups=given.groups,
+        default_group=found.default_group,
+        offline_seconds=given.offline_hours * 3600,
+        policy=policy,
+    )
+
+
+def provider_settings(given: IdentityProvider, settings: Settings) -> ProviderSettings:
+    """Return how to speak to a provider from this server."""
+    options = {name: getattr(given, name) for name in ProviderSettings.__struct_fields__}
+    if given.client_secret_file is not None:
+        options["client_secret_file"] = str(settings.path(given.client_secret_file))
+    return msgspec.convert(options, ProviderSettings)

@@ -1,0 +1,56 @@
+// A private OpenID provider: the certified implementation `oidc-provider`, with people from a file.
+// Settings are in the environment: ISSUER, PORT, CLIENT (JSON), PEOPLE (path of a JSON file, read each time).
+import { readFileSync } from 'node:fs';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import Provider from 'oidc-provider';
+
+const { ISSUER, PORT, CLIENT, PEOPLE } = process.env;
+const people = () => JSON.parse(readFileSync(PEOPLE, 'utf8'));
+
+// New ones at each start: a restart is a roll-over.
+const key = (kind, options, alg) => {
+  const { privateKey } = generateKeyPairSync(kind, options);
+  return { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: randomUUID() };
+};
+
+// Whoever logs in is called by the subject; who is not active is nobody.
+const findAccount = (_ctx, sub) => {
+  const known = people()[sub];
+  if (!known || known.active === false) return undefined;
+  return { accountId: sub, claims: () => ({ ...known.claims, sub }) };
+};
+
+const provider = new Provider(ISSUER, {
+  clients: [JSON.parse(CLIENT)],
+  findAccount,
+  jwks: { keys: [key('rsa', { modulusLength: 2048 }, 'RS256'), key('ec', { namedCurve: 'P-256' }, 'ES256')] },
+  cookies: { keys: [randomUUID()] },
+  scopes: ['openid', 'offline_access', 'scim:read'],
+  claims: {
+    openid: ['sub'],
+    profile: ['preferred_username', 'wlcg.groups', 'eduperson_entitlement', 'groups', 'realm_access'],
+    email: ['email', 'email_verified'],
+  },
+  features: { clientCredentials: { enabled: true }, revocation: { enabled: true } },
+  rotateRefreshToken: true,
+  ttl: { AccessToken: 3600, AuthorizationCode: 60, ClientCredentials: 600, Grant: 86400, IdToken: 3600,
+         Interaction: 3600, RefreshToken: 86400, Session: 86400 },
+});
+
+// The list of users (RFC 7644) as Indigo IAM has it: identifiers are subjects.
+provider.use(async (ctx, next) => {
+  if (ctx.path !== '/scim/Users') return next();
+  const token = await provider.ClientCredentials.find((ctx.get('authorization') || '').replace(/^Bearer /, ''));
+  if (!token || !token.isValid || !(token.scope || '').split(' ').includes('scim:read')) {
+    ctx.status = 401;
+    return undefined;
+  }
+  const all = Object.entries(people()).map(([id, { active }]) => ({ id, active: active !== false }));
+  const start = Number(ctx.query.startIndex || 1);
+  const part = all.slice(start - 1, start - 1 + Number(ctx.query.count || 100));
+  ctx.type = 'application/scim+json';
+  ctx.body = JSON.stringify({ totalResults: all.length, startIndex: start, itemsPerPage: part.length, Resources: part });
+  return undefined;
+});
+
+provider.listen(Number(PORT), '127.0.0.1');
