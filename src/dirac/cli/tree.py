@@ -86,7 +86,11 @@ CONFIG = Branch(
     "Look at the configuration, and change it",
     {
         "show": Leaf(f"{_CLI}.config.look:show", "Print the configuration"),
-        "apply": Leaf(f"{_CLI}.config.change:apply", "Make a file the configuration"),
+        "pull": Leaf(f"{_CLI}.config.change:pull", "Bring the files into a directory"),
+        "plan": Leaf(f"{_CLI}.config.change:plan", "Show what a change would do"),
+        "apply": Leaf(f"{_CLI}.config.change:apply", "Make a file or a directory the configuration"),
+        "explain": Leaf(f"{_CLI}.config.look:explain", "Say where an option comes from"),
+        "blame": Leaf(f"{_CLI}.config.look:blame", "Show who changed an option"),
         "diff": Leaf(f"{_CLI}.config.look:diff", "Compare two versions"),
         "log": Leaf(f"{_CLI}.config.look:log", "List the versions"),
         "rollback": Leaf(f"{_CLI}.config.change:rollback", "Go back to an older version"),

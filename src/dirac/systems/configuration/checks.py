@@ -6,7 +6,7 @@ The checks read plain values, not a typed tree, so that they still run on a text
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -57,21 +57,33 @@ class Checker:
         self._installed = installed
         self._check_computing = check_computing
 
-    def check(self, tree: Mapping[str, Any]) -> Found:
-        """Yield the place and the text of every fault."""
+    def check(self, tree: Mapping[str, Any], within: Collection[str] | None = None) -> Found:
+        """Yield the place and the text of every fault.
+
+        Args:
+            tree: All of it.
+            within: Names of the VOs and sites that are looked at; of others only what they refer to. None
+                for all.
+        """
         vos = _section(tree, "virtual_organisations")
         for name, vo in vos.items():
-            yield from self._vo(vo, ("virtual_organisations", name))
+            if within is None or name in within:
+                yield from self._vo(vo, ("virtual_organisations", name))
         for name, site in _section(tree, "sites").items():
             path = ("sites", name)
             yield from _listed(site, path, "virtual_organisations", vos, "VO")
-            for element, options in _section(site, "computing_elements").items():
-                yield from self._element(element, options, (*path, "computing_elements", element))
+            if within is None or name in within:
+                for element, options in _section(site, "computing_elements").items():
+                    yield from self._element(element, options, (*path, "computing_elements", element))
+        yield from _free(tree, ())
         data = _section(tree, "data")
         elements = _section(data, "storage_elements")
         for name, element in elements.items():
             place = ("data", "storage_elements", name)
             yield from _listed(element, place, "sites", _section(tree, "sites"), "site")
+            yield from _listed(element, place, "virtual_organisations", vos, "VO")
+        for name, catalog in _section(data, "catalogs").items():
+            yield from _secrets(_section(catalog, "settings"), ("data", "catalogs", name, "settings"))
         directories = _section(data, "directories")
         for directory in directories:
             yield from _listed(directories, ("data", "directories"), directory, elements, "storage element")
@@ -80,6 +92,7 @@ class Checker:
         yield from _listed(_section(tree, "workload"), ("workload",), "job_path", steps, "step")
 
     def _vo(self, vo: Mapping[str, Any], path: Path) -> Found:
+        yield from _free(vo, path)
         groups = _section(vo, "groups")
         default = vo.get("default_group")
         if "groups" in vo and default is not None and default not in groups:
@@ -114,6 +127,12 @@ class Checker:
                 self._check_computing(plugin, name, settings)
             except InvalidInputError as error:
                 yield (*path, "settings"), str(error)
+
+
+def _free(section: Mapping[str, Any], path: Path) -> Found:
+    """Look for secrets among options that nobody here knows."""
+    for option in ("operations", "extensions"):
+        yield from _secrets(_section(section, option), (*path, option))
 
 
 def _section(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:

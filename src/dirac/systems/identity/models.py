@@ -23,6 +23,7 @@ class Property(StrEnum):
     GENERIC_PILOT = "GenericPilot"
     JOB_SHARING = "JobSharing"
     TRUSTED_HOST = "TrustedHost"
+    VO_ADMINISTRATOR = "VOAdministrator"
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,9 @@ MakeIdentity = Callable[..., Identity]
 class RecordingRegistry:
     """Leaves an event in the transaction, as the real one leaves rows."""
 
-    async def replace(self, unit: Unit, vos: Sequence[RegisteredVO], *, actor: str) -> None:
+    async def replace(
+        self, unit: Unit, vos: Sequence[RegisteredVO], *, actor: str, scope: Collection[str] | None = None
+    ) -> None:
         unit.record(
             Event(
                 kind="test.registry.replaced",

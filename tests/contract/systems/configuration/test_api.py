@@ -115,7 +115,14 @@ async def test_what_the_caller_has_is_not_sent_again(client: httpx.AsyncClient, 
 
 async def test_an_application_is_answered_with_its_changes(client: httpx.AsyncClient) -> None:
     dry = await _apply(client, "pilot: {max_jobs: 2}", dry_run=True)
-    assert dry.json() == {"version": 1, "changes": [{"path": "pilot/max_jobs", "old": 1000, "new": 2}]}
+    assert dry.json() == {
+        "version": 1,
+        "changes": [{"path": "pilot/max_jobs", "old": 1000, "new": 2}],
+        "files": ["configuration.yml"],
+        "warnings": [],
+        "effects": [],
+        "merged": [],
+    }
     assert (await _apply(client, "pilot: {max_jobs: 2}", comment="two")).json() == dry.json()
     await _apply(client, "pilot: {max_jobs: 3}")
     log = (await client.get("/api/config/log", headers=_as("admin"))).json()

@@ -14,7 +14,6 @@ from dirac.systems.configuration.models import (
     ComputingElement,
     Group,
     Pilot,
-    Property,
     Queue,
     Site,
     Tree,
@@ -22,6 +21,7 @@ from dirac.systems.configuration.models import (
     VirtualOrganisation,
 )
 from dirac.systems.configuration.trees import diff, digest, normal_form, plain, registered, visible
+from dirac.systems.identity.models import Property
 
 NAMES = st.sampled_from(["a", "b", "c"])
 VALUES = st.recursive(
@@ -161,7 +161,7 @@ def test_identity_is_told_of_every_member() -> None:
         groups={"user": Group()},
         users={"alice": User(groups=["user"]), "bob": User(groups=["user"], sub="b-1", suspended=True)},
     )
-    (astro,) = registered(Tree(virtual_organisations={"astro": vo}))
+    (astro,) = registered(Tree(virtual_organisations={"astro": vo}), ["astro", "gone"])
     assert (astro.name, astro.default_group, astro.identity_provider) == ("astro", "user", "password")
     assert [(group.name, group.properties) for group in astro.groups] == [("user", ("NormalUser",))]
     assert [(user.username, user.sub, user.suspended) for user in astro.users] == [

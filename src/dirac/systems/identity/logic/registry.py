@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -41,15 +41,28 @@ class Registry:
         self._units = units
 
     async def replace(
-        self, unit: RegistryUnit, vos: Sequence[RegisteredVO], *, actor: str = "installation"
+        self,
+        unit: RegistryUnit,
+        vos: Sequence[RegisteredVO],
+        *,
+        actor: str = "installation",
+        scope: Collection[str] | None = None,
     ) -> None:
         """Make these the VOs of the installation, inside somebody else's unit; what differs is recorded.
+
+        Args:
+            unit: The unit.
+            vos: The VOs.
+            actor: Who wants it so.
+            scope: Names of the VOs that may differ from what is registered: the others stay as they are, and
+                nothing of them is read. None if all may.
 
         Raises:
             InvalidInputError: A name or subject is there twice, too long, or one that is reserved.
         """
-        _check(vos)
-        known = await unit.registry.vos()
+        known = await unit.registry.vos(scope)
+        staying = [] if scope is None else [name for name in await unit.registry.names() if name not in scope]
+        _check(vos, staying)
         old_vos, new_vos = {vo.name: _bare(vo) for vo in known}, {vo.name: _bare(vo) for vo in vos}
         old_groups, new_groups = _groups(known), _groups(vos)
         old_users, new_users = _users(known), _users(vos)
@@ -156,8 +169,8 @@ def _event(noun: str, verb: str, time: datetime, vo: str, name: str, actor: str)
     )
 
 
-def _check(vos: Sequence[RegisteredVO]) -> None:
-    _check_names("VO", "the installation", [vo.name for vo in vos])
+def _check(vos: Sequence[RegisteredVO], others: Sequence[str] = ()) -> None:
+    _check_names("VO", "the installation", [*others, *(vo.name for vo in vos)])
     for vo in vos:
         place = f"the VO {vo.name!r}"
         _check_names("group", place, [group.name for group in vo.groups])

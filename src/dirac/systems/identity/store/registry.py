@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select
@@ -22,24 +22,41 @@ class RegistryStore:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
 
-    async def vos(self) -> list[RegisteredVO]:
-        """Return everything, in order of names."""
+    async def vos(self, scope: Collection[str] | None = None) -> list[RegisteredVO]:
+        """Return everything of these VOs, or of all, in order of names."""
+        if scope is None:
+            return await self._vos(None)
+        wanted = sorted(scope)
+        parts = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
+        return [vo for part in parts for vo in await self._vos(part)]
+
+    async def names(self) -> list[str]:
+        """Return the names of all VOs."""
+        return list((await self._tx.execute(select(vos.c.name).order_by(vos.c.name))).scalars())
+
+    async def _vos(self, scope: Sequence[str] | None) -> list[RegisteredVO]:
         found: defaultdict[str, list[RegisteredUser]] = defaultdict(list)
-        for row in await self._tx.execute(select(users).order_by(users.c.vo, users.c.username)):
+        members = select(users).order_by(users.c.vo, users.c.username)
+        for row in await self._tx.execute(members if scope is None else members.where(users.c.vo.in_(scope))):
             found[row.vo].append(
                 RegisteredUser(
                     username=row.username, sub=row.sub, groups=tuple(row.groups), suspended=row.suspended
                 )
             )
         return [
-            msgspec.structs.replace(vo, users=tuple(found.get(vo.name, ()))) for vo in await self.outlines()
+            msgspec.structs.replace(vo, users=tuple(found.get(vo.name, ())))
+            for vo in await self._outlines(scope)
         ]
 
     async def outlines(self, vo: str | None = None) -> list[RegisteredVO]:
         """Return all VOs, or the one of that name, with their groups and without their users."""
+        return await self._outlines(None if vo is None else [vo])
+
+    async def _outlines(self, scope: Sequence[str] | None) -> list[RegisteredVO]:
         which_vos, which_groups = select(vos).order_by(vos.c.name), select(groups).order_by(groups.c.name)
-        if vo is not None:
-            which_vos, which_groups = which_vos.where(vos.c.name == vo), which_groups.where(groups.c.vo == vo)
+        if scope is not None:
+            which_vos = which_vos.where(vos.c.name.in_(scope))
+            which_groups = which_groups.where(groups.c.vo.in_(scope))
         found: defaultdict[str, list[RegisteredGroup]] = defaultdict(list)
         for row in await self._tx.execute(which_groups):
             found[row.vo].append(RegisteredGroup(name=row.name, properties=tuple(row.properties)))
@@ -53,7 +70,7 @@ class RegistryStore:
                 identity_provider=row.identity_provider,
             )
             for row in await self._tx.execute(which_vos)
-            if vo is None or row.name == vo  # some engines compare without regard to case
+            if scope is None or row.name in scope  # some engines compare without regard to case
         ]
 
     async def member(self, vo: str, *, sub: str) -> Member | None:
