@@ -76,7 +76,7 @@ class Applying:
     async def rollback(self, identity: Identity, number: int, comment: str) -> Applied:
         """Do what `Configuration.rollback` says."""
         async with self._units.read() as unit:
-            head = await self._keeper.newest(unit)
+            head = await self._keeper.newest_or_unreadable(unit)
             then = await load(unit, number)
             if then is None:
                 raise NotFoundError(
@@ -115,7 +115,7 @@ class Applying:
         now = head[0].snapshot.version
         outcome = await asyncio.to_thread(self._outcome, edit, base, head)
         merged = list(range(base[0].snapshot.version + 1, now + 1))
-        if not outcome.changes and _same_files(head[0], outcome):
+        if not outcome.changes and _same_files(head[0], outcome) and not head[0].unreadable:
             await self._keeper.adopt(head[0])
             return Applied(now, [], warnings=outcome.warnings)
         if request.expected_version not in (None, now):
@@ -192,7 +192,10 @@ class Applying:
                 return head
             if not await unit.versions.add(version, changed, _for_the_release_before(edit, outcome, normal)):
                 return None
-            if vos:
+            if head.unreadable:  # nobody knows what it did to the registry
+                everybody = registered(outcome.tree, outcome.tree.virtual_organisations)
+                await self._registry.replace(unit, everybody, actor=version.author)
+            elif vos:
                 await self._registry.replace(
                     unit, registered(outcome.tree, sorted(vos)), actor=version.author, scope=vos
                 )

@@ -8,8 +8,8 @@ import logging
 from dirac.core.errors import InternalError
 from dirac.core.time import Clock
 from dirac.core.unit import Units
-from dirac.systems.configuration.layout import EMPTY, State, load
-from dirac.systems.configuration.models import Snapshot
+from dirac.systems.configuration.layout import EMPTY, Part, State, load
+from dirac.systems.configuration.models import Snapshot, Tree
 from dirac.systems.configuration.ports import ConfigurationUnit
 
 CHECK_SECONDS = 1.0
@@ -62,6 +62,16 @@ class Keeper:
         if (number, name) == (state.snapshot.version, state.snapshot.digest):
             return state
         return await load(unit, number, state) or State(EMPTY, {})
+
+    async def newest_or_unreadable(self, unit: ConfigurationUnit) -> State:
+        """Return the newest version; if it cannot be read, its number and the names of its files."""
+        try:
+            return await self.newest(unit)
+        except InternalError:
+            number, name = await unit.versions.head()
+            names = await unit.versions.names(number)
+            parts = {each: Part("", Tree()) for each in sorted(names)}
+            return State(Snapshot(version=number, digest=name), parts, unreadable=True)
 
     async def adopt(self, state: State) -> None:
         """Go on with what an application has just found or made."""

@@ -37,10 +37,12 @@ class State(Struct, frozen=True):
     Attributes:
         snapshot: The version.
         parts: Its files, by name, in their order.
+        unreadable: This release cannot read it; tree and parts are empty.
     """
 
     snapshot: Snapshot
     parts: dict[str, Part]
+    unreadable: bool = False
 
 
 class Clash(NamedTuple):

@@ -65,6 +65,10 @@ class Versions(Protocol):
         """
         ...
 
+    async def names(self, upto: int) -> set[str]:
+        """Return the names of files that may be there at a version, read or not."""
+        ...
+
     async def texts(self, number: int, names: Iterable[str]) -> dict[str, KeptFile]:
         """Return the texts of files at a version, of those that are there."""
         ...

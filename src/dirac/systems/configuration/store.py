@@ -106,6 +106,11 @@ class VersionStore:
             found.append(KeptPart(row.name, row.digest, _decoded(row.part, place) if row.digest else None))
         return anew, found
 
+    async def names(self, upto: int) -> set[str]:
+        """Return the names of files that may be there at a version, read or not."""
+        found = await self._tx.execute(select(files.c.name).where(files.c.version <= upto).distinct())
+        return {WHOLE, *found.scalars()}
+
     async def texts(self, number: int, names: Iterable[str]) -> dict[str, KeptFile]:
         """Return the texts of files at a version, of those that are there."""
         whole = await self._whole(number) or 0
