@@ -89,6 +89,8 @@ CONFIG = Branch(
         "pull": Leaf(f"{_CLI}.config.change:pull", "Bring the files into a directory"),
         "plan": Leaf(f"{_CLI}.config.change:plan", "Show what a change would do"),
         "apply": Leaf(f"{_CLI}.config.change:apply", "Make a file or a directory the configuration"),
+        "import": Leaf(f"{_CLI}.config.exchange:import_", "Read a configuration of DIRAC or DiracX"),
+        "export": Leaf(f"{_CLI}.config.exchange:export", "Print the configuration for DIRAC or DiracX"),
         "explain": Leaf(f"{_CLI}.config.look:explain", "Say where an option comes from"),
         "blame": Leaf(f"{_CLI}.config.look:blame", "Show who changed an option"),
         "diff": Leaf(f"{_CLI}.config.look:diff", "Compare two versions"),

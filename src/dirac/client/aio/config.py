@@ -12,7 +12,10 @@ from dirac.systems.configuration.models import (
     Blame,
     Change,
     Content,
+    Convert,
+    Converted,
     Explanation,
+    Exported,
     Files,
     Rollback,
     Version,
@@ -149,6 +152,37 @@ class Config:
         return await self._http.call(
             "POST", "/api/config/apply", Applied, body=request, repeatable=repeatable
         )
+
+    async def convert(self, text: str, *, form: str = "cfg") -> Converted:
+        """Return another system's configuration as files of ours, with what was not understood.
+
+        Args:
+            text: That configuration.
+            form: `cfg` for DIRAC's, `diracx` for DiracX's YAML.
+
+        Raises:
+            InvalidInputError: It is not of that form.
+
+        Example::
+
+            made = await client.config.convert(Path("dirac.cfg").read_text())
+            await client.config.apply_files(made.files, comment="from DIRAC")
+        """
+        request = Convert(text=text, form=form)
+        return await self._http.call("POST", "/api/config/import", Converted, body=request, repeatable=True)
+
+    async def export(self, form: str, *, version: int | None = None) -> Exported:
+        """Return a version as DIRAC (`cfg`), DiracX (`diracx`) or we (`yaml`) write it.
+
+        Raises:
+            NotFoundError: There is no such version.
+
+        Example::
+
+            Path("dirac.cfg").write_text((await client.config.export("cfg")).text)
+        """
+        params = {"form": form, "version": version}
+        return await self._http.call("GET", "/api/config/export", Exported, params=params)
 
     async def explain(
         self, key: str, *, version: int | None = None, at: datetime | None = None

@@ -13,7 +13,10 @@ from dirac.systems.configuration.models import (
     Blame,
     Change,
     Content,
+    Convert,
+    Converted,
     Explanation,
+    Exported,
     Files,
     Rollback,
     Version,
@@ -148,6 +151,37 @@ class Config:
         # A second time is no change, except that the expected version is then a past one.
         repeatable = request.dry_run or request.expected_version is None
         return self._http.call("POST", "/api/config/apply", Applied, body=request, repeatable=repeatable)
+
+    def convert(self, text: str, *, form: str = "cfg") -> Converted:
+        """Return another system's configuration as files of ours, with what was not understood.
+
+        Args:
+            text: That configuration.
+            form: `cfg` for DIRAC's, `diracx` for DiracX's YAML.
+
+        Raises:
+            InvalidInputError: It is not of that form.
+
+        Example::
+
+            made = client.config.convert(Path("dirac.cfg").read_text())
+            client.config.apply_files(made.files, comment="from DIRAC")
+        """
+        request = Convert(text=text, form=form)
+        return self._http.call("POST", "/api/config/import", Converted, body=request, repeatable=True)
+
+    def export(self, form: str, *, version: int | None = None) -> Exported:
+        """Return a version as DIRAC (`cfg`), DiracX (`diracx`) or we (`yaml`) write it.
+
+        Raises:
+            NotFoundError: There is no such version.
+
+        Example::
+
+            Path("dirac.cfg").write_text((client.config.export("cfg")).text)
+        """
+        params = {"form": form, "version": version}
+        return self._http.call("GET", "/api/config/export", Exported, params=params)
 
     def explain(self, key: str, *, version: int | None = None, at: datetime | None = None) -> Explanation:
         """Return what an option is, where that comes from, what it overrides and what it means.

@@ -18,7 +18,10 @@ from dirac.systems.configuration.models import (
     Blame,
     Change,
     Content,
+    Convert,
+    Converted,
     Explanation,
+    Exported,
     Files,
     Rollback,
     Tree,
@@ -146,6 +149,25 @@ async def get_log(
 ) -> list[Version]:
     """Return the versions, newest first."""
     return await configuration.log(caller, limit, before)
+
+
+@router.post("/import")
+async def import_config(
+    caller: Editor, configuration: Provided, request: Annotated[Convert, body(Convert)]
+) -> Converted:
+    """Return another system's configuration as files of ours, with what was not understood; apply nothing."""
+    return await configuration.convert(request)
+
+
+@router.get("/export")
+async def export_config(
+    caller: Reader,
+    configuration: Provided,
+    form: Annotated[str, Query(max_length=20)] = "cfg",
+    version: Number | None = None,
+) -> Exported:
+    """Return a version as DIRAC (`cfg`), DiracX (`diracx`) or we (`yaml`) write it."""
+    return await configuration.export(caller, form, version)
 
 
 @router.get("/schema")

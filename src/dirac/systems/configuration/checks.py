@@ -51,10 +51,13 @@ class Checker:
         installed: Gives the names of the plugins of a kind.
         check_computing: Raises `InvalidInputError` if a computing element of that plugin and name cannot
             have these settings.
+
+    Attributes:
+        installed: Gives the names of the plugins of a kind.
     """
 
     def __init__(self, installed: Installed, check_computing: CheckComputing) -> None:
-        self._installed = installed
+        self.installed = installed
         self._check_computing = check_computing
 
     def check(self, tree: Mapping[str, Any], within: Collection[str] | None = None) -> Found:
@@ -83,12 +86,12 @@ class Checker:
             yield from _listed(element, place, "sites", _section(tree, "sites"), "site")
             yield from _listed(element, place, "virtual_organisations", vos, "VO")
         for name, catalog in _section(data, "catalogs").items():
-            yield from _secrets(_section(catalog, "settings"), ("data", "catalogs", name, "settings"))
+            yield from secrets_in(_section(catalog, "settings"), ("data", "catalogs", name, "settings"))
         directories = _section(data, "directories")
         for directory in directories:
             yield from _listed(directories, ("data", "directories"), directory, elements, "storage element")
         yield from _shadow(_section(_section(tree, "workload"), "shadow"), vos, _section(tree, "sites"))
-        steps = dict.fromkeys(self._installed("dirac.optimiser"))
+        steps = dict.fromkeys(self.installed("dirac.optimiser"))
         yield from _listed(_section(tree, "workload"), ("workload",), "job_path", steps, "step")
 
     def _vo(self, vo: Mapping[str, Any], path: Path) -> Found:
@@ -98,7 +101,7 @@ class Checker:
         if "groups" in vo and default is not None and default not in groups:
             yield (*path, "default_group"), f"there is no group `{default}`{suggestion(default, groups)}"
         provider = vo.get("identity_provider", BUILT_IN_PROVIDER)
-        known = {BUILT_IN_PROVIDER, *self._installed("dirac.identity")}
+        known = {BUILT_IN_PROVIDER, *self.installed("dirac.identity")}
         if provider not in known:
             place = (*path, "identity_provider")
             yield place, f"there is no identity provider `{provider}`{suggestion(provider, known)}"
@@ -114,12 +117,12 @@ class Checker:
 
     def _element(self, name: str, element: Mapping[str, Any], path: Path) -> Found:
         settings = _section(element, "settings")
-        secrets = list(_secrets(settings, (*path, "settings")))
+        secrets = list(secrets_in(settings, (*path, "settings")))
         yield from secrets
         plugin = element.get("type")
         if plugin is None:
             return
-        known = self._installed("dirac.computing")
+        known = self.installed("dirac.computing")
         if plugin not in known:
             yield (*path, "type"), f"there is no computing plugin `{plugin}`{suggestion(plugin, known)}"
         elif not secrets:
@@ -132,7 +135,7 @@ class Checker:
 def _free(section: Mapping[str, Any], path: Path) -> Found:
     """Look for secrets among options that nobody here knows."""
     for option in ("operations", "extensions"):
-        yield from _secrets(_section(section, option), (*path, option))
+        yield from secrets_in(_section(section, option), (*path, option))
 
 
 def _section(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -170,22 +173,25 @@ def _shadow(shadow: Mapping[str, Any], vos: Mapping[str, Any], sites: Mapping[st
         yield from _listed(banned, (*path, "banned_sites"), name, sites, "site")
 
 
-def _secrets(value: Any, path: Path) -> Found:
+def secrets_in(value: Any, path: Path) -> Found:
+    """Yield the places of values that look like secrets, and why they may not be there."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             if _names_a_secret(name):
                 yield (*path, name), f"`{name}` looks like a secret; {_ADVICE}"
             else:
-                yield from _secrets(item, (*path, name))
+                yield from secrets_in(item, (*path, name))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _secrets(item, (*path, str(index)))
+            yield from secrets_in(item, (*path, str(index)))
     elif isinstance(value, str) and _PASSWORD_IN_URL.search(value):
         yield path, f"there is a password in this address; {_ADVICE}"
 
 
 def _names_a_secret(name: str) -> bool:
     words = [word.lower() for word in _WORDS.findall(name)]
-    if not words or words[-1] in _HARMLESS_ENDS:
+    if (
+        not words or words[-1] in _HARMLESS_ENDS or words == ["space", "token"]
+    ):  # a space of a storage element
         return False
     return not _SECRETS.isdisjoint(words) or not _SECRET_KEYS.isdisjoint(pairwise(words))

@@ -12,6 +12,7 @@ from dirac.core.unit import Units
 from dirac.systems.configuration import policy
 from dirac.systems.configuration.applying import Applying
 from dirac.systems.configuration.checks import Checker
+from dirac.systems.configuration.conversion import convert, export
 from dirac.systems.configuration.diracx import served
 from dirac.systems.configuration.edits import Judge
 from dirac.systems.configuration.effects import PeopleEffects
@@ -23,7 +24,10 @@ from dirac.systems.configuration.models import (
     Blame,
     Change,
     Content,
+    Convert,
+    Converted,
     Explanation,
+    Exported,
     Files,
     Snapshot,
     Version,
@@ -77,6 +81,7 @@ class Configuration:
         issuer: str = "",
     ) -> None:
         self._issuer = issuer
+        self._installed = checker.installed
         self._keeper = Keeper(units, clock)
         self._looking = Looking(units, self._keeper)
         self.effects: list[Effects] = [PeopleEffects()]
@@ -183,6 +188,27 @@ class Configuration:
             NotFoundError: There is no such version or option.
         """
         return await self._looking.explain(identity, key, number, moment)
+
+    async def convert(self, request: Convert) -> Converted:
+        """Return another system's configuration as files of ours; nothing is applied.
+
+        Raises:
+            InvalidInputError: It is not of the form that it is said to be.
+            TooLargeError: It is too large.
+        """
+        computing = self._installed("dirac.computing")
+        return await asyncio.to_thread(convert, request.text, request.form, computing)
+
+    async def export(self, identity: Identity, form: str, number: int | None = None) -> Exported:
+        """Return a version as another system writes it, as far as the caller may see it.
+
+        Raises:
+            NotFoundError: There is no such version.
+            InvalidInputError: There is no such form.
+        """
+        content = await self.content(identity, number)
+        text = await asyncio.to_thread(export, content.tree, form, self._issuer)
+        return Exported(content.version, text)
 
     async def serve(self, identity: Identity) -> Serving:
         """Return the current configuration in DiracX's shape, as far as the caller may see it."""

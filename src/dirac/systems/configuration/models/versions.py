@@ -147,6 +147,42 @@ class Applied(msgspec.Struct, frozen=True):
     merged: list[int] = []
 
 
+class Convert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request to read another system's configuration; nothing is applied.
+
+    Attributes:
+        text: That configuration.
+        form: `cfg` for DIRAC's, `diracx` for DiracX's YAML.
+    """
+
+    text: str
+    form: str = "cfg"
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """Another system's configuration as files of ours.
+
+    Attributes:
+        files: Texts by name.
+        report: What was not understood, or left out, and why; in words.
+    """
+
+    files: dict[str, str]
+    report: list[str]
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """A version as another system writes it.
+
+    Attributes:
+        version: Its number.
+        text: What it says.
+    """
+
+    version: int
+    text: str
+
+
 class FileText(msgspec.Struct, frozen=True):
     """One file of a version.
 
