@@ -6,7 +6,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dirac.core.errors import ConflictError, InvalidInputError, NotAllowedError, NotFoundError
+from dirac.core.errors import (
+    ConflictError,
+    InvalidInputError,
+    InvalidShapeError,
+    NotAllowedError,
+    NotFoundError,
+)
 from dirac.core.unit import Event, Units
 from dirac.systems.configuration import policy
 from dirac.systems.configuration.delegation import own_only, refused
@@ -315,7 +321,7 @@ def _seen(effects: Sequence[Effect], identity: Identity) -> list[Effect]:
 
 def _check_files(request: Apply) -> None:
     if (request.text is None) == (not request.files and not request.removed):
-        raise InvalidInputError(
+        raise InvalidShapeError(
             "an application has either a text or files", hint="Send `text`, or `files` and `removed`"
         )
     for name in (*request.files, *request.removed):
