@@ -14,8 +14,8 @@ from dirac.core.errors import (
     NotFoundError,
 )
 from dirac.core.unit import Event, Units
-from dirac.systems.configuration import policy
-from dirac.systems.configuration.delegation import own_only, refused
+from dirac.systems.configuration import document, policy
+from dirac.systems.configuration.delegation import VOS, own_only, refused
 from dirac.systems.configuration.document import MAX_BYTES
 from dirac.systems.configuration.edits import Edit, Judge, Outcome, unknown_options
 from dirac.systems.configuration.keeping import Keeper
@@ -23,7 +23,7 @@ from dirac.systems.configuration.layout import FILE_NAME, State, load
 from dirac.systems.configuration.merge import merge_text, overlaps
 from dirac.systems.configuration.models import Applied, Apply, Change, Effect, Snapshot, Version
 from dirac.systems.configuration.ports import WHOLE, ConfigurationUnit, Effects, Registry
-from dirac.systems.configuration.trees import diff, digest, normal_form, plain, registered
+from dirac.systems.configuration.trees import diff, digest, normal_form, plain, registered, visible
 from dirac.systems.identity.models import Identity
 
 _MAX_COMMENT = 4096
@@ -119,6 +119,7 @@ class Applying:
     ) -> Applied | None:
         """Apply an edit once; None if another version came meanwhile."""
         now = head[0].snapshot.version
+        _check_files_of_vo(identity, edit, base[0], head[0])
         outcome = await asyncio.to_thread(self._outcome, edit, base, head)
         merged = list(range(base[0].snapshot.version + 1, now + 1))
         if not outcome.changes and _same_files(head[0], outcome) and not head[0].unreadable:
@@ -129,8 +130,9 @@ class Applying:
                 f"the configuration is at version {now}, not at {request.expected_version}",
                 hint="Look at what changed, then apply again: dirac config diff",
             )
-        _check_rights(identity, edit, head[0], outcome)
-        warnings = [*outcome.warnings, *unknown_options(outcome.tree)]
+        _check_rights(identity, head[0], outcome)
+        tree = outcome.tree if policy.sees_everything(identity) else visible(outcome.tree, identity.vo)
+        warnings = [*outcome.warnings, *unknown_options(tree)]
         if request.dry_run:
             old = head[0].snapshot.tree
             effects = [found for each in self._effects for found in await each.effects(old, outcome.tree)]
@@ -287,7 +289,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _check_rights(identity: Identity, edit: Edit, head: State, outcome: Outcome) -> None:
+def _check_rights(identity: Identity, head: State, outcome: Outcome) -> None:
     """Refuse what an administrator of a VO may not change.
 
     Raises:
@@ -295,18 +297,38 @@ def _check_rights(identity: Identity, edit: Edit, head: State, outcome: Outcome)
     """
     if policy.changes_everything(identity):
         return
-    faults = []
+    faults = [
+        f"{_place(outcome, '/'.join(path))}: {'/'.join(path)}: {text}"
+        for path, text in refused(head.snapshot.tree, outcome.tree, outcome.changes, identity.vo)
+    ]
+    if faults:
+        raise NotAllowedError("\n".join(faults[:_SHOWN]), hint="Nothing was changed")
+
+
+def _check_files_of_vo(identity: Identity, edit: Edit, *states: State) -> None:
+    """Refuse files that are about more than a VO, before anything is said of what others have.
+
+    Raises:
+        NotAllowedError: There is such a file.
+    """
+    if policy.changes_everything(identity):
+        return
     for name in sorted(edit.changed.keys() | edit.removed):
-        if name in head.parts and not own_only(head.parts[name].tree, identity.vo):
+        if any(name in each.parts and not own_only(each.parts[name].tree, identity.vo) for each in states):
             raise NotAllowedError(
                 f"{name} is not a file of the VO {identity.vo} alone",
                 hint="Those that you may change: dirac config pull DIRECTORY",
             )
-    for path, text in refused(head.snapshot.tree, outcome.tree, outcome.changes, identity.vo):
-        place = _place(outcome, "/".join(path))
-        faults.append(f"{place}: {'/'.join(path)}: {text}")
-    if faults:
-        raise NotAllowedError("\n".join(faults[:_SHOWN]), hint="Nothing was changed")
+    own = (VOS, identity.vo)
+    for name, text in sorted(edit.changed.items()):
+        read = document.read(text, name)
+        for path, position in read.positions.items():
+            if len(path) in (1, 2) and path != own[: len(path)]:
+                raise NotAllowedError(
+                    f"{'/'.join(path)}: this is not a part of the VO {identity.vo}",
+                    where=f"{name}:{position.line}:{position.column}",
+                    hint="Nothing was changed",
+                )
 
 
 def _same_files(head: State, outcome: Outcome) -> bool:

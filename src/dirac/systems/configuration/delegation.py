@@ -8,7 +8,7 @@ from typing import Any
 from dirac.systems.configuration.models import Change, Delegation, Tree, VirtualOrganisation
 from dirac.systems.configuration.trees import normal_form
 
-_VOS = "virtual_organisations"
+VOS = "virtual_organisations"
 
 
 def own_only(tree: Tree, vo: str) -> bool:
@@ -31,7 +31,7 @@ def refused(
     allowed = ", ".join(sorted(options)) or "nothing"
     for change in changes:
         path = tuple(change.path.split("/"))
-        if path[:2] != (_VOS, vo):
+        if path[:2] != (VOS, vo):
             yield path, f"this is not a part of the VO {vo}"
         elif before is None or after is None:
             yield path, "the VO itself is the installation's"
@@ -54,22 +54,22 @@ def _beyond(
     for name in _differing(before.groups, after.groups):
         if name in tied:
             properties = ", ".join(tied[name])
-            yield (_VOS, vo, "groups", name), f"a group with {properties} is the installation's to change"
+            yield (VOS, vo, "groups", name), f"a group with {properties} is the installation's to change"
     for name in _differing(before.users, after.users):
         old, new = before.users.get(name), after.users.get(name)
         known, wanted = set(old.groups if old else ()), set(new.groups if new else ())
         for group in sorted((known ^ wanted) & tied.keys()):
             properties = ", ".join(tied[group])
             yield (
-                (_VOS, vo, "users", name, "groups"),
+                (VOS, vo, "users", name, "groups"),
                 (f"who is in the group {group}, which has {properties}, is the installation's to say"),
             )
         # Another subject is another person, who would get the rights of the one before.
         if old and new and (old.sub or name) != (new.sub or name) and known & tied.keys():
-            yield (_VOS, vo, "users", name, "sub"), "this user has rights that only the installation gives"
+            yield (VOS, vo, "users", name, "sub"), "this user has rights that only the installation gives"
     most = limits.max_users
     if most is not None and len(after.users) > max(most, len(before.users)):
-        yield (_VOS, vo, "users"), f"there would be {len(after.users)} users; the installation allows {most}"
+        yield (VOS, vo, "users"), f"there would be {len(after.users)} users; the installation allows {most}"
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:

@@ -154,7 +154,8 @@ class Looking:
         file = owner({name: part.tree for name, part in state.parts.items()}, path)
         if file is None:
             return []
-        seen = await unit.versions.history(file, state.snapshot.version, _HISTORY)
+        history = await unit.versions.history(file, state.snapshot.version, _HISTORY)
+        seen = [(number, None if tree is None else _seen(tree, identity)) for number, tree in history]
         found: list[tuple[int, bytes]] = []
         for position, (number, tree) in enumerate(seen):
             value = _value(tree, path)

@@ -269,7 +269,7 @@ async def test_an_administrator_of_a_vo_changes_its_members(
     [
         ({"vo/bio.yml": BIO + "    job_share: 5\n"}, "vo/bio.yml is not a file of the VO astro alone"),
         ({"rules.yml": RULES.replace("20", "30")}, "rules.yml is not a file of the VO astro alone"),
-        ({"x.yml": "pilot: {max_jobs: 7}"}, "x.yml:1:19: pilot/max_jobs: this is not a part of the VO astro"),
+        ({"x.yml": "pilot: {max_jobs: 7}"}, "pilot: this is not a part of the VO astro"),
         ({"x.yml": BIO.replace("bio", "chem")}, "this is not a part of the VO astro"),
         ({"vo/astro.yml": ASTRO + "    job_share: 5\n"}, "keeps this option for itself"),
         ({"vo/astro.yml": ASTRO.replace("[user]", "[user, admin]")}, "which has ServiceAdministrator"),
@@ -294,6 +294,32 @@ async def test_an_administrator_of_a_vo_changes_nothing_else(
     with pytest.raises(NotAllowedError):
         await configuration.apply(vo_admin, Apply(text=ASTRO))
     assert (await configuration.current()).version == 1
+
+
+async def test_an_administrator_of_a_vo_is_not_told_what_others_have(
+    configuration: Configuration, admin: Identity, vo_admin: Identity
+) -> None:
+    await _apply(configuration, admin, FILES | {"x.yml": "extensions: {bio: {a: 1}}"})
+    await _apply(configuration, admin, {"vo/bio.yml": BIO + "    job_share: 77\n"})
+    for changed in ({"vo/bio.yml": BIO + "    job_share: 5\n"}, {"new.yml": BIO + "    job_share: 5\n"}):
+        for base in (1, 2):
+            with pytest.raises(NotAllowedError) as caught:
+                await _apply(configuration, vo_admin, changed, base=base)
+            assert "77" not in str(caught.value)
+    applied = await _apply(
+        configuration, vo_admin, {"vo/astro.yml": f"{ASTRO}      bob: {{groups: [user]}}\n"}, dry_run=True
+    )
+    assert (applied.warnings, applied.effects[0].vo) == ([], "astro")
+    assert applied.effects == [Effect("astro", "1 user of astro can log in now: bob", 1, harm=False)]
+
+
+async def test_the_history_of_a_shared_site_tells_nothing_of_others(
+    configuration: Configuration, admin: Identity, make_identity: MakeIdentity
+) -> None:
+    await _apply(configuration, admin, FILES)
+    await _apply(configuration, admin, {"sites/here.yml": SITE.replace("[astro, bio]", "[astro]")})
+    blamed = await configuration.blame(make_identity("astro"), "sites/LCG.Here.ch/virtual_organisations")
+    assert [(each.version, each.value) for each in blamed] == [(1, ["astro"])]
 
 
 async def test_the_installation_sets_the_limits(
