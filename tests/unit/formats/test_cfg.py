@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dirac.core.errors import InvalidInputError
@@ -73,6 +73,7 @@ def test_a_section_that_comes_twice_is_one() -> None:
 
 
 @given(SECTIONS)
+@settings(deadline=None)
 def test_what_is_printed_is_read_again(section: dict[str, object]) -> None:
     assert parse(dump(section)) == section
 

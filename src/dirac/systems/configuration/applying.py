@@ -17,13 +17,13 @@ from dirac.core.unit import Event, Units
 from dirac.systems.configuration import document, policy
 from dirac.systems.configuration.delegation import VOS, own_only, refused
 from dirac.systems.configuration.document import MAX_BYTES
-from dirac.systems.configuration.edits import Edit, Judge, Outcome, unknown_options
+from dirac.systems.configuration.edits import Edit, Judge, Outcome, place_of, unknown_options
 from dirac.systems.configuration.keeping import Keeper
 from dirac.systems.configuration.layout import FILE_NAME, State, load
-from dirac.systems.configuration.merge import merge_text, overlaps
+from dirac.systems.configuration.merging import put_together
 from dirac.systems.configuration.models import Applied, Apply, Change, Effect, Snapshot, Version
 from dirac.systems.configuration.ports import WHOLE, ConfigurationUnit, Effects, Registry
-from dirac.systems.configuration.trees import diff, digest, normal_form, plain, registered, visible
+from dirac.systems.configuration.trees import digest, normal_form, plain, registered, visible
 from dirac.systems.identity.models import Identity
 
 _MAX_COMMENT = 4096
@@ -120,7 +120,7 @@ class Applying:
         """Apply an edit once; None if another version came meanwhile."""
         now = head[0].snapshot.version
         _check_files_of_vo(identity, edit, base[0], head[0])
-        outcome = await asyncio.to_thread(self._outcome, edit, base, head)
+        outcome, edit = await asyncio.to_thread(put_together, self._judge, edit, base, head)
         merged = list(range(base[0].snapshot.version + 1, now + 1))
         if not outcome.changes and _same_files(head[0], outcome) and not head[0].unreadable:
             await self._keeper.adopt(head[0])
@@ -156,29 +156,6 @@ class Applying:
         return [
             f"{each} (as before)" for each in found[:_SHOWN] if not any(each in text for text in known)
         ] + more
-
-    def _outcome(
-        self, edit: Edit, base: tuple[State, Mapping[str, str]], head: tuple[State, Mapping[str, str]]
-    ) -> Outcome:
-        (before, old), (now, theirs) = base, head
-        if before is now:
-            return self._judge.judge(now, edit, old)
-        mine = self._judge.judge(before, edit, old)
-        _refuse_overlaps(mine, diff(before.snapshot.tree, now.snapshot.tree), now.snapshot.version)
-        merged = _merged(edit, old, theirs, now.snapshot.version)
-        outcome = self._judge.judge(now, merged, theirs)
-        wanted = {(change.path, normal_form(change.new)) for change in mine.changes}
-        made = {(change.path, normal_form(change.new)) for change in outcome.changes}
-        there = {
-            (change.path, normal_form(change.new)) for change in diff(before.snapshot.tree, now.snapshot.tree)
-        }
-        if made - wanted or wanted - made - there:
-            raise ConflictError(
-                f"this edit and version {now.snapshot.version} cannot be put together by comparing lines",
-                hint="Get the current files, make the change there, and apply again: dirac config pull",
-            )
-        edit.changed.update(merged.changed)
-        return outcome
 
     async def _write(
         self, identity: Identity, request: Apply, head: State, edit: Edit, outcome: Outcome
@@ -241,54 +218,6 @@ async def _texts(unit: ConfigurationUnit, state: State, edit: Edit) -> dict[str,
     }
 
 
-def _merged(edit: Edit, old: Mapping[str, str], theirs: Mapping[str, str], version: int) -> Edit:
-    changed = {}
-    for name, mine in edit.changed.items():
-        text = merge_text(old.get(name, ""), mine, theirs.get(name, ""))
-        if text is None:
-            raise ConflictError(
-                f"the same lines of {name} were changed in another way by version {version}",
-                where=edit.shown.get(name, name),
-                hint="Get the current files, make the change there, and apply again: dirac config pull",
-            )
-        changed[name] = text
-    for name in edit.removed:
-        if name in theirs and theirs[name] != old.get(name):
-            raise ConflictError(f"{name} was changed by version {version}, and is removed here", where=name)
-    return Edit(changed, edit.removed, edit.shown)
-
-
-def _refuse_overlaps(mine: Outcome, theirs: Sequence[Change], version: int) -> None:
-    found = overlaps(mine.changes, theirs)
-    if not found:
-        return
-    lines, first = [], None
-    for change, other in found[:_SHOWN]:
-        place = _place(mine, change.path)
-        first = first or place
-        lines.append(
-            f"{place}: {change.path}: here {_short(change.new)}, in version {version} {_short(other.new)}"
-            f" at {other.path}, before {_short(change.old)}"
-        )
-    raise ConflictError(
-        "\n".join(["the same was changed by others meanwhile; nothing was applied", *lines]),
-        where=first,
-        hint="Decide which value is right: dirac config diff",
-    )
-
-
-def _place(outcome: Outcome, path: str) -> str:
-    for each in outcome.documents.values():
-        if (position := each.position(tuple(path.split("/")))) is not None:
-            return f"{each.file}:{position.line}:{position.column}"
-    return "removed here"
-
-
-def _short(value: Any) -> str:
-    text = "nothing" if value is None else normal_form(value).decode()
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
 def _check_rights(identity: Identity, head: State, outcome: Outcome) -> None:
     """Refuse what an administrator of a VO may not change.
 
@@ -298,7 +227,7 @@ def _check_rights(identity: Identity, head: State, outcome: Outcome) -> None:
     if policy.changes_everything(identity):
         return
     faults = [
-        f"{_place(outcome, '/'.join(path))}: {'/'.join(path)}: {text}"
+        f"{place_of(outcome, '/'.join(path))}: {'/'.join(path)}: {text}"
         for path, text in refused(head.snapshot.tree, outcome.tree, outcome.changes, identity.vo)
     ]
     if faults:

@@ -179,6 +179,14 @@ def _tolerated(before: Known, documents: Mapping[str, Document], old_texts: Mapp
     return [f"{file}:{fault.line}:{fault.column}: {fault.message} (as before)" for file, fault in sorted(old)]
 
 
+def place_of(outcome: Outcome, path: str) -> str:
+    """Return file, line and column of a place of the tree, as an edit has it."""
+    for each in outcome.documents.values():
+        if (position := each.position(tuple(path.split("/")))) is not None:
+            return f"{each.file}:{position.line}:{position.column}"
+    return "removed here"
+
+
 def unknown_options(tree: Tree) -> list[str]:
     """Return what to say of options that nobody here knows."""
     found = [f"extensions/{name}" for name in tree.extensions]

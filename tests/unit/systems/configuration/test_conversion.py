@@ -241,7 +241,7 @@ ANY = st.recursive(
 
 
 @given(ANY)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_any_cfg_is_taken_over_or_refused_and_nothing_is_lost(cfg: dict[str, Any]) -> None:
     made = convert(dump(cfg), "cfg", COMPUTING)
     tree = _tree(made)
@@ -261,7 +261,7 @@ def test_any_cfg_is_taken_over_or_refused_and_nothing_is_lost(cfg: dict[str, Any
         max_leaves=30,
     )
 )
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_any_yaml_is_taken_over_or_refused(value: Any) -> None:
     try:
         made = convert(yaml.safe_dump(value), "diracx", COMPUTING)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dirac.systems.configuration.merge import merge_text, overlaps
@@ -42,6 +42,7 @@ def test_a_line_that_one_removes_and_the_other_changes_is_a_conflict() -> None:
 
 
 @given(LINES, LINES)
+@settings(deadline=None)
 def test_one_edit_alone_is_that_edit(base: list[str], mine: list[str]) -> None:
     assert merge_text(_text(base), _text(mine), _text(base)) == _text(mine)
     assert merge_text(_text(base), _text(base), _text(mine)) == _text(mine)
@@ -49,6 +50,7 @@ def test_one_edit_alone_is_that_edit(base: list[str], mine: list[str]) -> None:
 
 
 @given(LINES, LINES, LINES, LINES)
+@settings(deadline=None)
 def test_edits_of_two_halves_are_both_made(
     first: list[str], second: list[str], mine: list[str], other: list[str]
 ) -> None:
