@@ -79,6 +79,7 @@ def test_what_is_printed_is_read_again(section: dict[str, object]) -> None:
 
 
 @given(st.text(st.sampled_from("aB1 ={}#+/,\n\t\\é"), max_size=60))
+@settings(deadline=None)
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         section = parse(text)

@@ -30,6 +30,7 @@ _MAX_COMMENT = 4096
 _MAX_PATHS = 100
 _TRIES = 5
 _SHOWN = 20
+_DEFAULTS = 4  # times as long as without its defaults is a large tree with them
 
 
 class Applying:
@@ -195,9 +196,13 @@ def _part(outcome: Outcome, file: str) -> bytes:
 
 
 def _for_the_release_before(edit: Edit, outcome: Outcome, normal: bytes) -> tuple[str, str]:
-    if len(normal) > MAX_BYTES:
-        return "", ""  # it could not have made such a version itself
-    tree = normal.decode()
+    """Return text and tree as the release before reads them; empty if that could not have made them."""
+    if len(normal) > _DEFAULTS * MAX_BYTES:
+        return "", ""
+    # It does not know sections that are new, so that these are left out as long as nobody uses them.
+    tree = normal_form(plain(outcome.tree)).decode()
+    if len(tree) > MAX_BYTES:
+        return "", ""
     only = next(iter(outcome.parts)) if len(outcome.parts) == 1 else None
     return edit.changed.get(only, tree) if only else tree, tree
 

@@ -41,6 +41,9 @@ both values are told. One file that is applied without `--base N` is all of the 
 changed since it was written is undone, which the plan shows. A version is made when something has another
 meaning: other remarks alone make none.
 
+A site that is deployed with its inventory (role `dirac_config`) has its configuration there: each deployment
+makes it one text, and undoes what was applied otherwise.
+
 **Administrators of a VO** have a group with the property `VOAdministrator`. They pull and apply the files
 that are about their VO alone, and change what `delegation` allows: by default users and support. They
 cannot give anybody a group with properties beyond `delegation/properties`, nor change such a group,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from dirac.core.errors import ConflictError, InternalError, InvalidInputError, NotAllowedError, NotFoundError
 from dirac.db.engine import Database
@@ -448,6 +449,23 @@ async def test_a_version_of_the_release_before_is_read_and_changed(
     assert [each.value for each in await fresh.blame(admin, "pilot/max_jobs")] == [6, 5]
     assert (await fresh.rollback(admin, 2)).version == 4
     assert (await fresh.current()).tree.workload.max_priority == 20
+
+
+async def test_the_release_before_can_read_what_is_made_here(
+    configuration: Configuration, admin: Identity, database: Database
+) -> None:
+    await _apply(configuration, admin, {"rules.yml": RULES, "vo/bio.yml": BIO})
+    async with database.read() as tx:
+        row = (await tx.execute(select(versions.c.text, versions.c.tree))).one()
+    said = {
+        "virtual_organisations": {"bio": {"default_group": "user", "groups": {"user": {}}}},
+        "workload": {"max_priority": 20, "max_retries": 3, "min_cpu_time": 50},
+    }
+    assert (json.loads(row.tree), json.loads(row.text)) == (said, said)
+    await configuration.apply(admin, Apply(text=RULES))
+    async with database.read() as tx:
+        texts = (await tx.execute(select(versions.c.text).order_by(versions.c.number))).scalars().all()
+    assert texts[-1] == RULES
 
 
 async def test_the_last_good_version_stays_in_force_when_the_newest_cannot_be_read(
