@@ -47,3 +47,10 @@ def test_searches_are_measured() -> None:
 def test_the_cleaning_of_sandboxes_is_measured() -> None:
     # A fiftieth of them belongs to each slot of time, one in a hundred to no job.
     assert "5000 sandboxes, 1200 due, 12 removed" in run("bench.sandboxes", "5000")
+
+
+def test_large_configurations_are_measured() -> None:
+    told = run("bench.configuration", "--vos", "3", "--users", "30", "--sites", "5")
+    assert "3 VOs, 30 users, 5 sites: 9 files" in told
+    for what in ("apply a user more", "apply a queue", "read as a member", "memory of a process"):
+        assert sum(what in line for line in told.splitlines()) == 1, told

@@ -112,4 +112,6 @@ def _default(field: inspect.Field) -> str:
         return ""
     if isinstance(value, msgspec.Struct):
         return "its defaults"
+    if isinstance(value, dict):  # of sections, whose own defaults are told in their own tables
+        value = {name: {} if isinstance(each, msgspec.Struct) else each for name, each in value.items()}
     return f"`{msgspec.json.encode(value).decode()}`"

@@ -177,6 +177,7 @@ def build(settings: Settings) -> Installation:
             url=settings.http.url, program=settings.pilots.program, python=settings.pilots.python
         ),
     )
+    configuration.effects.append(workload.change_effects)
     database.committed.append(workload.signals.committed)
     declared = (*identity_tasks.TASKS, *workload_tasks.TASKS, *housekeeping.TASKS)
     tasks = {task.name: task for task in declared}

@@ -117,6 +117,13 @@ METRICS = (
         ("vo", "kind"),
         ("server",),
     ),
+    Metric(
+        "dirac_configuration_outdated",
+        Gauge,
+        "1 while the newest version of the configuration cannot be read and an older one is in force, else 0",
+        (),
+        ("server",),
+    ),
     Metric("dirac_database_connections_in_use", Gauge, "Connections of the pool that are in use"),
     Metric("dirac_database_connections_limit", Gauge, "Connections that the pool opens at most"),
     Metric(

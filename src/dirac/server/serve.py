@@ -22,6 +22,7 @@ from dirac.server.listener import listening, tell_expiry
 from dirac.server.metrics import Metrics
 from dirac.server.processes import ask_database, follow_database, relaying
 from dirac.server.settings import Settings
+from dirac.systems.configuration.logic import Configuration
 from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.explain_places import ExplainPlaces
 from dirac.systems.workload.logic.matching import Matching
@@ -47,6 +48,8 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
     installation.provide(Explain).told.append(told.explained)
     installation.provide(ExplainPlaces).told.append(told.explained)
     told.follow("dirac_http_draining", lambda: float(drain.begun))
+    configuration = installation.provide(Configuration)
+    told.follow("dirac_configuration_outdated", lambda: float(configuration.problem is not None))
     tell_expiry(installation.settings, told, "http")
     if installation.authorities is not None:
         _tell_authorities(installation.authorities, told)

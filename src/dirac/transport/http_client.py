@@ -397,5 +397,7 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> str | list[str]:
+    if isinstance(value, list):  # the name is there once for each
+        return [str(_text(each)) for each in value]
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -464,7 +464,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.fail(409, "the configuration is at another version", "conflict")
         if changes and not request.get("dry_run"):
             versions.append(request["text"])
-        self.send({"version": len(versions) + bool(changes and request.get("dry_run")), "changes": changes})
+        number = len(versions) + bool(changes and request.get("dry_run"))
+        self.send({"version": number, "changes": changes, "files": ["configuration.yml"] if changes else []})
         return None
 
     def rollback(self) -> None:

@@ -430,6 +430,11 @@ async def test_every_other_route_has_a_call() -> None:
             "GET /api/config/diff": [{"path": "/a"}],
             "GET /api/config/log": [VERSION],
             "GET /api/config/schema": {"type": "object"},
+            "GET /api/config/files": {"version": 1, "files": [{"name": "a.yml", "digest": "d"}]},
+            "GET /api/config/blame": [{"version": 1, "time": NOW, "author": "a", "comment": "c", "value": 2}],
+            "GET /api/config/explain": {"key": "a/b", "value": 1, "origin": "default", "meaning": "m"},
+            "GET /api/config/export": {"version": 1, "text": "A = 1"},
+            "POST /api/config/import": {"files": {"a.yml": "{}"}, "report": ["nothing"]},
             "POST /api/config/apply": APPLIED,
             "POST /api/config/rollback": APPLIED,
             "GET /api/tasks": [TASK],
@@ -478,6 +483,15 @@ async def test_every_other_route_has_a_call() -> None:
         assert (await client.config.tree(version=1)).version == 1
         assert (await client.config.diff(old=1))[0].path == "/a"
         assert (await client.config.log())[0].author == "astro:ada"
+        assert (await client.config.files(names=["a.yml", "b.yml"])).files[0].name == "a.yml"
+        assert fake.requests[-1].url.params.get_list("name") == ["a.yml", "b.yml"]
+        assert (await client.config.blame("a/b"))[0].value == 2
+        assert (await client.config.explain("a/b", at=moment)).origin == "default"
+        assert fake.requests[-1].url.params["at"] == moment.isoformat()
+        assert (await client.config.export("cfg")).text == "A = 1"
+        assert (await client.config.convert("A = 1")).report == ["nothing"]
+        assert (await client.config.apply_files({"a.yml": "{}"}, ["b.yml"], base=1)).version == 2
+        assert json.loads(fake.requests[-1].content)["removed"] == ["b.yml"]
         assert await client.config.schema() == {"type": "object"}
         assert (await client.config.apply("x: 1", file="site.yml")).version == 2
         assert (await client.config.rollback(1)).version == 2

@@ -3,9 +3,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from dirac.systems.configuration.models import Applied, Apply, Change, Content, Rollback, Version
+from dirac.systems.configuration.models import (
+    Applied,
+    Apply,
+    Blame,
+    Change,
+    Content,
+    Convert,
+    Converted,
+    Explanation,
+    Exported,
+    Files,
+    Rollback,
+    Version,
+)
 from dirac.transport.http_client_sync import HttpClient
 
 
@@ -24,8 +39,8 @@ class Config:
         """
         return self._http.call("GET", "/api/config/", dict[str, Any])
 
-    def tree(self, *, version: int | None = None) -> Content:
-        """Return a version of the configuration, the current one if none is named.
+    def tree(self, *, version: int | None = None, at: datetime | None = None) -> Content:
+        """Return a version of the configuration, or what was current at a moment, or is now.
 
         Raises:
             NotFoundError: There is no such version.
@@ -34,7 +49,23 @@ class Config:
 
             print((client.config.tree()).text)
         """
-        return self._http.call("GET", "/api/config/tree", Content, params={"version": version})
+        return self._http.call(
+            "GET", "/api/config/tree", Content, params={"version": version, "at": _moment(at)}
+        )
+
+    def files(self, *, version: int | None = None, names: Sequence[str] | None = None) -> Files:
+        """Return the files of a version that the caller may change; with `names`, these and their texts.
+
+        Raises:
+            NotFoundError: There is no such version.
+
+        Example::
+
+            listed = client.config.files()
+            first = client.config.files(version=listed.version, names=[listed.files[0].name])
+        """
+        params = {"version": version, "name": list(names) if names is not None else None}
+        return self._http.call("GET", "/api/config/files", Files, params=params)
 
     def apply(
         self,
@@ -43,6 +74,7 @@ class Config:
         file: str = "configuration",
         comment: str = "",
         dry_run: bool = False,
+        base: int | None = None,
         expected_version: int | None = None,
     ) -> Applied:
         """Make a text the configuration. The same text again changes nothing.
@@ -52,23 +84,131 @@ class Config:
             file: Name of the file it comes from, for messages.
             comment: Why, for the log.
             dry_run: Only say what would change.
+            base: Version that the text was made from: what others changed since is kept.
             expected_version: Refuse if the current version is another one.
 
         Raises:
             InvalidInputError: The text is refused; `where` is file and line.
-            ConflictError: The current version is not the expected one.
+            ConflictError: The same was changed by others, or the current version is not the expected one.
             NotAllowedError: The caller may not change the configuration.
 
         Example::
 
             applied = client.config.apply(Path("site.yml").read_text(), file="site.yml")
         """
-        request = Apply(
-            text=text, file=file, comment=comment, dry_run=dry_run, expected_version=expected_version
+        return self._apply(
+            Apply(
+                text=text,
+                file=file,
+                comment=comment,
+                dry_run=dry_run,
+                base=base,
+                expected_version=expected_version,
+            )
         )
+
+    def apply_files(
+        self,
+        changed: Mapping[str, str],
+        removed: Sequence[str] = (),
+        *,
+        comment: str = "",
+        dry_run: bool = False,
+        base: int | None = None,
+        expected_version: int | None = None,
+    ) -> Applied:
+        """Change some files of the configuration; the others stay as they are.
+
+        Args:
+            changed: Texts by name, of files that are new or other than before.
+            removed: Names of files that are to go.
+            comment: Why, for the log.
+            dry_run: Only say what would change.
+            base: Version that the files were made from: what others changed since is kept.
+            expected_version: Refuse if the current version is another one.
+
+        Raises:
+            InvalidInputError: A file is refused; `where` is file and line.
+            ConflictError: The same was changed by others, or the current version is not the expected one.
+            NotAllowedError: Something that the caller may not change would change.
+
+        Example::
+
+            client.config.apply_files({"vo/bio.yml": text}, base=listed.version)
+        """
+        return self._apply(
+            Apply(
+                files=dict(changed),
+                removed=list(removed),
+                comment=comment,
+                dry_run=dry_run,
+                base=base,
+                expected_version=expected_version,
+            )
+        )
+
+    def _apply(self, request: Apply) -> Applied:
         # A second time is no change, except that the expected version is then a past one.
-        repeatable = dry_run or expected_version is None
+        repeatable = request.dry_run or request.expected_version is None
         return self._http.call("POST", "/api/config/apply", Applied, body=request, repeatable=repeatable)
+
+    def convert(self, text: str, *, form: str = "cfg") -> Converted:
+        """Return another system's configuration as files of ours, with what was not understood.
+
+        Args:
+            text: That configuration.
+            form: `cfg` for DIRAC's, `diracx` for DiracX's YAML.
+
+        Raises:
+            InvalidInputError: It is not of that form.
+
+        Example::
+
+            made = client.config.convert(Path("dirac.cfg").read_text())
+            client.config.apply_files(made.files, comment="from DIRAC")
+        """
+        request = Convert(text=text, form=form)
+        return self._http.call("POST", "/api/config/import", Converted, body=request, repeatable=True)
+
+    def export(self, form: str, *, version: int | None = None) -> Exported:
+        """Return a version as DIRAC (`cfg`), DiracX (`diracx`) or we (`yaml`) write it.
+
+        Raises:
+            NotFoundError: There is no such version.
+
+        Example::
+
+            Path("dirac.cfg").write_text((client.config.export("cfg")).text)
+        """
+        params = {"form": form, "version": version}
+        return self._http.call("GET", "/api/config/export", Exported, params=params)
+
+    def explain(self, key: str, *, version: int | None = None, at: datetime | None = None) -> Explanation:
+        """Return what an option is, where that comes from, what it overrides and what it means.
+
+        Raises:
+            NotFoundError: There is no such option or version.
+
+        Example::
+
+            print((client.config.explain("workload/max_priority")).value)
+        """
+        params = {"key": key, "version": version, "at": _moment(at)}
+        return self._http.call("GET", "/api/config/explain", Explanation, params=params)
+
+    def blame(self, key: str, *, version: int | None = None, limit: int = 20) -> list[Blame]:
+        """Return the versions that changed an option, newest first.
+
+        Raises:
+            NotFoundError: There is no such option or version.
+
+        Example::
+
+            for blame in client.config.blame("workload/max_priority"):
+                print(blame.version, blame.author, blame.value)
+        """
+        params = {"key": key, "version": version, "limit": limit}
+        return self._http.call("GET", "/api/config/blame", list[Blame], params=params)
 
     def diff(self, *, old: int, new: int | None = None) -> list[Change]:
         """Return what is different between two versions; `new` is the current one if not given.
@@ -118,3 +258,7 @@ class Config:
             Path("schema.json").write_text(json.dumps(client.config.schema()))
         """
         return self._http.call("GET", "/api/config/schema", dict[str, Any])
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

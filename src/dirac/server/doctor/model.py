@@ -10,13 +10,14 @@ from pathlib import Path
 
 import msgspec
 
-from dirac.core.errors import DiracError
+from dirac.core.errors import DiracError, InternalError
 from dirac.db.engine import Database
 from dirac.db.transaction import Transaction
 from dirac.server.database import open_database
 from dirac.server.settings import Settings
+from dirac.systems.configuration.layout import load
 from dirac.systems.configuration.models import Tree
-from dirac.systems.configuration.store import VersionStore
+from dirac.systems.configuration.store import ConfigurationUnit
 
 _LIMIT = 15.0  # seconds of one check
 _CONNECTIONS = 20  # more than checks: who waits for a connection that fails is not told
@@ -96,8 +97,17 @@ class Patient:
     async def tree(self) -> Tree:
         """Return the configuration of the installation."""
         async with self.read() as tx:
-            snapshot = await VersionStore(tx).snapshot(None)
-        return snapshot.tree if snapshot else Tree()
+            unit = ConfigurationUnit(tx)
+            number, _ = await unit.versions.head()
+            try:
+                state = await load(unit, number)
+            except InternalError as error:
+                raise Ailment(
+                    str(error),
+                    cause="Servers go on with the last version that they can read",
+                    mend=f"dirac config rollback {max(number - 1, 0)}",
+                ) from error
+        return state.snapshot.tree if state else Tree()
 
     async def close(self) -> None:
         """Let go of everything."""

@@ -12,7 +12,21 @@ from starlette.responses import Response
 
 from dirac.systems.configuration import policy
 from dirac.systems.configuration.logic import MAX_LISTED, Configuration
-from dirac.systems.configuration.models import Applied, Apply, Change, Content, Rollback, Tree, Version
+from dirac.systems.configuration.models import (
+    Applied,
+    Apply,
+    Blame,
+    Change,
+    Content,
+    Convert,
+    Converted,
+    Explanation,
+    Exported,
+    Files,
+    Rollback,
+    Tree,
+    Version,
+)
 from dirac.systems.identity.models import Identity
 from dirac.transport.routing import SystemRouter, allowed, body, provided
 
@@ -20,8 +34,11 @@ router = SystemRouter("/api/config", "config")
 routers = (router,)
 
 Reader = Annotated[Identity, allowed(policy.read)]
-Administrator = Annotated[Identity, allowed(policy.change)]
+Editor = Annotated[Identity, allowed(policy.change)]
+Administrator = Annotated[Identity, allowed(policy.roll_back)]
 Provided = Annotated[Configuration, provided(Configuration)]
+Key = Annotated[str, Query(min_length=1, max_length=2000)]
+Moment = Annotated[datetime, Query()]
 Number = Annotated[int, Query(ge=0, le=2**31 - 1)]
 
 
@@ -52,9 +69,12 @@ async def serve_config(
 
 @router.post("/apply")
 async def apply_config(
-    caller: Administrator, configuration: Provided, request: Annotated[Apply, body(Apply)]
+    caller: Editor, configuration: Provided, request: Annotated[Apply, body(Apply)]
 ) -> Applied:
-    """Make a text the configuration, or only say what it would change."""
+    """Make a text or files the configuration, or only say what that would change.
+
+    What others have changed since `base` is kept. Administrators of a VO change files of their own VO only.
+    """
     return await configuration.apply(caller, request)
 
 
@@ -67,9 +87,49 @@ async def rollback_config(
 
 
 @router.get("/tree")
-async def get_tree(caller: Reader, configuration: Provided, version: Number | None = None) -> Content:
-    """Return what a version says, or the current one."""
-    return await configuration.content(caller, version)
+async def get_tree(
+    caller: Reader, configuration: Provided, version: Number | None = None, at: Moment | None = None
+) -> Content:
+    """Return what a version says, or the one that was current at a moment, or the current one."""
+    return await configuration.content(caller, version, at)
+
+
+@router.get("/files")
+async def get_files(
+    caller: Reader,
+    configuration: Provided,
+    version: Number | None = None,
+    name: Annotated[list[str] | None, Query(max_length=MAX_LISTED)] = None,
+) -> Files:
+    """Return the files of a version: with `name` the texts of those, otherwise the names of all.
+
+    Who sees one VO only gets the files that are about nothing else.
+    """
+    return await configuration.files(caller, version, name)
+
+
+@router.get("/blame")
+async def get_blame(
+    caller: Reader,
+    configuration: Provided,
+    key: Key,
+    version: Number | None = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 20,
+) -> list[Blame]:
+    """Return the versions that changed an option, newest first."""
+    return await configuration.blame(caller, key, version, limit)
+
+
+@router.get("/explain")
+async def explain_key(
+    caller: Reader,
+    configuration: Provided,
+    key: Key,
+    version: Number | None = None,
+    at: Moment | None = None,
+) -> Explanation:
+    """Return what an option is, where that comes from, what it overrides and what it means."""
+    return await configuration.explain(caller, key, version, at)
 
 
 @router.get("/diff")
@@ -89,6 +149,25 @@ async def get_log(
 ) -> list[Version]:
     """Return the versions, newest first."""
     return await configuration.log(caller, limit, before)
+
+
+@router.post("/import")
+async def import_config(
+    caller: Editor, configuration: Provided, request: Annotated[Convert, body(Convert)]
+) -> Converted:
+    """Return another system's configuration as files of ours, with what was not understood; apply nothing."""
+    return await configuration.convert(request)
+
+
+@router.get("/export")
+async def export_config(
+    caller: Reader,
+    configuration: Provided,
+    form: Annotated[str, Query(max_length=20)] = "cfg",
+    version: Number | None = None,
+) -> Exported:
+    """Return a version as DIRAC (`cfg`), DiracX (`diracx`) or we (`yaml`) write it."""
+    return await configuration.export(caller, form, version)
 
 
 @router.get("/schema")

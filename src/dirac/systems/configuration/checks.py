@@ -6,7 +6,7 @@ The checks read plain values, not a typed tree, so that they still run on a text
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -51,36 +51,52 @@ class Checker:
         installed: Gives the names of the plugins of a kind.
         check_computing: Raises `InvalidInputError` if a computing element of that plugin and name cannot
             have these settings.
+
+    Attributes:
+        installed: Gives the names of the plugins of a kind.
     """
 
     def __init__(self, installed: Installed, check_computing: CheckComputing) -> None:
-        self._installed = installed
+        self.installed = installed
         self._check_computing = check_computing
 
-    def check(self, tree: Mapping[str, Any]) -> Found:
-        """Yield the place and the text of every fault."""
+    def check(self, tree: Mapping[str, Any], within: Collection[str] | None = None) -> Found:
+        """Yield the place and the text of every fault.
+
+        Args:
+            tree: All of it.
+            within: Names of the VOs and sites that are looked at; of others only what they refer to. None
+                for all.
+        """
         vos = _section(tree, "virtual_organisations")
         for name, vo in vos.items():
-            yield from self._vo(vo, ("virtual_organisations", name))
+            if within is None or name in within:
+                yield from self._vo(vo, ("virtual_organisations", name))
         yield from _certificates(vos, _section(tree, "hosts"))
         for name, site in _section(tree, "sites").items():
             path = ("sites", name)
             yield from _listed(site, path, "virtual_organisations", vos, "VO")
-            for element, options in _section(site, "computing_elements").items():
-                yield from self._element(element, options, (*path, "computing_elements", element))
+            if within is None or name in within:
+                for element, options in _section(site, "computing_elements").items():
+                    yield from self._element(element, options, (*path, "computing_elements", element))
+        yield from _free(tree, ())
         data = _section(tree, "data")
         elements = _section(data, "storage_elements")
         for name, element in elements.items():
             place = ("data", "storage_elements", name)
             yield from _listed(element, place, "sites", _section(tree, "sites"), "site")
+            yield from _listed(element, place, "virtual_organisations", vos, "VO")
+        for name, catalog in _section(data, "catalogs").items():
+            yield from secrets_in(_section(catalog, "settings"), ("data", "catalogs", name, "settings"))
         directories = _section(data, "directories")
         for directory in directories:
             yield from _listed(directories, ("data", "directories"), directory, elements, "storage element")
         yield from _shadow(_section(_section(tree, "workload"), "shadow"), vos, _section(tree, "sites"))
-        steps = dict.fromkeys(self._installed("dirac.optimiser"))
+        steps = dict.fromkeys(self.installed("dirac.optimiser"))
         yield from _listed(_section(tree, "workload"), ("workload",), "job_path", steps, "step")
 
     def _vo(self, vo: Mapping[str, Any], path: Path) -> Found:
+        yield from _free(vo, path)
         groups = _section(vo, "groups")
         default = vo.get("default_group")
         if "groups" in vo and default is not None and default not in groups:
@@ -99,11 +115,11 @@ class Checker:
     def _provider(self, vo: Mapping[str, Any], groups: Mapping[str, Any], path: Path) -> Found:
         provider = vo.get("identity_provider", BUILT_IN_PROVIDER)
         if isinstance(provider, str):
-            known = {BUILT_IN_PROVIDER, *self._installed("dirac.identity")}
+            known = {BUILT_IN_PROVIDER, *self.installed("dirac.identity")}
             if provider not in known:
                 yield path, f"there is no identity provider `{provider}`{suggestion(provider, known)}"
             return
-        plugin, plugins = provider.get("type", "oidc"), self._installed("dirac.identity_provider")
+        plugin, plugins = provider.get("type", "oidc"), self.installed("dirac.identity_provider")
         if plugin not in plugins:
             yield (
                 (*path, "type"),
@@ -118,12 +134,12 @@ class Checker:
 
     def _element(self, name: str, element: Mapping[str, Any], path: Path) -> Found:
         settings = _section(element, "settings")
-        secrets = list(_secrets(settings, (*path, "settings")))
+        secrets = list(secrets_in(settings, (*path, "settings")))
         yield from secrets
         plugin = element.get("type")
         if plugin is None:
             return
-        known = self._installed("dirac.computing")
+        known = self.installed("dirac.computing")
         if plugin not in known:
             yield (*path, "type"), f"there is no computing plugin `{plugin}`{suggestion(plugin, known)}"
         elif not secrets:
@@ -153,6 +169,12 @@ def _certificate(seen: dict[tuple[str, str], str], vo: str, name: str, dn: str, 
     if other is not None:
         yield place, f"the certificate `{dn}` is that of `{other}` as well"
     seen.setdefault((vo, dn), name)
+
+
+def _free(section: Mapping[str, Any], path: Path) -> Found:
+    """Look for secrets among options that nobody here knows."""
+    for option in ("operations", "extensions"):
+        yield from secrets_in(_section(section, option), (*path, option))
 
 
 def _section(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -190,22 +212,25 @@ def _shadow(shadow: Mapping[str, Any], vos: Mapping[str, Any], sites: Mapping[st
         yield from _listed(banned, (*path, "banned_sites"), name, sites, "site")
 
 
-def _secrets(value: Any, path: Path) -> Found:
+def secrets_in(value: Any, path: Path) -> Found:
+    """Yield the places of values that look like secrets, and why they may not be there."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             if _names_a_secret(name):
                 yield (*path, name), f"`{name}` looks like a secret; {_ADVICE}"
             else:
-                yield from _secrets(item, (*path, name))
+                yield from secrets_in(item, (*path, name))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _secrets(item, (*path, str(index)))
+            yield from secrets_in(item, (*path, str(index)))
     elif isinstance(value, str) and _PASSWORD_IN_URL.search(value):
         yield path, f"there is a password in this address; {_ADVICE}"
 
 
 def _names_a_secret(name: str) -> bool:
     words = [word.lower() for word in _WORDS.findall(name)]
-    if not words or words[-1] in _HARMLESS_ENDS:
+    if (
+        not words or words[-1] in _HARMLESS_ENDS or words == ["space", "token"]
+    ):  # a space of a storage element
         return False
     return not _SECRETS.isdisjoint(words) or not _SECRET_KEYS.isdisjoint(pairwise(words))

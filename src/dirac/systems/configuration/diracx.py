@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from dirac.systems.configuration.legacy import Imported, below, fitting, set_operations, sites_of, sound
+from dirac.systems.configuration.legacy_resources import imported_site, listed, number
+from dirac.systems.configuration.legacy_rules import rules_of, take_rules
 from dirac.systems.configuration.models import (
     ComputingElement,
     Queue,
@@ -12,7 +16,8 @@ from dirac.systems.configuration.models import (
     User,
     VirtualOrganisation,
 )
-from dirac.systems.configuration.trees import subject
+from dirac.systems.configuration.trees import overlaid, subject
+from dirac.systems.identity.models import Property
 
 _CLIENT_ID = "dirac"
 
@@ -32,7 +37,11 @@ def served(tree: Tree, issuer: str) -> dict[str, Any]:
     return {
         "DIRAC": {"NoSetup": False},
         "Registry": {name: _registry(name, vo, issuer) for name, vo in tree.virtual_organisations.items()},
-        "Operations": {name: _operations(tree) for name in tree.virtual_organisations},
+        "Operations": {
+            # What is in force comes before what is only written down.
+            name: overlaid(overlaid(tree.operations, vo.operations), rules_of(tree, every=True))
+            for name, vo in tree.virtual_organisations.items()
+        },
         "Resources": {"Sites": sites, "Computing": {"OSCompatibility": {}}},
         "LocalSite": None,
         "LogLevel": None,
@@ -76,19 +85,6 @@ def _user(vo: str, username: str, user: User) -> dict[str, Any]:
     }
 
 
-def _operations(tree: Tree) -> dict[str, Any]:
-    workload, pilot = tree.workload, tree.pilot
-    return {
-        "JobDescription": {
-            "MinCPUTime": workload.min_cpu_time,
-            "MaxCPUTime": workload.max_cpu_time,
-            "MaxInputData": workload.max_input_data,
-        },
-        "Services": {"JobScheduling": {"MaxRescheduling": workload.max_reschedules}},
-        "Pilot": {"Version": [pilot.release], "CVMFS_locations": pilot.locations},
-    }
-
-
 def _site(site: Site) -> dict[str, Any]:
     return {
         "VO": site.virtual_organisations,
@@ -113,4 +109,65 @@ def _queue(queue: Queue) -> dict[str, Any]:
         "Tag": queue.tags,
         "RequiredTag": queue.required_tags,
         "Platform": queue.platforms,
+    }
+
+
+def imported(config: Mapping[str, Any], computing: Collection[str]) -> Imported:
+    """Return DiracX's configuration as a tree; what has no place in it is reported, and not kept.
+
+    Args:
+        config: What its YAML says.
+        computing: Names of the plugins for computing elements that are here.
+    """
+    report: list[str] = []
+    vos = {}
+    for name, registry in below(config, "Registry").items():
+        vo = _vo(registry if isinstance(registry, Mapping) else {}, name)
+        if sound(vo, VirtualOrganisation, f"the VO {name}", report):
+            vos[name] = vo
+    vos = fitting(vos, "virtual_organisations", report)
+    tree: dict[str, Any] = {"virtual_organisations": vos}
+    sites = {
+        name: imported_site(site, set(vos), computing, name, report) for name, site in sites_of(dict(config))
+    }
+    tree["sites"] = fitting(sites, "sites", report)
+    operations = below(config, "Operations")
+    for name in vos:
+        # There is one set of rules for all VOs here; DiracX has them in each.
+        operations[name] = below(operations, name)
+        tree = overlaid(take_rules(operations[name]), tree)
+    set_operations(tree, operations, report)
+    known = {"Registry", "Operations", "Resources"}
+    report += [f"{name} has no place here, and is left out" for name in config if name not in known]
+    return Imported({name: value for name, value in tree.items() if value}, report)
+
+
+def _vo(registry: Mapping[str, Any], name: str) -> dict[str, Any]:
+    groups, users, known = {}, {}, {str(each) for each in Property}
+    for sub, user in below(registry, "Users").items():
+        options = user if isinstance(user, Mapping) else {}
+        username = str(options.get("PreferedUsername") or sub)
+        made: dict[str, Any] = {"groups": []}
+        if username != sub:
+            made["sub"] = sub
+        if options.get("Email"):
+            made["email"] = options["Email"]
+        if name in (options.get("Suspended") or ()):
+            made["suspended"] = True
+        users[sub] = username, made
+    for group, options in below(registry, "Groups").items():
+        if not isinstance(options, Mapping):
+            continue
+        properties = [each for each in listed(options.get("Properties")) if each in known]
+        share = number(options.get("JobShare"))
+        groups[group] = {"properties": properties, **({"job_share": share} if share else {})}
+        for sub in listed(options.get("Users")):
+            if sub in users:
+                users[sub][1]["groups"].append(group)
+    support = {name.lower(): value for name, value in below(registry, "Support").items() if value}
+    return {
+        "default_group": str(registry.get("DefaultGroup") or next(iter(groups), "")),
+        "groups": groups,
+        "users": {username: made for username, made in users.values() if made["groups"]},
+        **({"support": support} if support else {}),
     }

@@ -6,7 +6,7 @@ All faults of a text are found in one go: one that is repaired does not uncover 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ MAX_BYTES = 1024 * 1024
 
 _SHOWN = 100
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -45,10 +46,14 @@ class Document:
 
     def fault(self, path: Path, text: str) -> None:
         """Add a fault at a place of the tree."""
+        self.faults.append(Fault(*(self.position(path) or Position(1, 1)), path, text))
+
+    def position(self, path: Path) -> Position | None:
+        """Return where something stands, or the nearest that is around it; None if nothing is."""
         known = path
         while known and known not in self.positions:
             known = known[:-1]
-        self.faults.append(Fault(*self.positions.get(known, Position(1, 1)), path, text))
+        return self.positions.get(known) if known else None
 
     def tree(self) -> Tree:
         """Return the tree.
@@ -57,10 +62,20 @@ class Document:
             InvalidInputError: The text has faults; the message has a line for each, `where` is the first.
         """
         if self.faults:
-            raise _error(self.file, sorted(self.faults))
+            raise refusal([(self.file, fault) for fault in self.faults])
+        return self.sound()
+
+    def sound(self) -> Tree:
+        """Return the tree without what has faults.
+
+        Raises:
+            InvalidInputError: There is no tree without it.
+        """
         try:
             return msgspec.convert(self.value, Tree)
         except msgspec.ValidationError as error:
+            if self.faults:
+                raise refusal([(self.file, fault) for fault in self.faults]) from None
             raise InternalError(f"a fault in the configuration was overlooked: {error}") from error
 
 
@@ -92,7 +107,12 @@ def read(text: str, file: str = "configuration") -> Document:
 
 def write(tree: Tree) -> str:
     """Print a tree as YAML, options that have their default left out."""
-    return str(yaml.safe_dump(plain(tree), sort_keys=False, allow_unicode=True))
+    return print_yaml(plain(tree))
+
+
+def print_yaml(value: Any) -> str:
+    """Print plain values as YAML."""
+    return str(yaml.dump(value, Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
 
 
 class _NoYamlError(Exception):
@@ -144,11 +164,13 @@ def _place(mark: Any) -> Position:
     return Position(1, 1) if mark is None else Position(mark.line + 1, mark.column + 1)
 
 
-def _error(file: str, faults: list[Fault]) -> InvalidInputError:
-    first = f"{file}:{faults[0].line}:{faults[0].column}"
-    if len(faults) == 1:
-        return InvalidInputError(faults[0].message, where=first)
-    lines = [f"{file}:{fault.line}:{fault.column}: {fault.message}" for fault in faults[:_SHOWN]]
-    if len(faults) > _SHOWN:
-        lines.append(f"and {len(faults) - _SHOWN} more")
-    return InvalidInputError("\n".join([f"there are {len(faults)} faults", *lines]), where=first)
+def refusal(faults: Iterable[tuple[str, Fault]]) -> InvalidInputError:
+    """Return the error that tells all faults of some files, ordered by file and place."""
+    ordered = sorted(faults)
+    places = [f"{file}:{fault.line}:{fault.column}" for file, fault in ordered]
+    if len(ordered) == 1:
+        return InvalidInputError(ordered[0][1].message, where=places[0])
+    lines = [f"{place}: {fault.message}" for place, (_, fault) in zip(places, ordered, strict=True)][:_SHOWN]
+    if len(ordered) > _SHOWN:
+        lines.append(f"and {len(ordered) - _SHOWN} more")
+    return InvalidInputError("\n".join([f"there are {len(ordered)} faults", *lines]), where=places[0])

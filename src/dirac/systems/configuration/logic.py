@@ -1,31 +1,46 @@
-"""Applying, reading and comparing configurations."""
+"""The configuration of the installation: applying, reading and comparing it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from datetime import datetime
 
 import msgspec
 
-from dirac.core.errors import ConflictError, InvalidInputError, NotFoundError
 from dirac.core.time import Clock
-from dirac.core.unit import Event, Units
-from dirac.systems.configuration import document, policy
+from dirac.core.unit import Units
+from dirac.systems.configuration import policy
+from dirac.systems.configuration.applying import Applying
 from dirac.systems.configuration.checks import Checker
+from dirac.systems.configuration.conversion import convert, export
 from dirac.systems.configuration.diracx import served
-from dirac.systems.configuration.models import Applied, Apply, Change, Content, Snapshot, Tree, Version
-from dirac.systems.configuration.ports import ConfigurationUnit, Registry
-from dirac.systems.configuration.trees import diff, digest, normal_form, registered, registered_hosts, visible
+from dirac.systems.configuration.edits import Judge
+from dirac.systems.configuration.effects import PeopleEffects
+from dirac.systems.configuration.keeping import CHECK_SECONDS, Keeper
+from dirac.systems.configuration.looking import Looking
+from dirac.systems.configuration.models import (
+    Applied,
+    Apply,
+    Blame,
+    Change,
+    Content,
+    Convert,
+    Converted,
+    Explanation,
+    Exported,
+    Files,
+    Snapshot,
+    Version,
+)
+from dirac.systems.configuration.ports import ConfigurationUnit, Effects, Registry
+from dirac.systems.configuration.trees import digest, visible
 from dirac.systems.identity.models import Identity
 
-CHECK_SECONDS = 1.0
-"""How long another process's new version may go unnoticed."""
+__all__ = ["CHECK_SECONDS", "MAX_LISTED", "Configuration", "Serving"]
 
 MAX_LISTED = 1000
-_MAX_COMMENT = 4096
-_MAX_PATHS = 100
-_EMPTY = Snapshot(version=0, digest=digest(normal_form(Tree())))
-_EMPTY_TEXT = "{}\n"
+_MOST_SERVED = 32 * 1024 * 1024
+"""Bytes of answers that are kept; those that nobody has asked for lately go first."""
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -51,6 +66,9 @@ class Configuration:
         registry: Told of the communities and their members whenever they may have changed.
         checker: What else must hold, beyond the types.
         issuer: Address of the installation's own identity provider.
+
+    Attributes:
+        effects: Who tells what a change would do; later systems add themselves.
     """
 
     def __init__(
@@ -62,87 +80,74 @@ class Configuration:
         checker: Checker,
         issuer: str = "",
     ) -> None:
-        self._units = units
-        self._clock = clock
-        self._registry = registry
-        self._checker = checker
         self._issuer = issuer
-        self._snapshot = _EMPTY
-        self._good_until = float("-inf")
-        self._loading = asyncio.Lock()
+        self._installed = checker.installed
+        self._keeper = Keeper(units, clock)
+        self._looking = Looking(units, self._keeper)
+        self.effects: list[Effects] = [PeopleEffects()]
+        self._applying = Applying(units, self._keeper, registry, Judge(checker), self.effects)
         self._served: dict[str | None, Serving] = {}
+        self._served_size = 0
+        self._serving = asyncio.Lock()
+
+    @property
+    def problem(self) -> str | None:
+        """Why the newest version is not the one in force; None if it is."""
+        return self._keeper.problem
 
     async def current(self) -> Snapshot:
-        """Return the configuration; at most `CHECK_SECONDS` old, and never older than an own application."""
-        if self._clock.monotonic() < self._good_until:
-            return self._snapshot
-        async with self._loading:
-            if self._clock.monotonic() >= self._good_until:
-                asked = self._clock.monotonic()
-                async with self._units.read() as unit:
-                    head = await unit.versions.head()
-                    if head != (self._snapshot.version, self._snapshot.digest):
-                        self._keep(await unit.versions.snapshot() or _EMPTY)
-                self._good_until = asked + CHECK_SECONDS
-            return self._snapshot
+        """Return the configuration; at most `CHECK_SECONDS` old, and never older than an own application.
+
+        If the newest version cannot be read, the last good one stays in force and `problem` says why.
+        """
+        return await self._keeper.current()
 
     async def apply(self, identity: Identity, request: Apply) -> Applied:
-        """Make a text the configuration, if it is sound and says something new.
+        """Make a text or some files the configuration, if they are sound and say something new.
 
-        What is the configuration already is not applied again, whatever version the request expects: that
-        is how a repetition after a lost answer looks.
+        What others have changed since the base of the edit is kept. What is the configuration already is not
+        applied again, whatever version the request expects: that is how a repetition after a lost answer
+        looks.
 
         Raises:
-            InvalidInputError: The text has faults; the message has a line for each, `where` is the first.
-            TooLargeError: The text or the comment is too large.
-            ConflictError: The current version is not the expected one, or became another one meanwhile.
+            InvalidInputError: There are faults; the message has a line for each, `where` is the first.
+            TooLargeError: A text or the comment is too large.
+            NotAllowedError: It changes something that the caller may not change.
+            NotFoundError: There is no such base.
+            ConflictError: The same was changed by others since the base; or the current version is not the
+                expected one.
         """
-        _check_comment(request.comment)
-        tree = await asyncio.to_thread(self._read, request.text, request.file)
-        async with self._units.read() as unit:
-            base = await unit.versions.snapshot() or _EMPTY
-        changes = diff(base.tree, tree)
-        if not changes:
-            await self._adopt(base)
-            return Applied(base.version, [])
-        if request.expected_version not in (None, base.version):
-            raise ConflictError(
-                f"the configuration is at version {base.version}, not at {request.expected_version}",
-                hint="Look at what changed, then apply again: dirac config diff",
-            )
-        if request.dry_run:
-            return Applied(base.version + 1, changes)
-        snapshot = await self._write(identity, request, base, tree, changes)
-        await self._adopt(snapshot)
-        return Applied(snapshot.version, changes)
+        return await self._applying.apply(identity, request)
 
     async def rollback(self, identity: Identity, number: int, comment: str = "") -> Applied:
-        """Make the text of an old version the configuration again, as a new version.
+        """Make the files of an old version the configuration again, as a new version.
 
         Raises:
             NotFoundError: There is no such version.
             InvalidInputError: What was sound then is not any more, for instance because a plugin has gone.
+            ConflictError: Another configuration became current meanwhile.
         """
-        async with self._units.read() as unit:
-            text = await _text(unit, number)
-        return await self.apply(
-            identity,
-            Apply(text=text, file=f"version {number}", comment=comment or f"Back to version {number}"),
-        )
+        return await self._applying.rollback(identity, number, comment)
 
-    async def content(self, identity: Identity, number: int | None = None) -> Content:
-        """Return what a version says, or the newest one, as far as the caller may see it.
+    async def content(
+        self, identity: Identity, number: int | None = None, moment: datetime | None = None
+    ) -> Content:
+        """Return what a version says, or the newest one, or that of a moment, as far as the caller may see.
 
         Raises:
             NotFoundError: There is no such version.
         """
-        async with self._units.read() as unit:
-            snapshot = await _snapshot(unit, number)
-            if policy.sees_everything(identity):
-                text = await _text(unit, snapshot.version)
-                return Content(snapshot.version, text, snapshot.tree)
-        tree = visible(snapshot.tree, identity.vo)
-        return Content(snapshot.version, document.write(tree), tree)
+        return await self._looking.content(identity, number, moment)
+
+    async def files(
+        self, identity: Identity, number: int | None = None, names: list[str] | None = None
+    ) -> Files:
+        """Return the files of a version, those that the caller may change, with the texts of those named.
+
+        Raises:
+            NotFoundError: There is no such version.
+        """
+        return await self._looking.files(identity, number, names)
 
     async def diff(self, identity: Identity, old: int, new: int | None = None) -> list[Change]:
         """Return the differences between two versions, or one and the newest, as far as the caller sees.
@@ -150,11 +155,7 @@ class Configuration:
         Raises:
             NotFoundError: There is no such version.
         """
-        async with self._units.read() as unit:
-            before, after = await _snapshot(unit, old), await _snapshot(unit, new)
-        if policy.sees_everything(identity):
-            return diff(before.tree, after.tree)
-        return diff(visible(before.tree, identity.vo), visible(after.tree, identity.vo))
+        return await self._looking.diff(identity, old, new)
 
     async def log(self, identity: Identity, limit: int = 100, before: int | None = None) -> list[Version]:
         """Return the versions, newest first.
@@ -166,97 +167,75 @@ class Configuration:
             limit: How many at most.
             before: Only those with a number below this one; to go on where another call ended.
         """
-        async with self._units.read() as unit:
-            listed = await unit.versions.listed(min(limit, MAX_LISTED), before)
-        if policy.sees_everything(identity):
-            return listed
-        return [Version(version.number, "", version.time, "", "") for version in listed]
+        return await self._looking.log(identity, min(limit, MAX_LISTED), before)
+
+    async def blame(
+        self, identity: Identity, key: str, number: int | None = None, limit: int = 20
+    ) -> list[Blame]:
+        """Return the versions that changed an option, newest first.
+
+        Raises:
+            NotFoundError: There is no such version or option.
+        """
+        return await self._looking.blame(identity, key, number, limit)
+
+    async def explain(
+        self, identity: Identity, key: str, number: int | None = None, moment: datetime | None = None
+    ) -> Explanation:
+        """Return what an option is, where that comes from, what it overrides and what it means.
+
+        Raises:
+            NotFoundError: There is no such version or option.
+        """
+        return await self._looking.explain(identity, key, number, moment)
+
+    async def convert(self, request: Convert) -> Converted:
+        """Return another system's configuration as files of ours; nothing is applied.
+
+        Raises:
+            InvalidInputError: It is not of the form that it is said to be.
+            TooLargeError: It is too large.
+        """
+        computing = self._installed("dirac.computing")
+        return await asyncio.to_thread(convert, request.text, request.form, computing)
+
+    async def export(self, identity: Identity, form: str, number: int | None = None) -> Exported:
+        """Return a version as another system writes it, as far as the caller may see it.
+
+        Raises:
+            NotFoundError: There is no such version.
+            InvalidInputError: There is no such form.
+        """
+        content = await self.content(identity, number)
+        text = await asyncio.to_thread(export, content.tree, form, self._issuer)
+        return Exported(content.version, text)
 
     async def serve(self, identity: Identity) -> Serving:
         """Return the current configuration in DiracX's shape, as far as the caller may see it."""
         snapshot = await self.current()
         audience = None if policy.sees_everything(identity) else identity.vo
         serving = self._served.get(audience)
-        if serving is None:
-            tree = snapshot.tree if audience is None else visible(snapshot.tree, audience)
-            body = msgspec.json.encode(served(tree, self._issuer), order="sorted")
-            serving = self._served[audience] = Serving(body, digest(body), snapshot)
+        if serving is not None and serving.snapshot is snapshot:
+            return serving
+        async with self._serving:
+            serving = self._served.get(audience)
+            if serving is None or serving.snapshot is not snapshot:
+                serving = await asyncio.to_thread(self._made, snapshot, audience)
+                self._remember(audience, serving)
         return serving
 
-    async def _adopt(self, snapshot: Snapshot) -> None:
-        """Go on with what an application has just found or made."""
-        async with self._loading:  # one who is reading an older version finishes first
-            if snapshot.version >= self._snapshot.version:
-                self._keep(snapshot)
-                self._good_until = self._clock.monotonic() + CHECK_SECONDS
+    def _made(self, snapshot: Snapshot, audience: str | None) -> Serving:
+        tree = snapshot.tree if audience is None else visible(snapshot.tree, audience)
+        body = msgspec.json.encode(served(tree, self._issuer), order="sorted")
+        return Serving(body, digest(body), snapshot)
 
-    def _keep(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._served = {}
-
-    def _read(self, text: str, file: str) -> Tree:
-        found = document.read(text, file)
-        for path, fault in self._checker.check(found.value):
-            found.fault(path, fault)
-        return found.tree()
-
-    async def _write(
-        self, identity: Identity, request: Apply, base: Snapshot, tree: Tree, changes: list[Change]
-    ) -> Snapshot:
-        normal = normal_form(tree)
-        number, name = base.version + 1, digest(normal)
-        async with self._units.write() as unit:
-            version = Version(number, name, unit.now, identity.subject, request.comment)
-            if not await unit.versions.add(version, request.text, normal):
-                raise ConflictError(
-                    f"another configuration became version {number} meanwhile; this one was not applied",
-                    hint="Look at what changed, then apply again: dirac config diff",
-                )
-            await self._registry.replace(
-                unit, registered(tree), hosts=registered_hosts(tree), actor=version.author
-            )
-            unit.record(_applied(version, changes))
-        return Snapshot(version=number, digest=name, time=version.time, tree=tree)
-
-
-def _applied(version: Version, changes: list[Change]) -> Event:
-    data: dict[str, Any] = {
-        "digest": version.digest,
-        "comment": version.comment,
-        "changes": len(changes),
-        "paths": [change.path for change in changes[:_MAX_PATHS]],
-    }
-    return Event(
-        kind="configuration.version.applied",
-        vo="",
-        subject_kind="configuration",
-        subject_id=str(version.number),
-        time=version.time,
-        actor=version.author,
-        data=data,
-    )
-
-
-def _check_comment(comment: str) -> None:
-    if len(comment) > _MAX_COMMENT or "\x00" in comment:
-        raise InvalidInputError(f"a comment has at most {_MAX_COMMENT} characters, and none of them is NUL")
-
-
-async def _snapshot(unit: ConfigurationUnit, number: int | None) -> Snapshot:
-    found = _EMPTY if number == 0 else await unit.versions.snapshot(number)
-    if found is None and number is None:
-        return _EMPTY
-    if found is None:
-        raise _unknown(number)
-    return found
-
-
-async def _text(unit: ConfigurationUnit, number: int) -> str:
-    text = _EMPTY_TEXT if number == 0 else await unit.versions.text(number)
-    if text is None:
-        raise _unknown(number)
-    return text
-
-
-def _unknown(number: int | None) -> NotFoundError:
-    return NotFoundError(f"there is no version {number} of the configuration", hint="See `dirac config log`")
+    def _remember(self, audience: str | None, serving: Serving) -> None:
+        gone = [each for each, old in self._served.items() if old.snapshot is not serving.snapshot]
+        for each in (*gone, audience):
+            if (old := self._served.pop(each, None)) is not None:
+                self._served_size -= len(old.body)
+        self._served[audience] = serving
+        self._served_size += len(serving.body)
+        while self._served_size > _MOST_SERVED and len(self._served) > 1:
+            oldest = next(iter(self._served))
+            self._served_size -= len(self._served.pop(oldest).body)

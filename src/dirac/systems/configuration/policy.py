@@ -13,12 +13,34 @@ def read(identity: Identity) -> None:
 
 
 def change(identity: Identity) -> None:
-    """The installation's administrators, and services that were made to bring configurations."""
-    if not sees_everything(identity):
+    """The installation's administrators, services that bring configurations, and VOs' own administrators.
+
+    The last ones change nothing but their VO's part, within the installation's limits: see `delegation`.
+    """
+    if not changes_everything(identity) and not changes_own(identity):
         raise NotAllowedError(
             f"{identity.subject} in the group {identity.group!r} may not change the configuration",
+            hint="This needs the property ServiceAdministrator, or VOAdministrator for a VO's own part",
+        )
+
+
+def roll_back(identity: Identity) -> None:
+    """Who may change all of the configuration: an old version is all of it."""
+    if not changes_everything(identity):
+        raise NotAllowedError(
+            f"{identity.subject} in the group {identity.group!r} may not roll the configuration back",
             hint="This needs the property ServiceAdministrator",
         )
+
+
+def changes_everything(identity: Identity) -> bool:
+    """Tell whether the caller may change all of it."""
+    return sees_everything(identity)
+
+
+def changes_own(identity: Identity) -> bool:
+    """Tell whether the caller administers a VO."""
+    return identity.kind == "user" and bool(identity.vo) and Property.VO_ADMINISTRATOR in identity.properties
 
 
 def sees_everything(identity: Identity) -> bool:

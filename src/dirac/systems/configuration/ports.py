@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Protocol
 
 from dirac.core.unit import UnitOfWork
-from dirac.systems.configuration.models import Snapshot, Version
+from dirac.systems.configuration.models import Effect, Tree, Version
 from dirac.systems.identity.models import RegisteredHost, RegisteredVO
+
+WHOLE: Final = "configuration.yml"
+"""Name of the file of a configuration that is one text."""
+
+
+class KeptPart(NamedTuple):
+    """What a file makes of the tree.
+
+    Attributes:
+        name: Of the file.
+        digest: Of its text.
+        tree: Its part of the tree; None if the file was removed.
+    """
+
+    name: str
+    digest: str
+    tree: Tree | None
+
+
+class KeptFile(NamedTuple):
+    """A file as it was given.
+
+    Attributes:
+        name: Of the file.
+        version: That brought it.
+        text: What it says.
+    """
+
+    name: str
+    version: int
+    text: str
 
 
 class Versions(Protocol):
@@ -17,20 +49,51 @@ class Versions(Protocol):
         """Return number and digest of the newest one; 0 and nothing if there is none. Cheap."""
         ...
 
-    async def snapshot(self, number: int | None = None) -> Snapshot | None:
-        """Return one, or the newest; None if there is none."""
+    async def version(self, number: int) -> Version | None:
+        """Return what is known of one; None if there is none."""
         ...
 
-    async def text(self, number: int) -> str | None:
-        """Return the text that one was given as; None if there is none."""
+    async def at(self, moment: datetime) -> int:
+        """Return the number of the one that was current then; 0 if there was none."""
+        ...
+
+    async def parts(self, after: int, upto: int) -> tuple[bool, list[KeptPart]]:
+        """Return what files say at a version, of those that were changed after another one.
+
+        Returns:
+            Whether files that are not among them are gone; and the files.
+        """
+        ...
+
+    async def names(self, upto: int) -> set[str]:
+        """Return the names of files that may be there at a version, read or not."""
+        ...
+
+    async def texts(self, number: int, names: Iterable[str]) -> dict[str, KeptFile]:
+        """Return the texts of files at a version, of those that are there."""
+        ...
+
+    async def history(self, name: str, upto: int, limit: int) -> list[tuple[int, Tree | None]]:
+        """Return the versions that changed a file, newest first, with the part of the tree from then on."""
         ...
 
     async def listed(self, limit: int, before: int | None) -> list[Version]:
         """Return the newest ones, newest first, of those with a number below `before`."""
         ...
 
-    async def add(self, version: Version, text: str, normal_form: bytes) -> bool:
-        """Keep one; return False if there is one with that number already."""
+    async def add(
+        self,
+        version: Version,
+        changed: Mapping[str, tuple[str, str, bytes] | None],
+        whole: tuple[str, str],
+    ) -> bool:
+        """Keep one; return False if there is one with that number already.
+
+        Args:
+            version: What is to be known of it.
+            changed: By name, digest, text and part of the files that it changes; None for those it removes.
+            whole: Text and tree of all, for the release before.
+        """
         ...
 
 
@@ -47,7 +110,29 @@ class Registry(Protocol):
     """The identity system's list of communities and their members."""
 
     async def replace(
-        self, unit: Any, vos: Sequence[RegisteredVO], *, hosts: Sequence[RegisteredHost], actor: str
+        self,
+        unit: Any,
+        vos: Sequence[RegisteredVO],
+        *,
+        hosts: Sequence[RegisteredHost],
+        actor: str,
+        scope: Collection[str] | None = None,
     ) -> None:
-        """Make this the list, in the caller's unit, which carries what the identity system needs there."""
+        """Make this the list, in the caller's unit, which carries what the identity system needs there.
+
+        Args:
+            unit: The caller's unit.
+            vos: The communities.
+            hosts: All hosts, whatever the scope.
+            actor: Who wants it so.
+            scope: Names of all communities that may differ from what is registered; None if any may.
+        """
+        ...
+
+
+class Effects(Protocol):
+    """Tells what a change would do to what a later system looks after."""
+
+    async def effects(self, old: Tree, new: Tree) -> list[Effect]:
+        """Return what changes for the worse or the better, with numbers from the running installation."""
         ...

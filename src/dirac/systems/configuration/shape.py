@@ -175,7 +175,7 @@ class Shaper:
         for name, (key, value) in entries.items():
             key_kind, extra = _parts(kind.key_type)
             if isinstance(key_kind, inspect.StrType) and not _fits(name, key_kind):
-                wanted = _accepted(key_kind, extra)
+                wanted = accepted(key_kind, extra)
                 self._fault(key, (*path, name), f"expected {wanted}, found {_quoted(name)}")
             shaped = self._value(value, kind.value_type, (*path, name))
             # A name that others may refer to stays known even when what stands under it is not sound.
@@ -214,7 +214,7 @@ class Shaper:
         advice = ""
         if isinstance(kind, inspect.StrType) and tag in ("int", "float", "bool", "timestamp"):
             advice = "; put it in quotes"
-        return self._fault(node, path, f"expected {_accepted(kind, extra)}, found {_found(node)}{advice}")
+        return self._fault(node, path, f"expected {accepted(kind, extra)}, found {_found(node)}{advice}")
 
     def _free(self, node: Node, path: Path) -> Any:
         """Read what a plugin will check: any JSON value."""
@@ -294,7 +294,8 @@ def _alternative(node: Node, kind: inspect.UnionType) -> inspect.Type:
     )
 
 
-def _accepted(kind: inspect.Type, extra: Mapping[str, Any]) -> str:
+def accepted(kind: inspect.Type, extra: Mapping[str, Any]) -> str:
+    """Say what an option accepts."""
     if "accepts" in extra:
         return str(extra["accepts"])
     if isinstance(kind, inspect.BoolType):

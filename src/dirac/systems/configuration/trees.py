@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -39,9 +39,9 @@ def plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def normal_form(tree: Tree) -> bytes:
-    """Return the JSON text that all equal trees have in common."""
-    return msgspec.json.encode(plain(tree), order="sorted")
+def normal_form(value: Any) -> bytes:
+    """Return the JSON text that all equal trees, or parts of trees, have in common: with all defaults."""
+    return msgspec.json.encode(value, order="sorted")
 
 
 def digest(normal: bytes) -> str:
@@ -65,14 +65,15 @@ def _differences(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[Change]:
     elif isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
             if name in old and name in new:
-                yield from _differences(old[name], new[name], (*path, name))
+                # Versions share what they have in common, and comparing texts is faster than looking inside.
+                if old[name] is not new[name] and normal_form(old[name]) != normal_form(new[name]):
+                    yield from _differences(old[name], new[name], (*path, name))
             else:
                 yield Change("/".join((*path, name)), plain(old.get(name)), plain(new.get(name)))
     else:
-        before, after = plain(old), plain(new)
         # As JSON, because to Python 1, 1.0 and True are the same.
-        if msgspec.json.encode(before, order="sorted") != msgspec.json.encode(after, order="sorted"):
-            yield Change("/".join(path), before, after)
+        if normal_form(old) != normal_form(new):
+            yield Change("/".join(path), plain(old), plain(new))
 
 
 def visible(tree: Tree, vo: str) -> Tree:
@@ -91,14 +92,58 @@ def visible(tree: Tree, vo: str) -> Tree:
             for name, site in tree.sites.items()
             if vo in site.virtual_organisations
         },
+        data=structs.replace(
+            tree.data,
+            storage_elements={
+                name: structs.replace(
+                    element, virtual_organisations=[vo] if element.virtual_organisations else []
+                )
+                for name, element in tree.data.storage_elements.items()
+                if not element.virtual_organisations or vo in element.virtual_organisations
+            },
+        ),
         # A candidate is about all of them.
         workload=structs.replace(tree.workload, shadow=None),
+        # What nobody knows may be about anybody.
+        extensions={},
     )
 
 
-def registered(tree: Tree) -> list[RegisteredVO]:
-    """Return what the identity system needs to know of the tree."""
-    return [_registered(name, vo) for name, vo in tree.virtual_organisations.items()]
+def registered(tree: Tree, names: Iterable[str]) -> list[RegisteredVO]:
+    """Return what the identity system needs to know of some VOs, as far as they are there."""
+    vos = tree.virtual_organisations
+    return [_registered(name, vos[name]) for name in names if name in vos]
+
+
+def overlaid(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with others laid over them, section by section."""
+    found = dict(under)
+    for name, value in over.items():
+        below = found.get(name)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        found[name] = overlaid(below, value) if both else value  # type: ignore[arg-type]
+    return found
+
+
+def at(tree: Any, path: Sequence[str]) -> Any:
+    """Return what is at a place of a tree.
+
+    Raises:
+        LookupError: Nothing can be there; the argument says how much of the path is known.
+    """
+    value = tree
+    for depth, name in enumerate(path):
+        if isinstance(value, Struct):
+            if name not in type(value).__struct_fields__:
+                raise LookupError(depth)
+            value = getattr(value, name)
+        elif isinstance(value, Mapping):
+            if name not in value:
+                raise LookupError(depth)
+            value = value[name]
+        else:
+            raise LookupError(depth)
+    return value
 
 
 def registered_hosts(tree: Tree) -> list[RegisteredHost]:

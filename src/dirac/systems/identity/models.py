@@ -25,6 +25,7 @@ class Property(StrEnum):
     TRUSTED_HOST = "TrustedHost"
     FULL_DELEGATION = "FullDelegation"
     LIMITED_DELEGATION = "LimitedDelegation"
+    VO_ADMINISTRATOR = "VOAdministrator"
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
@@ -320,7 +320,11 @@ class Failures(msgspec.Struct, frozen=True):
 class RegistryRepository(Protocol):
     """VOs, groups and users."""
 
-    async def vos(self) -> list[RegisteredVO]:
+    async def names(self) -> list[str]:
+        """Return the names of all VOs."""
+        ...
+
+    async def vos(self, scope: Collection[str] | None = None) -> list[RegisteredVO]:
         """Return everything, in order of names."""
         ...
 
@@ -336,7 +340,7 @@ class RegistryRepository(Protocol):
         """Return a user by name."""
         ...
 
-    async def names(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    async def user_names(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """Return the names of users, by VO and subject."""
         ...
 

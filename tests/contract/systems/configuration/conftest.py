@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +25,13 @@ class RecordingRegistry:
     """Leaves an event in the transaction, as the real one leaves rows."""
 
     async def replace(
-        self, unit: Unit, vos: Sequence[RegisteredVO], *, hosts: Sequence[RegisteredHost], actor: str
+        self,
+        unit: Unit,
+        vos: Sequence[RegisteredVO],
+        *,
+        hosts: Sequence[RegisteredHost],
+        actor: str,
+        scope: Collection[str] | None = None,
     ) -> None:
         unit.record(
             Event(

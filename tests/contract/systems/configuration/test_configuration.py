@@ -25,6 +25,15 @@ from tests.contract.systems.configuration.sample import TEXT
 Make = Callable[..., Configuration]
 
 
+def _members(number: int) -> str:
+    """Return a configuration that differs from others in a rule for pilots and in a group."""
+    groups = f"{{user: {{job_share: {number}}}}}"
+    return (
+        f"pilot: {{max_jobs: {number}}}\n"
+        f"virtual_organisations: {{astro: {{default_group: user, groups: {groups}}}}}\n"
+    )
+
+
 async def _state(database: Database) -> tuple[int, list[Event], list[Event]]:
     """Return the newest version's number, and all events."""
     async with database.read() as tx:
@@ -158,10 +167,7 @@ async def test_of_concurrent_applications_exactly_one_wins(
     units = _Meeting(DatabaseUnits(database, ConfigurationUnit), 4)
     processes = [make_configuration(units) for _ in range(4)]
     outcomes = await asyncio.gather(
-        *(
-            process.apply(admin, Apply(text=f"pilot: {{max_jobs: {number + 2}}}"))
-            for number, process in enumerate(processes)
-        ),
+        *(process.apply(admin, Apply(text=_members(number + 2))) for number, process in enumerate(processes)),
         return_exceptions=True,
     )
     winners = [number for number, outcome in enumerate(outcomes) if not isinstance(outcome, BaseException)]
@@ -275,7 +281,7 @@ async def test_whatever_operation_fails_nothing_is_half_done_and_a_retry_converg
 ) -> None:
     faults = FailNth(database)
     for n in itertools.count(1):
-        request = Apply(text=f"pilot: {{max_jobs: {n}}}", expected_version=n - 1)
+        request = Apply(text=_members(n), expected_version=n - 1)
         before = await _state(database)
         error: Any = None
         with faults.failing(n, lost=lost):

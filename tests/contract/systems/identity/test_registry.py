@@ -43,6 +43,22 @@ async def test_changes_are_recorded_and_the_same_again_is_none(world: World) -> 
     assert (await world.events("user", "sub-ada"))[-1] == "identity.user.changed"
 
 
+async def test_only_what_may_differ_is_looked_at(world: World) -> None:
+    astro, bio = await world.system.registry.vos()
+    more = msgspec.structs.replace(astro, users=(*astro.users, RegisteredUser("new", "sub-new", ())))
+    async with world.units.write() as unit:
+        await world.system.registry.replace(unit, [more], scope={"astro"})
+    assert [len(vo.users) for vo in await world.system.registry.vos()] == [len(more.users), len(bio.users)]
+    assert await world.events("user", "sub-new") == ["identity.user.added"]
+    async with world.units.write() as unit:
+        await world.system.registry.replace(unit, [], scope={"astro", "gone"})
+    assert await world.system.registry.vos() == [bio]
+    other = msgspec.structs.replace(astro, name="BIO")
+    async with world.units.write() as unit:
+        with pytest.raises(InvalidInputError, match="twice"):
+            await world.system.registry.replace(unit, [other], scope={"BIO"})
+
+
 async def test_users_can_swap_their_names(world: World) -> None:
     await world.register(_vo(RegisteredUser("a", "1", ("user",)), RegisteredUser("b", "2", ("user",))))
     await world.register(_vo(RegisteredUser("b", "1", ("user",)), RegisteredUser("a", "2", ("user",))))

@@ -18,7 +18,6 @@ from dirac.systems.configuration.models import (
     Group,
     IdentityProvider,
     Pilot,
-    Property,
     Queue,
     Site,
     Tree,
@@ -34,7 +33,7 @@ from dirac.systems.configuration.trees import (
     registered_hosts,
     visible,
 )
-from dirac.systems.identity.models import RegisteredHost
+from dirac.systems.identity.models import Property, RegisteredHost
 
 NAMES = st.sampled_from(["a", "b", "c"])
 VALUES = st.recursive(
@@ -193,7 +192,7 @@ def test_identity_is_told_of_every_member() -> None:
         groups={"user": Group()},
         users={"alice": User(groups=["user"]), "bob": User(groups=["user"], sub="b-1", suspended=True)},
     )
-    (astro,) = registered(Tree(virtual_organisations={"astro": vo}))
+    (astro,) = registered(Tree(virtual_organisations={"astro": vo}), ["astro", "gone"])
     assert (astro.name, astro.default_group, astro.identity_provider) == ("astro", "user", "password")
     assert [(group.name, group.properties) for group in astro.groups] == [("user", ("NormalUser",))]
     assert [(user.username, user.sub, user.suspended) for user in astro.users] == [

@@ -53,7 +53,7 @@ class Holdings:
         whose = vo if everything else identity.vo
         async with self._units.read() as unit:
             sessions = [] if site else await unit.sessions.newest(whose, unit.now, limit + 1)
-            names = await unit.registry.names([(one.vo, one.sub) for one in sessions[:limit]])
+            names = await unit.registry.user_names([(one.vo, one.sub) for one in sessions[:limit]])
             counts = await unit.pilot_secrets.places(whose, site, unit.now)
             issued = await unit.issued_secrets.good(whose, site, unit.now)
             pilots = await unit.pilot_secrets.held(whose, site, unit.now, limit + 1)

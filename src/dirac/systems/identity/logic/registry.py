@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -53,15 +53,25 @@ class Registry:
         *,
         hosts: Sequence[RegisteredHost] = (),
         actor: str = "installation",
+        scope: Collection[str] | None = None,
     ) -> None:
         """Make these the VOs and hosts of the installation, in another's unit; what differs is recorded.
+
+        Args:
+            unit: The unit.
+            vos: The VOs.
+            hosts: All hosts, whatever the scope.
+            actor: Who wants it so.
+            scope: Names of the VOs that may differ from what is registered: the others stay as they are, and
+                nothing of them is read. None if all may.
 
         Raises:
             InvalidInputError: A name or subject is there twice, too long, or one that is reserved.
         """
-        _check(vos)
+        known = await unit.registry.vos(scope)
+        staying = [] if scope is None else [name for name in await unit.registry.names() if name not in scope]
+        _check(vos, staying)
         check_dns(vos, hosts)
-        known = await unit.registry.vos()
         old_vos, new_vos = {vo.name: _bare(vo) for vo in known}, {vo.name: _bare(vo) for vo in vos}
         old_groups, new_groups = _groups(known), _groups(vos)
         old_users, new_users = _users(known), _users(vos)
@@ -200,8 +210,8 @@ def _event(noun: str, verb: str, time: datetime, vo: str, name: str, actor: str)
     )
 
 
-def _check(vos: Sequence[RegisteredVO]) -> None:
-    _check_names("VO", "the installation", [vo.name for vo in vos])
+def _check(vos: Sequence[RegisteredVO], others: Sequence[str] = ()) -> None:
+    _check_names("VO", "the installation", [*others, *(vo.name for vo in vos)])
     for vo in vos:
         place = f"the VO {vo.name!r}"
         _check_names("group", place, [group.name for group in vo.groups])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -46,7 +46,7 @@ _NOT_STOPPED = false().label("stopped")
 _OF_ACCOUNT = and_(accounts.c.vo == bindparam("b_vo"), accounts.c.sub_digest == bindparam("b_digest"))
 _BY_SUBJECT = (
     _with_groups(users, accounts.c.suspended.label("stopped"), accounts.c.sub.label("known"))
-    .outerjoin(accounts, _OF_ACCOUNT)
+    .outerjoin(accounts, and_(accounts.c.vo == users.c.vo, accounts.c.sub_digest == bindparam("b_digest")))
     .where(users.c.vo == bindparam("b_vo"), users.c.sub == bindparam("b_name"))
 )
 _BY_ACCOUNT = _with_groups(accounts, _NOT_STOPPED).where(_OF_ACCOUNT)
@@ -61,31 +61,52 @@ class RegistryStore:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
 
-    async def vos(self) -> list[RegisteredVO]:
-        """Return everything, in order of names."""
+    async def vos(self, scope: Collection[str] | None = None) -> list[RegisteredVO]:
+        """Return everything of these VOs, or of all, in order of names."""
+        if scope is None:
+            return await self._vos(None)
+        wanted = sorted(scope)
+        parts = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
+        return [vo for part in parts for vo in await self._vos(part)]
+
+    async def names(self) -> list[str]:
+        """Return the names of all VOs."""
+        return list((await self._tx.execute(select(vos.c.name).order_by(vos.c.name))).scalars())
+
+    async def _vos(self, scope: Sequence[str] | None) -> list[RegisteredVO]:
         found: defaultdict[str, list[RegisteredUser]] = defaultdict(list)
-        names: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-        for row in await self._tx.execute(select(certificates).where(certificates.c.vo != "")):
-            names[row.vo, row.sub].append(row.dn)
-        for row in await self._tx.execute(select(users).order_by(users.c.vo, users.c.username)):
+        dns: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        named, members = select(certificates), select(users).order_by(users.c.vo, users.c.username)
+        if scope is None:
+            named = named.where(certificates.c.vo != "")
+        else:
+            named, members = named.where(certificates.c.vo.in_(scope)), members.where(users.c.vo.in_(scope))
+        for row in await self._tx.execute(named):
+            dns[row.vo, row.sub].append(row.dn)
+        for row in await self._tx.execute(members):
             found[row.vo].append(
                 RegisteredUser(
                     username=row.username,
                     sub=row.sub,
                     groups=tuple(row.groups),
                     suspended=row.suspended,
-                    dns=tuple(sorted(names.get((row.vo, row.sub), ()))),
+                    dns=tuple(sorted(dns.get((row.vo, row.sub), ()))),
                 )
             )
         return [
-            msgspec.structs.replace(vo, users=tuple(found.get(vo.name, ()))) for vo in await self.outlines()
+            msgspec.structs.replace(vo, users=tuple(found.get(vo.name, ())))
+            for vo in await self._outlines(scope)
         ]
 
     async def outlines(self, vo: str | None = None) -> list[RegisteredVO]:
         """Return all VOs, or the one of that name, with their groups and without their users."""
+        return await self._outlines(None if vo is None else [vo])
+
+    async def _outlines(self, scope: Sequence[str] | None) -> list[RegisteredVO]:
         which_vos, which_groups = select(vos).order_by(vos.c.name), select(groups).order_by(groups.c.name)
-        if vo is not None:
-            which_vos, which_groups = which_vos.where(vos.c.name == vo), which_groups.where(groups.c.vo == vo)
+        if scope is not None:
+            which_vos = which_vos.where(vos.c.name.in_(scope))
+            which_groups = which_groups.where(groups.c.vo.in_(scope))
         found: defaultdict[str, list[RegisteredGroup]] = defaultdict(list)
         for row in await self._tx.execute(which_groups):
             found[row.vo].append(RegisteredGroup(name=row.name, properties=tuple(row.properties)))
@@ -99,7 +120,7 @@ class RegistryStore:
                 identity_provider=row.identity_provider,
             )
             for row in await self._tx.execute(which_vos)
-            if vo is None or row.name == vo  # some engines compare without regard to case
+            if scope is None or row.name in scope  # some engines compare without regard to case
         ]
 
     async def member(self, vo: str, *, sub: str) -> Member | None:
@@ -119,7 +140,7 @@ class RegistryStore:
         same = rows and (rows[0].member_vo, rows[0].username) == (vo, username)
         return _member_of(rows) if same else None
 
-    async def names(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    async def user_names(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """Return the names of users, by VO and subject."""
         found = {}
         by_vo: defaultdict[str, set[str]] = defaultdict(set)

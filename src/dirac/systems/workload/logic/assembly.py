@@ -8,6 +8,7 @@ from dirac.core.entropy import Entropy
 from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.resources.storage.base import ObjectStore
+from dirac.systems.workload.logic.change_effects import ChangeEffects
 from dirac.systems.workload.logic.counting import Counting
 from dirac.systems.workload.logic.explain import Explain
 from dirac.systems.workload.logic.explain_places import ExplainPlaces
@@ -101,6 +102,7 @@ class WorkloadSystem:
         maker = PilotMaker(secrets, program)
         self.nodes = Nodes(runs, configuration, elements, maker, self.signals, clock, classes)
         self.renewal = PilotRenewal(runs, configuration, tokens)
+        self.change_effects = ChangeEffects(runs, classes)
 
     def provided(self) -> dict[type, Any]:
         """Return what routes and tasks ask for, by type."""

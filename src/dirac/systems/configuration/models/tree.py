@@ -7,69 +7,33 @@ either: everybody who may read the tree, its history and its backups would have 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from dirac.systems.configuration.models.storage import Data
+from dirac.systems.configuration.models.values import (
+    ElementName,
+    GroupName,
+    LimitName,
+    Name,
+    NotNegative,
+    Path,
+    PlatformName,
+    Positive,
+    Processors,
+    QueueName,
+    Section,
+    SiteName,
+    Subject,
+    Text,
+    UserName,
+    VOName,
+)
 from dirac.systems.identity.models import Property
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}$(?!\n)"
-_Path = Annotated[str, Meta(min_length=1, max_length=4096)]
-_Text = Annotated[str, Meta(max_length=4096)]
-
-# `accepts` is what a message says instead of the pattern.
-Name = Annotated[
-    str,
-    Meta(
-        pattern=_NAME,
-        extra={
-            "accepts": "a name of at most 63 letters, digits and _ . @ -, the first one a letter or a digit"
-        },
-    ),
-]
-Subject = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=255,
-        pattern=r"^(?!pilot:|job:|node:).+$(?!\n)",
-        extra={
-            "accepts": "a subject of at most 255 characters that does not begin with pilot:, job: or node:"
-        },
-    ),
-]
-SiteName = Annotated[
-    str,
-    Meta(
-        title="site",
-        pattern=r"^[A-Za-z0-9-]+\.[A-Za-z0-9_-]+\.[a-z]{2,6}$(?!\n)",
-        max_length=128,
-        extra={"accepts": "a site's name, three fields with dots: Grid.Name.country"},
-    ),
-]
-Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Processors = Annotated[int, Meta(ge=1, le=1024)]
-NotNegative = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-# The title is what stands for the key in the reference: `virtual_organisations/<vo>/...`.
-_VOName = Annotated[Name, Meta(title="vo")]
-_GroupName = Annotated[Name, Meta(title="group")]
-_UserName = Annotated[Name, Meta(title="user")]
-_ElementName = Annotated[Name, Meta(title="element")]
-_PlatformName = Annotated[Name, Meta(title="platform")]
-_LimitName = Annotated[Name, Meta(title="limit")]
-_StorageName = Annotated[Name, Meta(title="element")]
-_Directory = Annotated[
-    str,
-    Meta(
-        title="directory",
-        pattern=r"^(/[^/\s]+)+$(?!\n)",
-        max_length=255,
-        extra={"accepts": "a directory of logical file names: /<vo>/..., without a slash at its end"},
-    ),
-]
 _HostName = Annotated[Name, Meta(title="host")]
 _DN = Annotated[
     str,
@@ -83,11 +47,6 @@ _ClaimValue = Annotated[
     str,
     Meta(title="value", min_length=1, max_length=1024, extra={"accepts": "a text of 1 to 1024 characters"}),
 ]
-_QueueName = Annotated[Name, Meta(title="queue")]
-
-
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What all sections share: immutable, and closed to options that do not exist."""
 
 
 class Admits(StrEnum):
@@ -98,15 +57,15 @@ class Admits(StrEnum):
     EVERYBODY = "everybody"
 
 
-class Support(_Section, frozen=True):
+class Support(Section, frozen=True):
     """Whom the members of a VO may ask."""
 
-    message: Annotated[_Text, Meta(description="Shown to members who need help")] = "Please contact your VO"
-    webpage: Annotated[_Text | None, Meta(description="Address of a page with help")] = None
-    email: Annotated[_Text | None, Meta(description="Mail address that answers questions")] = None
+    message: Annotated[Text, Meta(description="Shown to members who need help")] = "Please contact your VO"
+    webpage: Annotated[Text | None, Meta(description="Address of a page with help")] = None
+    email: Annotated[Text | None, Meta(description="Mail address that answers questions")] = None
 
 
-class Group(_Section, frozen=True):
+class Group(Section, frozen=True):
     """A group of users: what they may do and what they get."""
 
     properties: Annotated[list[Property], Meta(description="What members may do")] = msgspec.field(
@@ -118,14 +77,14 @@ class Group(_Section, frozen=True):
     )
 
 
-class User(_Section, frozen=True):
+class User(Section, frozen=True):
     """A member of a VO."""
 
     groups: Annotated[list[Name], Meta(min_length=1, description="Groups the user may act in")]
     sub: Annotated[
         Subject | None, Meta(description="Subject at the identity provider; the user name if not given")
     ] = None
-    email: Annotated[_Text | None, Meta(description="Mail address of the user")] = None
+    email: Annotated[Text | None, Meta(description="Mail address of the user")] = None
     job_share: Annotated[Positive, Meta(description="Share of the group's resources, in parts")] = 1000
     suspended: Annotated[bool, Meta(description="A suspended user cannot log in or refresh a token")] = False
     dns: Annotated[
@@ -134,7 +93,7 @@ class User(_Section, frozen=True):
     ] = []
 
 
-class IdentityProvider(_Section, frozen=True):
+class IdentityProvider(Section, frozen=True):
     """An outside identity provider at which the members of a VO log in, and what follows from its word."""
 
     issuer: Annotated[
@@ -151,7 +110,7 @@ class IdentityProvider(_Section, frozen=True):
     ]
     type: Annotated[str, Meta(description="Plugin of kind dirac.identity_provider")] = "oidc"
     client_secret_file: Annotated[
-        _Path | None,
+        Path | None,
         Meta(
             description="File on the servers that holds the client's secret; neither this nor a variable for "
             "a public client. Relative paths start at the server's `state`"
@@ -161,14 +120,14 @@ class IdentityProvider(_Section, frozen=True):
         Name | None, Meta(description="Environment variable of the servers that holds it instead")
     ] = None
     scopes: Annotated[
-        list[_Text],
+        list[Text],
         Meta(description="What is asked for; without `offline_access` sessions last as long as its tokens"),
     ] = msgspec.field(default_factory=lambda: ["openid", "profile", "email", "offline_access"])
-    username_claim: Annotated[_Text, Meta(description="Claim that user names are made of")] = (
+    username_claim: Annotated[Text, Meta(description="Claim that user names are made of")] = (
         "preferred_username"
     )
     group_claims: Annotated[
-        list[_Text], Meta(description="Claims that may hold groups; dots lead into nested ones")
+        list[Text], Meta(description="Claims that may hold groups; dots lead into nested ones")
     ] = msgspec.field(
         default_factory=lambda: ["wlcg.groups", "groups", "eduperson_entitlement", "entitlements"]
     )
@@ -191,18 +150,18 @@ class IdentityProvider(_Section, frozen=True):
         Meta(description="Hours that what the provider said last is good while it does not answer"),
     ] = 12
     scim_url: Annotated[
-        _Text | None,
+        Text | None,
         Meta(
             description="Address of its list of users (SCIM), as https://iam.example.org/scim/Users: who is "
             "inactive or not there is suspended"
         ),
     ] = None
     scim_scopes: Annotated[
-        list[_Text], Meta(description="Scopes of the client's own token that reads the list")
+        list[Text], Meta(description="Scopes of the client's own token that reads the list")
     ] = msgspec.field(default_factory=lambda: ["scim:read"])
 
 
-class AcceptableUse(_Section, frozen=True):
+class AcceptableUse(Section, frozen=True):
     """What people have to accept before their first token."""
 
     version: Annotated[Name, Meta(description="Version of the text; who accepted another one is asked again")]
@@ -211,12 +170,12 @@ class AcceptableUse(_Section, frozen=True):
     ]
 
 
-class VirtualOrganisation(_Section, frozen=True):
+class VirtualOrganisation(Section, frozen=True):
     """A community: its groups, its users, and where they log in."""
 
     default_group: Annotated[Name, Meta(description="Group of a login that names none")]
-    groups: Annotated[dict[_GroupName, Group], Meta(description="The groups of the VO")]
-    users: Annotated[dict[_UserName, User], Meta(description="The members of the VO, by user name")] = {}
+    groups: Annotated[dict[GroupName, Group], Meta(description="The groups of the VO")]
+    users: Annotated[dict[UserName, User], Meta(description="The members of the VO, by user name")] = {}
     job_share: Annotated[Positive, Meta(description="Share of the installation's pilots, in parts")] = 1000
     support: Annotated[Support, Meta(description="Whom members may ask")] = Support()
     identity_provider: Annotated[
@@ -229,9 +188,16 @@ class VirtualOrganisation(_Section, frozen=True):
     acceptable_use: Annotated[
         AcceptableUse | None, Meta(description="What members accept before their first token")
     ] = None
+    operations: Annotated[
+        dict[str, Any],
+        Meta(description="Options that programs of the VO ask for, over those of `operations` of the whole"),
+    ] = {}
+    extensions: Annotated[
+        dict[str, Any], Meta(description="Options of extensions: kept, and read by nobody here")
+    ] = {}
 
 
-class Host(_Section, frozen=True):
+class Host(Section, frozen=True):
     """A host that calls with its certificate."""
 
     dn: Annotated[_DN, Meta(description="Name of its certificate")]
@@ -240,7 +206,18 @@ class Host(_Section, frozen=True):
     ] = []
 
 
-class Queue(_Section, frozen=True):
+class DelegatedOption(StrEnum):
+    """Options of a VO that its own administrators may be allowed to change."""
+
+    USERS = "users"
+    GROUPS = "groups"
+    SUPPORT = "support"
+    DEFAULT_GROUP = "default_group"
+    OPERATIONS = "operations"
+    EXTENSIONS = "extensions"
+
+
+class Queue(Section, frozen=True):
     """A queue of a computing element: what one pilot gets there, and how many there may be."""
 
     max_running: Annotated[Positive, Meta(description="Pilots that may run at a time")] = 10
@@ -264,47 +241,47 @@ class Queue(_Section, frozen=True):
     ] = []
 
 
-class ComputingElement(_Section, frozen=True):
+class ComputingElement(Section, frozen=True):
     """A door to computing resources."""
 
     type: Annotated[str, Meta(description="Plugin of kind dirac.computing")]
     settings: Annotated[
         dict[str, Any], Meta(description="Settings of the plugin; never a secret, but the file that holds it")
     ] = {}
-    queues: Annotated[dict[_QueueName, Queue], Meta(min_length=1, description="The element's queues")] = (
+    queues: Annotated[dict[QueueName, Queue], Meta(min_length=1, description="The element's queues")] = (
         msgspec.field(default_factory=lambda: {"default": Queue()})
     )
 
 
-class JobLimit(_Section, frozen=True):
+class JobLimit(Section, frozen=True):
     """A limit for some jobs at a site: those that fit all that is given here."""
 
     vo: Annotated[Name | None, Meta(description="Jobs of this VO; if not given, of all")] = None
     group: Annotated[Name | None, Meta(description="Jobs of this group; if not given, of all")] = None
     user: Annotated[Name | None, Meta(description="Jobs of this user; if not given, of all")] = None
-    job_type: Annotated[_Text | None, Meta(description="Jobs of this type; if not given, of all")] = None
+    job_type: Annotated[Text | None, Meta(description="Jobs of this type; if not given, of all")] = None
     max_running: Annotated[
         NotNegative | None, Meta(description="Such jobs that may be matched or run at a time")
     ] = None
     delay: Annotated[NotNegative, Meta(description="Seconds between two matches of such jobs")] = 0
 
 
-class Site(_Section, frozen=True):
+class Site(Section, frozen=True):
     """A place with resources, and the communities that may use it."""
 
     virtual_organisations: Annotated[list[Name], Meta(description="VOs that may use the site")]
     computing_elements: Annotated[
-        dict[_ElementName, ComputingElement], Meta(description="The site's computing elements")
+        dict[ElementName, ComputingElement], Meta(description="The site's computing elements")
     ] = {}
-    limits: Annotated[dict[_LimitName, JobLimit], Meta(description="Limits for jobs at the site")] = {}
+    limits: Annotated[dict[LimitName, JobLimit], Meta(description="Limits for jobs at the site")] = {}
 
 
-class Pilot(_Section, frozen=True):
+class Pilot(Section, frozen=True):
     """How pilots find their environment and how long they stay."""
 
     release: Annotated[Name, Meta(description="Version of the release, or `pro`")] = "pro"
     locations: Annotated[
-        list[_Path], Meta(min_length=1, description="Where releases are, in order of preference")
+        list[Path], Meta(min_length=1, description="Where releases are, in order of preference")
     ] = msgspec.field(default_factory=lambda: ["/cvmfs/dirac.egi.eu"])
     idle_seconds: Annotated[NotNegative, Meta(description="A pilot without work ends after this long")] = 60
     max_jobs: Annotated[Positive, Meta(description="Jobs one pilot runs at most")] = 1000
@@ -314,51 +291,32 @@ class Pilot(_Section, frozen=True):
     ] = 86400
 
 
-class StorageElement(_Section, frozen=True):
-    """A place where files are."""
-
-    sites: Annotated[list[SiteName], Meta(description="Sites whose jobs read from it")] = []
-    tape: Annotated[bool, Meta(description="Files have to be staged before jobs can read them")] = False
-
-
-class Data(_Section, frozen=True):
-    """Where files are, for sites whose data stay in their places."""
-
-    storage_elements: Annotated[
-        dict[_StorageName, StorageElement], Meta(description="The storage elements, by name")
-    ] = {}
-    directories: Annotated[
-        dict[_Directory, list[Name]],
-        Meta(description="Storage elements that have all files below a directory of logical names"),
-    ] = {}
-
-
-class ShadowShares(_Section, frozen=True):
+class ShadowShares(Section, frozen=True):
     """Shares of a VO that a candidate would change."""
 
     groups: Annotated[dict[Name, Positive], Meta(description="Shares of groups")] = {}
     users: Annotated[dict[Name, Positive], Meta(description="Shares of users")] = {}
 
 
-class Shadow(_Section, frozen=True):
+class Shadow(Section, frozen=True):
     """A candidate for shares, limits and bans: compared with what is in force, and without any effect."""
 
     percent: Annotated[
         int, Meta(ge=1, le=100, description="Of a hundred decisions, so many are compared")
     ] = 10
     shares: Annotated[
-        dict[_VOName, ShadowShares], Meta(description="By VO, the shares that would be others")
+        dict[VOName, ShadowShares], Meta(description="By VO, the shares that would be others")
     ] = {}
     limits: Annotated[
-        dict[SiteName, dict[_LimitName, JobLimit]],
+        dict[SiteName, dict[LimitName, JobLimit]],
         Meta(description="By site, the limits that it would have instead of its own"),
     ] = {}
     banned_sites: Annotated[
-        dict[_VOName, list[SiteName]], Meta(description="By VO, sites that would run none of its jobs")
+        dict[VOName, list[SiteName]], Meta(description="By VO, sites that would run none of its jobs")
     ] = {}
 
 
-class Workload(_Section, frozen=True):
+class Workload(Section, frozen=True):
     """Rules for jobs."""
 
     lease_seconds: Annotated[
@@ -397,7 +355,7 @@ class Workload(_Section, frozen=True):
     )
     max_processors: Annotated[Processors, Meta(description="Processors a job may ask for")] = 1024
     compatible_platforms: Annotated[
-        dict[_PlatformName, list[Name]],
+        dict[PlatformName, list[Name]],
         Meta(description="By platform of a machine, the other platforms whose programs it runs"),
     ] = {}
     usage_half_life_hours: Annotated[
@@ -423,118 +381,36 @@ class Workload(_Section, frozen=True):
     ] = 300
 
 
-class Tree(_Section, frozen=True):
+class Delegation(Section, frozen=True):
+    """What administrators of a VO (property `VOAdministrator`) may change of their own VO."""
+
+    options: Annotated[list[DelegatedOption], Meta(description="Options of the VO that they may change")] = (
+        msgspec.field(default_factory=lambda: [DelegatedOption.USERS, DelegatedOption.SUPPORT])
+    )
+    properties: Annotated[
+        list[Property], Meta(description="Groups with other properties they may not make, change or fill")
+    ] = msgspec.field(default_factory=lambda: [Property.NORMAL_USER, Property.JOB_SHARING])
+    max_users: Annotated[Positive | None, Meta(description="Most users that they may give their VO")] = None
+
+
+class Tree(Section, frozen=True):
     """The whole configuration."""
 
     virtual_organisations: Annotated[
-        dict[_VOName, VirtualOrganisation], Meta(description="The communities of the installation")
+        dict[VOName, VirtualOrganisation], Meta(description="The communities of the installation")
     ] = {}
     hosts: Annotated[dict[_HostName, Host], Meta(description="Hosts that call with their certificates")] = {}
     sites: Annotated[dict[SiteName, Site], Meta(description="Where jobs can run")] = {}
     data: Annotated[Data, Meta(description="Where files are")] = Data()
     pilot: Annotated[Pilot, Meta(description="Rules for pilots")] = Pilot()
     workload: Annotated[Workload, Meta(description="Rules for jobs")] = Workload()
-
-
-class Change(msgspec.Struct, frozen=True):
-    """One difference between two trees.
-
-    Attributes:
-        path: Place in the tree, with slashes.
-        old: Value before, as JSON; None if there was none.
-        new: Value after, as JSON; None if there is none.
-    """
-
-    path: str
-    old: Any = None
-    new: Any = None
-
-
-class Version(msgspec.Struct, frozen=True):
-    """One accepted configuration.
-
-    Attributes:
-        number: Counts up from 1; 0 is the configuration of a new installation, nothing but defaults.
-        digest: SHA-256 of the tree's normal form, hexadecimal.
-        time: When it was accepted.
-        author: Who brought it, as ``vo:sub``.
-        comment: Why.
-    """
-
-    number: int
-    digest: str
-    time: datetime
-    author: str
-    comment: str
-
-
-class Content(msgspec.Struct, frozen=True):
-    """What one version says.
-
-    Attributes:
-        version: Its number.
-        text: YAML as it was given; for those who may not see all of it, YAML of what they may see.
-        tree: The same as a tree.
-    """
-
-    version: int
-    text: str
-    tree: Tree
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """The configuration at one moment, for use by the systems.
-
-    Attributes:
-        version: Its number.
-        digest: SHA-256 of the tree's normal form, hexadecimal.
-        time: When it was accepted.
-        tree: What it says.
-    """
-
-    version: int
-    digest: str = ""
-    time: datetime = datetime(1970, 1, 1, tzinfo=UTC)
-    tree: Tree = Tree()
-
-
-class Apply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request to make a text the configuration.
-
-    Attributes:
-        text: YAML.
-        file: Name of the file it comes from, for messages.
-        comment: Why.
-        dry_run: Only say what would change.
-        expected_version: Refuse if the current version is another one.
-    """
-
-    text: str
-    file: str = "configuration"
-    comment: str = ""
-    dry_run: bool = False
-    expected_version: int | None = None
-
-
-class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request to make the text of an old version the configuration again.
-
-    Attributes:
-        version: Its number.
-        comment: Why.
-    """
-
-    version: Annotated[int, Meta(ge=0, le=2**31 - 1)]
-    comment: str = ""
-
-
-class Applied(msgspec.Struct, frozen=True):
-    """What an application changed; no changes means that no version was made.
-
-    Attributes:
-        version: Number of the version that is current now; after a dry run the one that would have been made.
-        changes: The differences, ordered by path.
-    """
-
-    version: int
-    changes: list[Change]
+    operations: Annotated[
+        dict[str, Any], Meta(description="Options that programs ask for, for all VOs; a VO's own come before")
+    ] = {}
+    delegation: Annotated[Delegation, Meta(description="What administrators of VOs may change")] = (
+        Delegation()
+    )
+    extensions: Annotated[
+        dict[str, Any],
+        Meta(description="Options of extensions: kept, listed as unknown, and read by nobody here"),
+    ] = {}
