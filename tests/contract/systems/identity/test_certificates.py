@@ -73,7 +73,7 @@ class Grid:
         self._serials = count(50)
 
     def process(self, **changes: Any) -> IdentitySystem:
-        provider = PasswordProvider(cost=2)
+        provider = PasswordProvider(memory=8)
         return IdentitySystem(
             units=self.world.units,
             clock=self.world.clock,

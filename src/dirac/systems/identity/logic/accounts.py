@@ -126,7 +126,7 @@ class Accounts:
         old = await unit.accounts.find(vo, person.sub)
         if old is not None and old.issuer != issuer:
             # The same subject at another provider is another person.
-            await self.shut_out(unit, vo, [person.sub])
+            await self._end_sessions(unit, vo, person.sub)
             old = None
         new = AccountRecord(
             vo=vo,
@@ -208,6 +208,13 @@ class Accounts:
         ends = unit.now + self._longest
         await unit.revocations.put([RevocationRecord("person", vo, sub, unit.now, ends) for sub in subs])
         return await unit.sessions.revoke_of(vo, subs)
+
+    async def _end_sessions(self, unit: Unit, vo: str, sub: str) -> None:
+        """End what was begun so far: whoever logs in at this moment is not meant."""
+        ends = unit.now + self._longest
+        families = {record.family for record in await unit.sessions.active(vo, sub, unit.now)}
+        await unit.revocations.put([RevocationRecord("session", "", each, ends, ends) for each in families])
+        await unit.sessions.revoke_of(vo, [sub])
 
     async def _end(self, unit: Unit, account: AccountRecord) -> None:
         await unit.accounts.end(account.vo, account.sub)
