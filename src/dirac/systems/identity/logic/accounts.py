@@ -209,16 +209,16 @@ class Accounts:
         await unit.revocations.put([RevocationRecord("person", vo, sub, unit.now, ends) for sub in subs])
         return await unit.sessions.revoke_of(vo, subs)
 
-    async def _end_sessions(self, unit: Unit, vo: str, sub: str) -> None:
+    async def _end_sessions(self, unit: Unit, vo: str, sub: str) -> int:
         """End what was begun so far: whoever logs in at this moment is not meant."""
         ends = unit.now + self._longest
         families = {record.family for record in await unit.sessions.active(vo, sub, unit.now)}
         await unit.revocations.put([RevocationRecord("session", "", each, ends, ends) for each in families])
-        await unit.sessions.revoke_of(vo, [sub])
+        return await unit.sessions.revoke_of(vo, [sub])
 
     async def _end(self, unit: Unit, account: AccountRecord) -> None:
         await unit.accounts.end(account.vo, account.sub)
-        if await self.shut_out(unit, account.vo, [account.sub]):
+        if await self._end_sessions(unit, account.vo, account.sub):
             unit.record(about_user("session.ended", unit.now, account.vo, account.sub, actor=account.issuer))
 
     def _demand_fresh(self, account: AccountRecord, rules: LoginRules) -> None:
