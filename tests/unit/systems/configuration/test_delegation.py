@@ -1,0 +1,55 @@
+"""What administrators of a VO may not do: become somebody with rights that only the installation gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from dirac.systems.configuration.delegation import refused
+from dirac.systems.configuration.models import (
+    Delegation,
+    Group,
+    IdentityProvider,
+    Tree,
+    User,
+    VirtualOrganisation,
+)
+from dirac.systems.configuration.trees import diff
+from dirac.systems.identity.models import Property
+
+VO = VirtualOrganisation(
+    default_group="users",
+    groups={"users": Group(), "managers": Group(properties=[Property.SERVICE_ADMINISTRATOR])},
+    users={"ada": User(groups=["users", "managers"]), "bob": User(groups=["users"])},
+)
+TREE = Tree(virtual_organisations={"astro": VO}, delegation=Delegation())
+
+
+def places(**changed: Any) -> list[str]:
+    new = msgspec.structs.replace(
+        TREE, virtual_organisations={"astro": msgspec.structs.replace(VO, **changed)}
+    )
+    return ["/".join(path) for path, _ in refused(TREE, new, diff(TREE, new), "astro")]
+
+
+def user(name: str, **changed: Any) -> dict[str, User]:
+    return VO.users | {name: msgspec.structs.replace(VO.users[name], **changed)}
+
+
+@pytest.mark.parametrize("changed", [{"dns": ["/CN=mallory"]}, {"sub": "mallory"}])
+def test_who_has_rights_of_the_installation_stays_who_it_is(changed: dict[str, Any]) -> None:
+    assert places(users=user("ada", **changed)) == [
+        f"virtual_organisations/astro/users/ada/{next(iter(changed))}"
+    ]
+    assert places(users=user("bob", **changed)) == []
+
+
+def test_nobody_is_added_to_a_group_with_rights_of_the_installation() -> None:
+    assert places(users=user("bob", groups=["users", "managers"]))
+
+
+def test_a_vo_does_not_choose_who_vouches_for_its_members() -> None:
+    provider = IdentityProvider(issuer="https://evil.test", client_id="x", client_secret_file="master.key")
+    assert places(identity_provider=provider)
