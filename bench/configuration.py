@@ -6,7 +6,7 @@
 
 Each VO and each site is a file of its own. CPU is that of the process that applies, with SQLite also what the
 database takes; what a clock says is beside it. Memory is measured in a process that only reads, before and
-after. A login is a refresh of a session, which reads the registry that the configuration declares.
+after.
 """
 
 from __future__ import annotations
