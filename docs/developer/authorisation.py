@@ -1,8 +1,8 @@
 """Writes the operator's page `authorisation.md`: ``python docs/developer/authorisation.py``.
 
 Which properties open a route is found by asking the policies that the routes declare. What each role then
-gets is the reviewed table of the contract tests, which ask the real application. A test compares the page with
-what this makes.
+gets is the reviewed table of the contract tests, which ask the real application. A test compares the page
+with what this makes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _HEAD = """\
 <!-- Made by `python docs/developer/authorisation.py`; a test compares. -->
 
 Whoever asks shows a token. It names a VO, a person, pilot or job of it, a group, and the group's properties.
-A route has a policy, which opens it to kinds of bearers and to properties; a server with a route that has none
-does not start. What is behind an open door is limited once more, in the queries: to what belongs to the
+A route has a policy, which opens it to kinds of bearers and to properties; a server with a route that has
+none does not start. What is behind an open door is limited once more, in the queries: to what belongs to the
 caller, to the VO for its administrators, or to everything for the installation's. What is out of sight cannot
 be told from what does not exist.
 """

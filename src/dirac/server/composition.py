@@ -20,6 +20,7 @@ from dirac.core.time import SystemClock
 from dirac.db.engine import Database, DatabaseUnits
 from dirac.db.outbox import Outbox
 from dirac.db.revisions import require_current
+from dirac.db.transaction import Transaction
 from dirac.resources.storage.base import ObjectStore
 from dirac.resources.storage.directory import UPLOAD_PATH, DirectoryStore
 from dirac.server import health, housekeeping
@@ -140,6 +141,12 @@ def build(settings: Settings) -> Installation:
         ),
     )
     database.committed.append(workload.signals.committed)
+
+    async def audited(transaction: Transaction) -> None:
+        await identity.audit.closing(IdentityUnit(transaction), transaction.recorded)
+
+    database.closing.append(audited)
+    database.committed.append(lambda _transaction: identity.audit.committed())
     declared = (*identity_tasks.TASKS, *workload_tasks.TASKS, *housekeeping.TASKS)
     tasks = {task.name: task for task in declared}
     outbox = Outbox(database, tasks)

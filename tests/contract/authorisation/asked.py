@@ -52,6 +52,9 @@ REQUESTS: dict[str, Callable[[Values], Request]] = {
     "GET /api/config/tree": lambda v: Request(shows="astro"),
     "POST /api/config/apply": lambda v: Request({"text": "{}", "dry_run": True}),
     "POST /api/config/rollback": lambda v: Request({"version": 9}),
+    "POST /api/audit/search": lambda v: Request(
+        {"search": [{"parameter": "RequestID", "operator": "eq", "value": v["refused"]}]}, shows="AuditID"
+    ),
     "POST /api/jobs/jdl": lambda v: Request(['Executable = "/bin/true";']),
     "POST /api/jobs/jdl/check": lambda v: Request(['Executable = "/bin/true";']),
     "POST /api/jobs/search": lambda v: Request({"search": _job(v)}, shows="JobID"),

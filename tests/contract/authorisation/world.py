@@ -22,7 +22,7 @@ from dirac.server.composition import Installation, build
 from dirac.server.control import make_master_key
 from dirac.server.schema import LOCATIONS
 from dirac.server.serve import make_app
-from dirac.server.settings import Settings
+from dirac.server.settings import DatabaseSettings, Settings
 from tests.contract.authorisation.roles import NODE_CE, OTHER, OWN, SITE, tokens
 
 ISSUER = "http://localhost:8080"
@@ -99,15 +99,21 @@ class World:
 
 
 @asynccontextmanager
-async def living(directory: Path) -> AsyncIterator[World]:
-    """Make an installation with a job of alice that runs, and what else is asked for."""
-    settings = Settings(state=str(directory))
+async def living(directory: Path, url: str | None = None) -> AsyncIterator[World]:
+    """Make an installation with a job of alice that runs, and what else is asked for.
+
+    Args:
+        directory: Of its state.
+        url: Its database, migrated and empty; a new SQLite one without.
+    """
+    settings = Settings(state=str(directory), database=DatabaseSettings(url=url))
     make_master_key(settings)
     installation = build(settings)
     app = make_app(installation)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     try:
-        await migrate(installation.database, LOCATIONS)
+        if url is None:
+            await migrate(installation.database, LOCATIONS)
         await installation.begin()
         async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
             made = await tokens(installation, (1, 1), (2, 1))
@@ -130,6 +136,8 @@ async def _furnish(world: World) -> None:
     world.tokens = await tokens(world.installation, job, other)
     world.values = {"job_id": job[0]}
     info, pfn = await _upload(world)
+    refusal = await world.ask("GET", "/api/tasks", world.tokens["owner"])
+    refused = refusal.headers["x-request-id"]
     now = world.installation.database.clock.now()
     world.values = {
         "job_id": job[0],
@@ -141,6 +149,8 @@ async def _furnish(world: World) -> None:
         "pfn": pfn,
         "sandbox_type": "output",
         "verb": "hold",
+        "refused": refused,
+        "request_id": refused,
         "entry_id": "0198c0de7b1a7c3e9f00000000000001",
     }
 

@@ -1,7 +1,7 @@
 """Routes of the identity system."""
 
-from dirac.systems.identity.api import authorize, device, pilots, token, well_known
+from dirac.systems.identity.api import audit, authorize, device, pilots, token, well_known
 
-routers = (well_known.router, device.router, authorize.router, token.router, pilots.router)
+routers = (well_known.router, device.router, authorize.router, token.router, pilots.router, audit.router)
 
 __all__ = ["routers"]

@@ -13,7 +13,7 @@ from dirac.systems.identity.logic.devices import Devices
 from dirac.systems.identity.logic.discovery import DEVICE_GRANT
 from dirac.systems.identity.logic.oauth import OAuthError, plain
 from dirac.systems.identity.logic.sessions import Sessions
-from dirac.systems.identity.models import Identity, SessionToken, TokenResponse, UserInfo
+from dirac.systems.identity.models import Identity, Property, SessionToken, TokenResponse, UserInfo
 from dirac.transport.routing import SystemRouter, allowed, open_to_all, provided
 
 router = SystemRouter("/api/auth", "auth")
@@ -93,7 +93,7 @@ async def get_refresh_tokens(
 @router.delete("/refresh-tokens/{jti}")
 async def revoke_refresh_token_by_jti(
     jti: str,
-    caller: Annotated[Identity, allowed(policy.person)],
+    caller: Annotated[Identity, allowed(policy.person, widened=(Property.PROXY_MANAGEMENT,))],
     sessions: Annotated[Sessions, provided(Sessions)],
 ) -> str:
     """End the session of a refresh token, by the token's identifier."""

@@ -9,6 +9,7 @@ from dirac.core.entropy import Entropy
 from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.resources.identity.base import IdentityProvider
+from dirac.systems.identity.logic.audit import Audit
 from dirac.systems.identity.logic.authorizations import Authorizations
 from dirac.systems.identity.logic.cleaning import Cleaning
 from dirac.systems.identity.logic.devices import Devices
@@ -71,6 +72,7 @@ class IdentitySystem:
         self.pilot_secrets = PilotSecrets(units, self.tokens, settings, pilot_life)
         self.nodes = NodeCredentials(units, entropy)
         self.cleaning = Cleaning(units, settings)
+        self.audit = Audit(units)
 
     async def authenticate(self, credential: str) -> Identity:
         """Return whose access token, or node's credential, this is.

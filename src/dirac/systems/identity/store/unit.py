@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dirac.db.transaction import Transaction
 from dirac.db.unit import SystemUnit
+from dirac.systems.identity.store.audit import AuditStore
 from dirac.systems.identity.store.flows import FlowStore
 from dirac.systems.identity.store.keys import KeyStore
 from dirac.systems.identity.store.nodes import NodeCredentialStore
@@ -25,3 +26,4 @@ class IdentityUnit(SystemUnit):
         self.passwords = PasswordStore(tx)
         self.pilot_secrets = PilotSecretStore(tx)
         self.nodes = NodeCredentialStore(tx)
+        self.audit = AuditStore(tx)
