@@ -29,6 +29,23 @@ caller, to the VO for its administrators, or to everything for the installation'
 be told from what does not exist.
 """
 _TABLE_HEAD = """\
+## Who did, who could, and why not
+
+    dirac auth audit --since 1d --outcome refused     # the audit log
+    dirac auth who-can kill job:42                    # the policy, and who of your VO that is
+    dirac auth why-denied 5f0c1e9a5f0c1e9a            # X-Request-ID of the refusal
+
+Every request that changes something, and that takes a right other than NormalUser, leaves a row in the
+audit log (table `identity_audit`), in the transaction of the change: who, with which right and token,
+what, on what, from where. So does each such request that fails, and every request of anybody that is
+refused; of these at most 100 in an hour for one caller, all pilots of a VO being one, and its running
+jobs another. Triggers refuse to change or remove rows: what is to go, goes by hand, as the owner of the
+table.
+
+Administrators of a VO (JobAdministrator) see what was done to their VO and refused to its members, those
+of the installation (ServiceAdministrator) everything. What is done on a server's own host, with `dirac-
+server`, is not in it.
+
 ## What each role gets
 
 Everything here belongs to a user of a VO: a job that runs, its files, a login. The rows are what the

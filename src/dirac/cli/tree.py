@@ -94,6 +94,15 @@ CONFIG = Branch(
     },
 )
 
+AUTH = Branch(
+    "See who may do what, who did, and why not",
+    {
+        "who-can": Leaf(f"{_CLI}.auth.rights:who_can", "Tell who can do something"),
+        "why-denied": Leaf(f"{_CLI}.auth.rights:why_denied", "Say why a request was refused"),
+        "audit": Leaf(f"{_CLI}.auth.rights:audit", "List what was done with special rights"),
+    },
+)
+
 TASK = Branch(
     "Look after background work",
     {
@@ -150,7 +159,7 @@ TREE = Root(
             "whoami": Leaf(f"{_CLI}.login:whoami", "Show who you are to the server"),
         },
         "Work": {"job": JOB, "pilot": PILOT},
-        "Operation": {"config": CONFIG, "task": TASK, "site": SITE},
+        "Operation": {"auth": AUTH, "config": CONFIG, "task": TASK, "site": SITE},
         "This program": {
             "completion": Leaf(f"{_CLI}.completion:completion", "Print the completion for your shell"),
             "demo": DEMO,

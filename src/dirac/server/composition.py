@@ -23,7 +23,7 @@ from dirac.db.revisions import require_current
 from dirac.db.transaction import Transaction
 from dirac.resources.storage.base import ObjectStore
 from dirac.resources.storage.directory import UPLOAD_PATH, DirectoryStore
-from dirac.server import health, housekeeping
+from dirac.server import doors, health, housekeeping
 from dirac.server.database import open_database
 from dirac.server.elements import ConfiguredElements, make_element
 from dirac.server.schema import LOCATIONS
@@ -159,6 +159,8 @@ def build(settings: Settings) -> Installation:
     if isinstance(objects, DirectoryStore):
         provided[DirectoryStore] = objects
         routers.append(workload_api.store_router)
+    routers.append(doors.router)
+    doors.furnish(provided, routers)
     return Installation(
         settings=settings,
         version=version("dirac-interware"),

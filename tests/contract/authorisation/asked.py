@@ -45,6 +45,9 @@ def _of_pilot(v: Values) -> list[dict[str, Any]]:
 
 REQUESTS: dict[str, Callable[[Values], Request]] = {
     "GET /api/auth/refresh-tokens": lambda v: Request(shows=v["jti"]),
+    "GET /api/auth/who-can": lambda v: Request(
+        params={"verb": "kill", "object": f"job:{v['job_id']}"}, shows="alice"
+    ),
     "GET /api/config/diff": lambda v: Request(
         params={"old": 0, "new": 1}, shows="virtual_organisations/astro"
     ),

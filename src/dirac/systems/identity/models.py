@@ -268,3 +268,35 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     request: str
     reason: str
     needs: list[str]
+
+
+class Able(msgspec.Struct, frozen=True):
+    """Members of a group who can do something.
+
+    Attributes:
+        properties: Those of the group that open the door; empty if it takes none.
+        count: How many members can.
+        users: Their names, the first hundred.
+    """
+
+    vo: str
+    group: str
+    properties: list[str]
+    count: int
+    users: list[str]
+
+
+class WhoCan(msgspec.Struct, frozen=True):
+    """Who can do something.
+
+    Attributes:
+        verb: An operation of the API's description.
+        request: Its method and path.
+        open_to: To whom its policy opens it, in words.
+        groups: Those who can, as far as the asker may know them.
+    """
+
+    verb: str
+    request: str
+    open_to: list[str]
+    groups: list[Able]

@@ -152,8 +152,8 @@ class Failures(msgspec.Struct, frozen=True):
 class RegistryRepository(Protocol):
     """VOs, groups and users."""
 
-    async def vos(self) -> list[RegisteredVO]:
-        """Return everything, in order of names."""
+    async def vos(self, vo: str | None = None) -> list[RegisteredVO]:
+        """Return all VOs, or the one of that name, with everything, in order of names."""
         ...
 
     async def outlines(self, vo: str | None = None) -> list[RegisteredVO]:

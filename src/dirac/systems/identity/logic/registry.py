@@ -82,10 +82,10 @@ class Registry:
                 )
             )
 
-    async def vos(self) -> list[RegisteredVO]:
-        """Return everything, in order of names."""
+    async def vos(self, vo: str | None = None) -> list[RegisteredVO]:
+        """Return all VOs, or the one of that name, in order of names."""
         async with self._units.read() as unit:
-            return await unit.registry.vos()
+            return await unit.registry.vos(vo)
 
     async def metadata(self) -> Metadata:
         """Return what somebody needs to know to log in: no users."""

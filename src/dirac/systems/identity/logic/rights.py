@@ -83,7 +83,7 @@ def openings(policy: Policy) -> list[str]:
     """Return to whom a policy opens a door, in words: for each kind of bearer, with which properties."""
     found: dict[str, list[str]] = {}
     for kind, name in _KINDS.items():
-        identity = _somebody(kind)
+        identity = somebody(kind)
         if allows(policy, identity):
             found.setdefault("", []).append(name)
             continue
@@ -98,13 +98,14 @@ def openings(policy: Policy) -> list[str]:
     ]
 
 
-def _somebody(kind: Kind) -> Identity:
+def somebody(kind: Kind, *, vo: str = "vo", group: str = "group", properties: Iterable[str] = ()) -> Identity:
+    """Return somebody to ask policies about, who has nothing but this."""
     return Identity(
-        vo="vo" if kind in ("user", "pilot", "job") else "",
+        vo=vo if kind in ("user", "pilot", "job") else "",
         sub="somebody",
         username="somebody",
-        group="group",
-        properties=frozenset(),
+        group=group,
+        properties=frozenset(map(str, properties)),
         kind=kind,
         token_id="",
         expires=datetime(1970, 1, 1, tzinfo=UTC),

@@ -22,17 +22,19 @@ class RegistryStore:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
 
-    async def vos(self) -> list[RegisteredVO]:
-        """Return everything, in order of names."""
+    async def vos(self, vo: str | None = None) -> list[RegisteredVO]:
+        """Return all VOs, or the one of that name, with everything, in order of names."""
         found: defaultdict[str, list[RegisteredUser]] = defaultdict(list)
-        for row in await self._tx.execute(select(users).order_by(users.c.vo, users.c.username)):
+        which = select(users).order_by(users.c.vo, users.c.username)
+        for row in await self._tx.execute(which if vo is None else which.where(users.c.vo == vo)):
             found[row.vo].append(
                 RegisteredUser(
                     username=row.username, sub=row.sub, groups=tuple(row.groups), suspended=row.suspended
                 )
             )
         return [
-            msgspec.structs.replace(vo, users=tuple(found.get(vo.name, ()))) for vo in await self.outlines()
+            msgspec.structs.replace(one, users=tuple(found.get(one.name, ())))
+            for one in await self.outlines(vo)
         ]
 
     async def outlines(self, vo: str | None = None) -> list[RegisteredVO]:
