@@ -88,7 +88,7 @@ class Doors:
             for route in same:
                 if wanted in (route.name, route.unique_id, route.name.partition("_")[0]):
                     return route
-        verbs = sorted({route.name.partition("_")[0] for route in same} | {route.name for route in same})
+        verbs = sorted({route.name.partition("_")[0] for route in same})
         raise InvalidInputError(
             f"there is no way to {verb[:64]!r} a {noun}", where="verb", hint=f"Verbs are: {', '.join(verbs)}"
         )

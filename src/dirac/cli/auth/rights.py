@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +24,7 @@ _COLUMNS = {
     "Properties": "RIGHT USED",
     "RequestID": "REQUEST",
 }
+_MOST_OBJECTS = 3
 _SEVERAL = "repeatable, or with commas; * stands for anything"
 
 
@@ -63,15 +65,25 @@ def audit(
     with client(ctx) as dirac:
         page = dirac.audit.search(
             search=search,
-            parameters=None if as_json and columns is None else list(shown),
+            parameters=None
+            if as_json and columns is None
+            else [*shown, *(() if as_json else ("ObjectCount",))],
             sort=[Sort("AuditID", "desc")],
             per_page=limit,
         )
     if as_json:
         print_json(page.rows)
         return
-    print_table(page.rows, shown, nothing="The log has nothing that fits.")
+    rows = [{**row, "Objects": _first(row)} for row in page.rows]
+    print_table(rows, shown, nothing="The log has nothing that fits.")
     print_rest(page, "rows")
+
+
+def _first(row: Mapping[str, Any]) -> str:
+    """Return the first of several objects, and how many there are besides; JSON has more of them."""
+    words = str(row.get("Objects", "")).split(", ")
+    more = int(row["ObjectCount"]) - _MOST_OBJECTS
+    return ", ".join(words[:_MOST_OBJECTS]) + (f" and {more} more" if more > 0 else "")
 
 
 @command(
