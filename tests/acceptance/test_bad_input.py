@@ -169,8 +169,8 @@ async def snapshot(database: Database, state: Path) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     async with database.read() as tx:
         for table in all_tables():
-            if table.name in ("schedule", "workload_count", "workload_count_change"):
-                continue  # periodic work; the numbers of jobs follow from the jobs
+            if table.name in ("schedule", "workload_count", "workload_count_change", "identity_audit"):
+                continue  # periodic work; the numbers of jobs follow from the jobs; refusals are noted
             wanted = select(table).order_by(*table.primary_key.columns)
             if table.name == "task":
                 wanted = wanted.where(table.c.name == "workload.start_pilots")

@@ -33,6 +33,7 @@ class Astro:
     input: str
     output: str
     jti: str
+    refused: str
     snapshot: dict[str, list[dict[str, Any]]]
 
 
@@ -101,6 +102,10 @@ def attempts(astro: Astro) -> list[Attempt]:
         Attempt("POST", "/api/auth/revocations", (403,), {"kind": "user", "name": "alice", "vo": "astro"}),
         Attempt("POST", "/api/auth/revocations", (403,), {"kind": "vo", "name": "astro"}),
         Attempt("POST", "/api/pilots/secrets", (403,), {"site": "DIRAC.Observatory.org", "ce": "x", "vo": "astro"}),
+        Attempt("POST", "/api/audit/search", (200,), {}),
+        Attempt("GET", f"/api/audit/refusals/{astro.refused}", (404,)),
+        Attempt("GET", "/api/auth/who-can", (200,), params={"verb": "kill", "object": "job"}),
+        Attempt("GET", "/api/auth/who-can", (404,), params={"verb": "kill", "object": f"job:{astro.done}"}),
         Attempt("GET", "/api/config/", (200,)),
         Attempt("GET", "/api/config/tree", (200,)),
         Attempt("GET", "/api/config/tree", (200,), params={"version": 1}),
@@ -209,6 +214,8 @@ def astro(installation: Installation, tmp_path_factory: pytest.TempPathFactory) 
     # The pilot's last words change its record; wait for them before looking what nobody may change.
     eventually(lambda: not installation.pilot_pids(), "the pilots have ended")
     jti = client.auth.refresh_tokens()[0].jti
+    headers = {"Authorization": f"Bearer {installation.token('alice')}"}
+    refused = httpx.get(f"{installation.url}/api/tasks", headers=headers).headers["x-request-id"]
     return Astro(
         done=done,
         waiting=waiting,
@@ -216,6 +223,7 @@ def astro(installation: Installation, tmp_path_factory: pytest.TempPathFactory) 
         input="SB:SandboxSE|" + sandboxes["input"][0].removeprefix("SB:SandboxSE|"),
         output=sandboxes["output"][0].removeprefix("SB:SandboxSE|"),
         jti=jti,
+        refused=refused,
         snapshot=snapshot(installation),
     )
 

@@ -1,7 +1,8 @@
 """The same cases on every database: a migrated, empty one for each test.
 
-Migrating takes longer than most tests, so each engine is migrated once and emptied between the tests. The
-user of the tests may read and write rows and nothing else, as that of an installation.
+Migrating takes longer than most tests, so each engine is migrated once and emptied between the tests, but for
+what nobody can remove: the audit log. The user of the tests may read and write rows and nothing else, as that
+of an installation.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 async def _empty(url: str) -> None:
     database = Database(url)
-    names = [table.name for table in all_tables() if table is not schema_lines]
+    kept = {table.name for table in all_tables() if table.info.get("append_only")} | {schema_lines.name}
+    names = [table.name for table in all_tables() if table.name not in kept]
     async with database.engine.begin() as connection:
         for name in names:
             await connection.execute(text(f"DELETE FROM {name}"))

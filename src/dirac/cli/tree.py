@@ -79,18 +79,23 @@ PILOT = Branch(
         "list": Leaf(f"{_CLI}.pilot:list_pilots", "List pilots, newest first"),
         "summary": Leaf(f"{_CLI}.pilot:summary", "Count pilots"),
         "explain": Leaf(f"{_CLI}.pilot:explain", "Say why a pilot has a job or none"),
-        "secrets": Leaf(f"{_CLI}.auth:secrets", "Issue secrets for pilots that you start yourself"),
+        "secrets": Leaf(
+            f"{_CLI}.auth.credentials:secrets", "Issue secrets for pilots started by hand"
+        ),
     },
 )
 
 AUTH = Branch(
-    "See who holds credentials, and take them away",
+    "See who may do what, who did and who holds what; take credentials away",
     {
-        "tree": Leaf(f"{_CLI}.auth:tree", "Show who holds what"),
-        "revoke": Leaf(f"{_CLI}.auth:revoke", "Revoke what a pilot, site, user or VO holds"),
-        "clients": Leaf(f"{_CLI}.auth:clients", "List the registered clients"),
-        "add-client": Leaf(f"{_CLI}.auth:add_client", "Register a client that has a secret"),
-        "remove-client": Leaf(f"{_CLI}.auth:remove_client", "Remove a client, with its tokens"),
+        "who-can": Leaf(f"{_CLI}.auth.rights:who_can", "Tell who can do something"),
+        "why-denied": Leaf(f"{_CLI}.auth.rights:why_denied", "Say why a request was refused"),
+        "audit": Leaf(f"{_CLI}.auth.rights:audit", "List what was done with special rights"),
+        "tree": Leaf(f"{_CLI}.auth.credentials:tree", "Show who holds what"),
+        "revoke": Leaf(f"{_CLI}.auth.credentials:revoke", "Revoke what a pilot, site, user or VO holds"),
+        "clients": Leaf(f"{_CLI}.auth.credentials:clients", "List the registered clients"),
+        "add-client": Leaf(f"{_CLI}.auth.credentials:add_client", "Register a client that has a secret"),
+        "remove-client": Leaf(f"{_CLI}.auth.credentials:remove_client", "Remove a client, with its tokens"),
     },
 )
 

@@ -7,7 +7,7 @@ import math
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -96,6 +96,7 @@ class Database:
         self.engine = _make_engine(parsed, pool_size, tls)
         self._writing = self.engine.sync_engine.execution_options(**{_WRITES: True})
         self._reading = self.engine.sync_engine.execution_options(**{_WRITES: False})
+        self.closing: list[Callable[[Transaction], Awaitable[None]]] = []
         self.committed: list[Callable[[Transaction], None]] = []
         # SQLite has one writer at a time: waiting here is fair and idle, waiting there is neither.
         self._writer: AbstractAsyncContextManager[Any] = (
@@ -107,6 +108,8 @@ class Database:
         """Begin a transaction that may change things; commits on leaving, rolls back on an error."""
         async with self._writer, self._transaction(writes=True) as transaction:
             yield transaction
+            for close in self.closing:
+                await close(transaction)
         for listener in self.committed:
             listener(transaction)
 

@@ -263,6 +263,11 @@ class Transaction:
             bulk = bulk_insert(table, columns, self._connection.dialect)
             await greenlet_spawn(self._connection.exec_driver_sql, *bulk.call(common, content))
 
+    @property
+    def recorded(self) -> Sequence[Event]:
+        """The events that were recorded and are not written yet."""
+        return self._events
+
     async def write_events(self) -> None:
         """Write the events that were recorded so far: who makes very many does not want to keep them."""
         if self._events:

@@ -20,9 +20,10 @@ from dirac.core.time import SystemClock
 from dirac.db.engine import Database, DatabaseUnits
 from dirac.db.outbox import Outbox
 from dirac.db.revisions import require_current
+from dirac.db.transaction import Transaction
 from dirac.resources.storage.base import ObjectStore
 from dirac.resources.storage.directory import UPLOAD_PATH, DirectoryStore
-from dirac.server import health, housekeeping
+from dirac.server import doors, health, housekeeping
 from dirac.server.database import open_database
 from dirac.server.elements import ConfiguredElements, make_element
 from dirac.server.providers import rules_of
@@ -179,6 +180,12 @@ def build(settings: Settings) -> Installation:
     )
     configuration.effects.append(workload.change_effects)
     database.committed.append(workload.signals.committed)
+
+    async def audited(transaction: Transaction) -> None:
+        await identity.audit.closing(IdentityUnit(transaction), transaction.recorded)
+
+    database.closing.append(audited)
+    database.committed.append(lambda _transaction: identity.audit.committed())
     declared = (*identity_tasks.TASKS, *workload_tasks.TASKS, *housekeeping.TASKS)
     tasks = {task.name: task for task in declared}
     outbox = Outbox(database, tasks)
@@ -191,6 +198,8 @@ def build(settings: Settings) -> Installation:
     if isinstance(objects, DirectoryStore):
         provided[DirectoryStore] = objects
         routers.append(workload_api.store_router)
+    routers.append(doors.router)
+    doors.furnish(provided, routers)
     return Installation(
         settings=settings,
         version=version("dirac-interware"),

@@ -81,6 +81,7 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
         unlimited=installation.unlimited,
         drain=drain,
         observe=told.request,
+        journal=installation.identity.audit,
     )
 
 

@@ -24,6 +24,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from dirac.core.audit import Deed, present
 from dirac.core.errors import (
     DiracError,
     InvalidInputError,
@@ -150,8 +151,9 @@ class Provided:
 class Allowed:
     """Finds out who is asking and whether they may; hands out their identity."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, widened: tuple[str, ...] = ()) -> None:
         self.policy = policy
+        self.widened = widened
 
     async def __call__(self, request: Request) -> Any:
         """Return the caller's identity.
@@ -161,6 +163,7 @@ class Allowed:
             NotAllowedError: The policy says no.
         """
         identity = await self._identity(request)
+        present.set(Deed(identity, self.policy, self.widened, request.scope))
         self.policy(identity)
         return identity
 
@@ -193,9 +196,15 @@ def provided(kind: type) -> Any:
     return Depends(Provided(kind))
 
 
-def allowed(policy: Policy) -> Any:
-    """Declare the parameter that is the caller's identity, and the route's policy."""
-    return Depends(Allowed(policy))
+def allowed(policy: Policy, *, widened: tuple[str, ...] = ()) -> Any:
+    """Declare the parameter that is the caller's identity, and the route's policy.
+
+    Args:
+        policy: Decides who may call it.
+        widened: Properties with which a caller reaches more, though the policy asks for none of them: what
+            is done with one is in the audit log.
+    """
+    return Depends(Allowed(policy, widened))
 
 
 def open_to_all(reason: str) -> Any:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dirac.core.audit import Journal, present
 from dirac.core.errors import (
     DiracError,
     InternalError,
@@ -41,6 +42,7 @@ AuthenticatePeer = Callable[[Peer, Mapping[str, str]], Awaitable[Any]]
 """Turns what a client has shown, and the headers of its request, into an identity."""
 Observe = Callable[[str, str, int, float], None]
 """Called after each request: method, template of the route ("" for none), status, seconds."""
+_FAULT = 400
 _CLOSE = (b"connection", b"close")
 _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
@@ -54,6 +56,7 @@ class Guard:
         drain: Once it has begun, connections are closed after their answer.
         observe: Told about each request.
         direct: Routes that are called at once, by method and path.
+        journal: Told about requests that are not carried out.
     """
 
     def __init__(
@@ -63,8 +66,10 @@ class Guard:
         drain: Drain | None = None,
         observe: Observe | None = None,
         direct: Mapping[tuple[str, str], DirectRoute] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._app = app
+        self._journal = journal
         self._direct = direct or {}
         self._unlimited = unlimited
         self._drain = drain or Drain()
@@ -76,7 +81,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         identifier = secrets.token_hex(8)
-        token = request_id.set(identifier)
+        token, before = request_id.set(identifier), present.set(None)
         stamped = [*_HEADERS, (b"x-request-id", identifier.encode())]
         began, status = time.perf_counter(), 0
 
@@ -84,6 +89,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                await self._note(status, identifier)
                 closing = (_CLOSE,) if self._drain.begun else ()
                 message["headers"] = [*message.get("headers", ()), *stamped, *closing]
             await send(message)
@@ -103,11 +109,24 @@ class Guard:
             defect = InternalError("a defect on the server's side; it was logged", where=identifier)
             await respond(defect)(scope, receive, sending)
         finally:
+            if (deed := present.get()) is not None:
+                deed.over = True  # what it has started may live on
+            present.reset(before)
             request_id.reset(token)
             if self._observe is not None:
                 # The router leaves the route here. Of paths there are as many as there are jobs.
                 template = getattr(scope.get("route"), "path", "")
                 self._observe(scope["method"], template, status, time.perf_counter() - began)
+
+    async def _note(self, status: int, identifier: str) -> None:
+        """Have it noted that a request is not carried out; what goes wrong with that changes no answer."""
+        deed = present.get()
+        if status < _FAULT or self._journal is None or deed is None or deed.over:
+            return
+        try:
+            await self._journal.failed(deed, status, identifier)
+        except Exception as error:
+            log.error("a refusal is not in the audit log", exc_info=error)
 
     def _refusal(self, scope: Scope) -> DiracError | None:
         """Say what can be seen to be wrong before anything is read."""
@@ -140,6 +159,8 @@ def _too_large() -> TooLargeError:
 
 def respond(error: DiracError) -> Response:
     """Make the response for an error."""
+    if (deed := present.get()) is not None:
+        deed.error = error
     headers = {"Cache-Control": "no-store"}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
@@ -180,6 +201,7 @@ def create_app(
     unlimited: frozenset[str] = frozenset(),
     drain: Drain | None = None,
     observe: Observe | None = None,
+    journal: Journal | None = None,
 ) -> FastAPI:
     """Put an application together.
 
@@ -193,6 +215,7 @@ def create_app(
         unlimited: Paths that enforce a size limit of their own.
         drain: Tells when the process is about to end.
         observe: Told about each request.
+        journal: Told about requests that are not carried out.
 
     Raises:
         RuntimeError: A route has no policy, or asks for something that is not provided.
@@ -214,7 +237,9 @@ def create_app(
     for kind in (DiracError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _on_error)
     direct = direct_routes(app.routes, respond)
-    app.add_middleware(Guard, unlimited=unlimited, drain=drain, observe=observe, direct=direct)
+    app.add_middleware(
+        Guard, unlimited=unlimited, drain=drain, observe=observe, direct=direct, journal=journal
+    )
     add_docs(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app

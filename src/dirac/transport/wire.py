@@ -84,6 +84,8 @@ def error_from_wire(status: int, content: bytes, headers: Mapping[str, str]) -> 
     error = cls(text, retry_after=retry_after)
     # The text has them already; the fields are for programs.
     error.where, error.hint = None, None
+    if cls is NotAllowedError and (request := headers.get("x-request-id")):
+        error.hint = f"More about this refusal: dirac auth why-denied {request}"
     return error
 
 

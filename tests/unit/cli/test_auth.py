@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dirac.cli import auth
+from dirac.cli.auth import credentials as auth
 from dirac.cli.main import run
 from dirac.systems.identity.models_tokens import (
     HeldPilot,

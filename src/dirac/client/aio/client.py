@@ -6,6 +6,7 @@ from copy import copy
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
+from dirac.client.aio.audit import Audit
 from dirac.client.aio.auth import Auth
 from dirac.client.aio.config import Config
 from dirac.client.aio.credentials import Credentials
@@ -129,6 +130,7 @@ class AsyncClient:
         self.sites = Sites(http)
         self.config = Config(http)
         self.tasks = Tasks(http, self._clock)
+        self.audit = Audit(http)
 
     @property
     def server(self) -> str:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from dirac.client.session import Session, find_session
+from dirac.client.sync.audit import Audit
 from dirac.client.sync.auth import Auth
 from dirac.client.sync.config import Config
 from dirac.client.sync.credentials import Credentials
@@ -130,6 +131,7 @@ class Client:
         self.sites = Sites(http)
         self.config = Config(http)
         self.tasks = Tasks(http, self._clock)
+        self.audit = Audit(http)
 
     @property
     def server(self) -> str:

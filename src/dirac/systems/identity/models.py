@@ -295,3 +295,96 @@ class PublicKeys(msgspec.Struct, frozen=True):
     """All keys that verify this installation's tokens (RFC 7517, section 5)."""
 
     keys: list[PublicKey]
+
+
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the audit log.
+
+    Attributes:
+        time: When the transaction began that did it, or that noted that it was not done.
+        vo: The VO that was acted on, if it is one; the caller's, if nothing was done.
+        actor: Who did it, as ``vo:sub``.
+        token_id: The token that was shown.
+        properties: The rights that it took, with commas.
+        verb: What was done: an operation of the API's description.
+        objects: On what, as ``kind:id``, with commas; the first ones, if there is no room for more.
+        object_count: How many there were.
+        outcome: ``Done``, ``Refused`` or ``Failed``.
+        status: Of the answer, 0 if it was done.
+        detail: What the answer said, if it was not done.
+        needs: What would have opened the door.
+        request_id: Also in the answer, and in the logs of the processes.
+        source: Address that the request came from.
+    """
+
+    time: datetime
+    vo: str
+    actor: str
+    username: str
+    actor_kind: str
+    actor_group: str
+    token_id: str
+    properties: str
+    verb: str
+    method: str
+    path: str
+    objects: str
+    object_count: int
+    outcome: str
+    status: int
+    detail: str
+    needs: str
+    request_id: str
+    source: str
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request was refused.
+
+    Attributes:
+        verb: What was asked for, an operation of the API's description.
+        request: Its method and path.
+        reason: What the answer said.
+        needs: Any one of these would have opened the door; empty if the reason is not at the door.
+    """
+
+    request_id: str
+    time: datetime
+    actor: str
+    group: str
+    verb: str
+    request: str
+    reason: str
+    needs: list[str]
+
+
+class Able(msgspec.Struct, frozen=True):
+    """Members of a group who can do something.
+
+    Attributes:
+        properties: Those of the group that open the door; empty if it takes none.
+        count: How many members can.
+        users: Their names, the first hundred.
+    """
+
+    vo: str
+    group: str
+    properties: list[str]
+    count: int
+    users: list[str]
+
+
+class WhoCan(msgspec.Struct, frozen=True):
+    """Who can do something.
+
+    Attributes:
+        verb: An operation of the API's description.
+        request: Its method and path.
+        open_to: To whom its policy opens it, in words.
+        groups: Those who can, as far as the asker may know them.
+    """
+
+    verb: str
+    request: str
+    open_to: list[str]
+    groups: list[Able]

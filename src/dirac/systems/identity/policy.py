@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dirac.core.errors import NotAllowedError
-from dirac.systems.identity.models import Identity, Property
+from dirac.systems.identity.models import AuditRecord, Identity, Property
 
 
 def anybody(identity: Identity) -> None:
@@ -115,3 +115,31 @@ def gets_proxies(identity: Identity) -> None:
     """
     if identity.kind not in ("user", "job", "service"):
         raise NotAllowedError(f"a {identity.kind} gets no proxies", hint="Its jobs do, each of its owner")
+
+
+def read_audit(identity: Identity) -> None:
+    """Allow looking into the audit log: administrators of a VO into its part, the installation's into all.
+
+    Raises:
+        NotAllowedError: The caller administrates nothing.
+    """
+    if is_operator(identity):
+        return
+    if identity.kind != "user" or Property.JOB_ADMINISTRATOR not in identity.properties:
+        raise NotAllowedError(
+            f"{identity.username!r} of group {identity.group!r} may not look into the audit log",
+            hint=f"It takes a group with {Property.JOB_ADMINISTRATOR} or {Property.SERVICE_ADMINISTRATOR}",
+        )
+
+
+def audited_vo(identity: Identity) -> str | None:
+    """Return whose part of the audit log somebody may see, None for all of it."""
+    return None if is_operator(identity) else identity.vo
+
+
+def explains(identity: Identity, refusal: AuditRecord) -> bool:
+    """Tell whether somebody may know why a request was refused: who asked it, and administrators."""
+    if is_operator(identity) or refusal.actor == identity.subject:
+        return True
+    of_vo = identity.kind == "user" and Property.JOB_ADMINISTRATOR in identity.properties
+    return of_vo and refusal.vo == identity.vo

@@ -8,8 +8,16 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from dirac.core.search import Page, Paging, SearchParams
 from dirac.core.unit import UnitOfWork
-from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
+from dirac.systems.identity.models import (
+    AuditRecord,
+    Identity,
+    RegisteredGroup,
+    RegisteredHost,
+    RegisteredUser,
+    RegisteredVO,
+)
 from dirac.systems.identity.ports_tokens import (
     ClientRepository,
     IssuedSecretRepository,
@@ -597,6 +605,35 @@ class NodeCredentialRepository(Protocol):
         ...
 
 
+class AuditRepository(Protocol):
+    """The audit log."""
+
+    async def add(self, record: AuditRecord) -> None:
+        """Add a row."""
+        ...
+
+    async def faults(self, identity: Identity, since: datetime) -> int:
+        """Count the rows about what was not carried out for a caller; pilots and jobs of a VO are one."""
+        ...
+
+    async def refusal(self, request: str) -> AuditRecord | None:
+        """Return the row about a refused request."""
+        ...
+
+    async def search(self, params: SearchParams, paging: Paging, *, vo: str | None) -> Page:
+        """Return a page of the rows of a VO, or of all."""
+        ...
+
+
+class AuditUnit(UnitOfWork, Protocol):
+    """What a unit offers, so that a row of the audit log can be added in it."""
+
+    @property
+    def audit(self) -> AuditRepository:
+        """The audit log."""
+        ...
+
+
 class RegistryUnit(UnitOfWork, Protocol):
     """What a unit of another system offers, so that the registry can be changed in it."""
 
@@ -642,7 +679,7 @@ class ProxyRepository(Protocol):
         ...
 
 
-class Unit(RegistryUnit, Protocol):
+class Unit(RegistryUnit, AuditUnit, Protocol):
     """A unit of work of the identity system."""
 
     @property

@@ -6,6 +6,8 @@ stores put it into their queries, so that what is out of sight cannot be told fr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from dirac.core.errors import NotAllowedError
@@ -138,3 +140,13 @@ def _need(identity: Identity, deed: str, *properties: Property) -> None:
 
 def _refusal(identity: Identity, deed: str, hint: str) -> NotAllowedError:
     return NotAllowedError(f"{identity.username!r} of group {identity.group!r} may not {deed}", hint=hint)
+
+
+REACH: dict[Callable[[Identity], None], Callable[[Identity], Visibility]] = {
+    read_jobs: readable,
+    download_sandbox: readable,
+    change_jobs: changeable,
+    update_jobs: changeable,
+    read_pilots: readable_pilots,
+}
+"""What is behind a door that is open, for those where it is not the same for all who pass."""

@@ -2,6 +2,7 @@
 
 from dirac.systems.identity.api import (
     administration,
+    audit,
     authorize,
     device,
     login,
@@ -13,7 +14,7 @@ from dirac.systems.identity.api import (
 
 routers = (
     *(well_known.router, device.router, authorize.router, login.router, token.router, pilots.router),
-    *(administration.router, administration.pilots, proxies.exchange, proxies.router),
+    *(administration.router, administration.pilots, proxies.exchange, proxies.router, audit.router),
 )
 
 __all__ = ["routers"]

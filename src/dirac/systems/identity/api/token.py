@@ -16,7 +16,7 @@ from dirac.systems.identity.logic.exchange import Exchange
 from dirac.systems.identity.logic.introspection import Introspector
 from dirac.systems.identity.logic.oauth import OAuthError, plain
 from dirac.systems.identity.logic.sessions import Sessions
-from dirac.systems.identity.models import Identity, SessionToken, TokenResponse, UserInfo
+from dirac.systems.identity.models import Identity, Property, SessionToken, TokenResponse, UserInfo
 from dirac.systems.identity.models_tokens import Introspection, TokenQuestion, TokenRequest
 from dirac.transport.routing import Form, SystemRouter, allowed, open_to_all, provided
 
@@ -112,7 +112,7 @@ async def get_refresh_tokens(
 @router.delete("/refresh-tokens/{jti}")
 async def revoke_refresh_token_by_jti(
     jti: str,
-    caller: Annotated[Identity, allowed(policy.person)],
+    caller: Annotated[Identity, allowed(policy.person, widened=(Property.PROXY_MANAGEMENT,))],
     sessions: Annotated[Sessions, provided(Sessions)],
 ) -> str:
     """End the session of a refresh token, by the token's identifier."""

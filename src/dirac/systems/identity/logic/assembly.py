@@ -11,6 +11,7 @@ from dirac.core.unit import Units
 from dirac.resources.identity.base import IdentityProvider
 from dirac.resources.identity.outside import KIND, OutsideProvider, ProviderSettings
 from dirac.systems.identity.logic.accounts import Accounts, OutsideProviders, Rules, no_rules
+from dirac.systems.identity.logic.audit import Audit
 from dirac.systems.identity.logic.authorizations import Authorizations
 from dirac.systems.identity.logic.certificates import Certificates
 from dirac.systems.identity.logic.cleaning import Cleaning
@@ -114,6 +115,7 @@ class IdentitySystem:
         self.certificates = Certificates(units, clock, judge)
         self.proxies = Proxies(units, self.tokens, entropy, settings, judge)
         self.cleaning = Cleaning(units, settings)
+        self.audit = Audit(units)
 
     async def authenticate(self, credential: str) -> Identity:
         """Return whose access token, or node's credential, this is.

@@ -115,10 +115,10 @@ class Registry:
         for name, verb in _verbs(old_hosts, new_hosts):
             unit.record(_event("host", verb, unit.now, "", name, actor))
 
-    async def vos(self) -> list[RegisteredVO]:
-        """Return everything, in order of names."""
+    async def vos(self, vo: str | None = None) -> list[RegisteredVO]:
+        """Return all VOs, or the one of that name, in order of names."""
         async with self._units.read() as unit:
-            return await unit.registry.vos()
+            return await unit.registry.vos(None if vo is None else [vo])
 
     async def names(self) -> list[str]:
         """Return the names of the VOs."""

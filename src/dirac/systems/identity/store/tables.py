@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, String, Table, Text
 
 from dirac.db.tables import new_metadata
-from dirac.db.types import Json, LongBinary, UtcDateTime
+from dirac.db.types import BigId, Json, LongBinary, UtcDateTime
 
 metadata = new_metadata()
 
@@ -225,4 +225,33 @@ logins = Table(
     Column("stage", String(16), nullable=False),
     Column("sub", String(255)),
     Column("expires", UtcDateTime, nullable=False, index=True),
+)
+
+audit = Table(
+    "identity_audit",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("time", UtcDateTime, nullable=False, index=True),
+    Column("vo", String(64), nullable=False),
+    Column("actor", String(320), nullable=False),
+    Column("username", String(64), nullable=False),
+    Column("actor_kind", String(16), nullable=False),
+    Column("actor_group", String(64), nullable=False),
+    Column("token_id", String(64), nullable=False),
+    Column("properties", String(255), nullable=False),
+    Column("verb", String(128), nullable=False),
+    Column("method", String(8), nullable=False),
+    Column("path", String(255), nullable=False),
+    Column("objects", String(1000), nullable=False),
+    Column("object_count", Integer, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("detail", String(1000), nullable=False),
+    Column("needs", String(1000), nullable=False),
+    Column("request_id", String(32), nullable=False, index=True),
+    Column("source", String(64), nullable=False),
+    Index(None, "actor", "id"),
+    Index(None, "vo", "id"),
+    sqlite_autoincrement=True,
+    info={"append_only": True},
 )

@@ -6,6 +6,7 @@ from dirac.db.transaction import Transaction
 from dirac.db.unit import SystemUnit
 from dirac.systems.identity.ports_tokens import PilotRecords
 from dirac.systems.identity.store.accounts import AccountStore
+from dirac.systems.identity.store.audit import AuditStore
 from dirac.systems.identity.store.clients import ClientStore
 from dirac.systems.identity.store.flows import FlowStore
 from dirac.systems.identity.store.keys import KeyStore
@@ -43,3 +44,4 @@ class IdentityUnit(SystemUnit):
         self.proxies = ProxyStore(tx)
         self.accounts = AccountStore(tx)
         self.logins = LoginStore(tx)
+        self.audit = AuditStore(tx)

@@ -10,10 +10,10 @@ from starlette.responses import Response
 from dirac.core.search import Paging, SearchParams, SummaryParams
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload import policy
-from dirac.systems.workload.api.jobs import PAGED, Count, Cursor, PageNumber, PageSize, optional_body, paged
 from dirac.systems.workload.logic.explain_places import ExplainPlaces
 from dirac.systems.workload.logic.pilots import Pilots
 from dirac.systems.workload.models import PilotExplanation, PilotMetadata, PilotRegistration, Stamp
+from dirac.transport.paging import PAGED, Count, Cursor, PageNumber, PageSize, optional_body, paged
 from dirac.transport.routing import SystemRouter, allowed, body, provided
 
 router = SystemRouter("/api/pilots", "pilots")
