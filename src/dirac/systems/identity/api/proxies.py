@@ -45,8 +45,8 @@ async def request_proxy(
 @router.put("/requests/{proxy_id}")
 async def store_proxy(
     proxy_id: str,
-    signed: Annotated[SignedProxy, body(SignedProxy, limit=_LIMIT)],
     caller: Annotated[Identity, allowed(policy.has_proxies)],
+    signed: Annotated[SignedProxy, body(SignedProxy, limit=_LIMIT)],
     proxies: Annotated[Proxies, provided(Proxies)],
 ) -> ProxyInfo:
     """Keep the proxy that the caller has signed; it replaces an older one of the same group."""
@@ -73,8 +73,8 @@ async def destroy_proxy(
 
 @router.post("/delegations", status_code=201)
 async def delegate_proxy(
-    wanted: Annotated[Delegation, body(Delegation, limit=_LIMIT)],
     caller: Annotated[Identity, allowed(policy.gets_proxies)],
+    wanted: Annotated[Delegation, body(Delegation, limit=_LIMIT)],
     proxies: Annotated[Proxies, provided(Proxies)],
 ) -> DelegatedProxy:
     """Sign a key with a proxy that is kept: one's own, that of a job's owner, or another one by property."""
