@@ -37,6 +37,7 @@ from dirac.systems.configuration.models import Apply
 from dirac.systems.configuration.store import ConfigurationUnit
 from dirac.systems.identity.logic.registry import Registry
 from dirac.systems.identity.models import Identity, Property
+from dirac.systems.identity.settings import IdentitySettings
 from dirac.systems.identity.store.registry import RegistryStore
 from dirac.systems.identity.store.unit import IdentityUnit
 from dirac.testing.configurations import names_of_vos, site, site_name, storage, vo
@@ -67,7 +68,10 @@ def configuration_in(database: Database) -> Configuration:
     return Configuration(
         DatabaseUnits(database, lambda tx: ConfigurationUnit(tx, RegistryStore(tx))),
         clock=SystemClock(),
-        registry=Registry(DatabaseUnits(database, IdentityUnit)),
+        registry=Registry(
+            DatabaseUnits(database, IdentityUnit),
+            IdentitySettings(issuer="https://dirac.example", master_key=bytes(32)),
+        ),
         checker=Checker(
             lambda kind: (
                 ["local"] if kind == "dirac.computing" else ["JobSanity", "InputData", "JobScheduling"]

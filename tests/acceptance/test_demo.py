@@ -110,7 +110,7 @@ def _require_story(said: str) -> None:
         r"Logged in: alice, VO astro",
         r"Logged in: bob, VO bio",
         r"pi = 3\.1\d+ \+- 0\.00\d+ from \d+,000,000 points of 20 jobs.*Checked\.",
-        r"Received .*\n.*Waiting(.*\n)+.*Done +Execution Complete",
+        r"Waiting(.*\n)+.*Done +Execution Complete",
         r"cannot run: none of the \d+ queues of astro fits",
         r"Tags +Cray, GPU",
         r"If you lower CPUTime .*and drop the tags Cray, GPU",

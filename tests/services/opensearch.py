@@ -20,7 +20,7 @@ import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .made import make_once, run
 from .packages import Programs
@@ -32,6 +32,8 @@ _LOG4J = "2.21.0"
 _LOADER = "2.19.6"  # the class loader of plugins; not published with each version, and the same in all
 _RECIPE = 3  # raised when what is written here changes
 _UNPRIVILEGED = "nobody"
+# Python before 3.11.4 knows no filters; the archive is one that was made here.
+_FILTER: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ class OpenSearch(Server):
         home = self.directory / f"opensearch-{VERSION}"
         if not home.exists():
             with tarfile.open(self.programs.root) as packed:
-                packed.extractall(self.directory, filter="data")
+                packed.extractall(self.directory, **_FILTER)
             if self._uid is not None:
                 self.directory.chmod(0o711)
                 for path in (home, *home.rglob("*")):

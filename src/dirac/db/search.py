@@ -18,6 +18,7 @@ from sqlalchemy import (
     Select,
     String,
     and_,
+    cast,
     func,
     or_,
     select,
@@ -55,6 +56,7 @@ LONGEST = 15.0
 """Seconds that a search or a summary may take."""
 _LONGEST_COUNT = 1.0
 _MOST_COUNTED = 10_000
+_AS_TEXT = ("sqlite", "mariadb")  # engines that give moments as texts
 _HINT = "Add conditions on Status, Site, JobGroup or a time, or sort by the number"
 
 
@@ -287,10 +289,9 @@ class Searchable:
         return column
 
     def _shown(self, names: Sequence[str], dialect: str) -> list[ColumnElement[Any]]:
-        """Return columns to be read; moments are read as they are, which is far less work."""
-        plain = String() if dialect == "sqlite" else DateTime()
+        """Return columns to be read; moments are read as texts or as they are, which is far less work."""
         columns = [self._columns[name] for name in names]
-        return [type_coerce(c, plain) if isinstance(c.type, UtcDateTime) else c for c in columns]
+        return [_moment(c, dialect) if isinstance(c.type, UtcDateTime) else c for c in columns]
 
     def _rows(
         self, names: Sequence[str], found: Iterable[Sequence[Any]], dialect: str
@@ -300,7 +301,7 @@ class Searchable:
         for row in rows:
             for name in dated:
                 if (moment := row[name]) is not None:
-                    text = moment if dialect == "sqlite" else moment.isoformat("T", "microseconds")
+                    text = moment if dialect in _AS_TEXT else moment.isoformat("T", "microseconds")
                     row[name] = f"{text[:10]}T{text[11:]}Z"
         return rows
 
@@ -358,3 +359,10 @@ class Searchable:
             return compile_leaf(self._column(name, where), condition, dialect)
         except InvalidInputError as error:
             raise InvalidShapeError(error.message, where=where, hint=error.hint) from None
+
+
+def _moment(column: Column[Any], dialect: str) -> ColumnElement[Any]:
+    """Return a moment as it is read: for MariaDB to write it is less work than for its driver to make it."""
+    if dialect == "mariadb":
+        return cast(column, String(26)).label(column.name)
+    return type_coerce(column, String() if dialect == "sqlite" else DateTime())

@@ -106,9 +106,9 @@ def _yaml(text: str) -> Mapping[str, Any]:
 
 
 def _plain_keys(value: Any) -> Any:
-    """Return JSON values: names are text, and so are dates."""
+    """Return JSON values: names are text, and so are dates; what has no value is not there."""
     if isinstance(value, dict):
-        return {str(name): _plain_keys(each) for name, each in value.items()}
+        return {str(name): _plain_keys(each) for name, each in value.items() if each is not None}
     if isinstance(value, list | set | tuple):
-        return [_plain_keys(each) for each in value]
+        return [_plain_keys(each) for each in value if each is not None]
     return value if isinstance(value, str | int | float | bool | None) else str(value)

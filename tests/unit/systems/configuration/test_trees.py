@@ -146,7 +146,7 @@ def test_hosts_and_names_of_certificates_are_told_to_identity_and_hosts_to_no_vo
         hosts: {node: {dn: /C=ch/CN=node, properties: [TrustedHost]}}
         """
     ).tree()
-    assert registered(tree)[0].users[0].dns == ("/C=ch/CN=Ada L",)
+    assert registered(tree, ["astro"])[0].users[0].dns == ("/C=ch/CN=Ada L",)
     assert registered_hosts(tree) == [RegisteredHost("node", "/C=ch/CN=node", ("TrustedHost",))]
     assert visible(tree, "astro").hosts == {}
 
@@ -204,5 +204,5 @@ def test_identity_is_told_of_every_member() -> None:
 def test_identity_is_told_of_the_plugin_of_an_outside_provider() -> None:
     provider = IdentityProvider(issuer="https://iam.test", client_id="dirac")
     vo = VirtualOrganisation(default_group="user", groups={"user": Group()}, identity_provider=provider)
-    (astro,) = registered(Tree(virtual_organisations={"astro": vo}))
+    (astro,) = registered(Tree(virtual_organisations={"astro": vo}), ["astro"])
     assert astro.identity_provider == "oidc"
