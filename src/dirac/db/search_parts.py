@@ -7,6 +7,7 @@ So one value after the other is asked for its rows, until there are enough.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -16,12 +17,12 @@ from dirac.core.search import Condition
 from dirac.db.search_pages import Key, behind
 
 _COMPARED: dict[str, Callable[[str, str], bool]] = {
-    "eq": lambda value, given: value == given,
-    "neq": lambda value, given: value != given,
-    "gt": lambda value, given: value > given,
-    "gte": lambda value, given: value >= given,
-    "lt": lambda value, given: value < given,
-    "lte": lambda value, given: value <= given,
+    "eq": operator.eq,
+    "neq": operator.ne,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
 }
 
 

@@ -64,11 +64,13 @@ def _beyond(
                 (VOS, vo, "users", name, "groups"),
                 (f"who is in the group {group}, which has {properties}, is the installation's to say"),
             )
-        # Another subject is another person, who would get the rights of the one before.
-        if old and new and (old.sub or name) != (new.sub or name) and known & tied.keys():
-            yield (VOS, vo, "users", name, "sub"), "this user has rights that only the installation gives"
-        if old and new and set(old.dns) != set(new.dns) and known & tied.keys():
-            yield (VOS, vo, "users", name, "dns"), "this user has rights that only the installation gives"
+        if old and new and known & tied.keys():
+            # Another subject or certificate is another person, who would get the rights of the one before.
+            reason = "this user has rights that only the installation gives"
+            if (old.sub or name) != (new.sub or name):
+                yield (VOS, vo, "users", name, "sub"), reason
+            if set(old.dns) != set(new.dns):
+                yield (VOS, vo, "users", name, "dns"), reason
     most = limits.max_users
     if most is not None and len(after.users) > max(most, len(before.users)):
         yield (VOS, vo, "users"), f"there would be {len(after.users)} users; the installation allows {most}"

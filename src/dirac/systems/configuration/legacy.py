@@ -24,7 +24,7 @@ from dirac.systems.configuration.legacy_resources import (
 )
 from dirac.systems.configuration.legacy_rules import rules_of, take_rules
 from dirac.systems.configuration.models import Site, Tree, VirtualOrganisation
-from dirac.systems.configuration.trees import plain
+from dirac.systems.configuration.trees import overlaid, plain
 from dirac.systems.identity.models import Property
 
 KEPT = "dirac"
@@ -78,7 +78,7 @@ def imported(cfg: Section, computing: Collection[str]) -> Imported:
 def exported(tree: Tree) -> Section:
     """Return a tree as DIRAC's configuration; options that have their default are left out."""
     registry: Section = {"VO": {}, "Groups": {}, "Users": {}}
-    defaults = laid_over(as_text(tree.operations), as_text(rules_of(tree, every=False)))
+    defaults = overlaid(as_text(tree.operations), as_text(rules_of(tree, every=False)))
     operations: Section = {"Defaults": defaults} if defaults else {}
     for name, vo in tree.virtual_organisations.items():
         _export_vo(registry, name, vo)
@@ -93,7 +93,7 @@ def exported(tree: Tree) -> Section:
         "Operations": operations,
     }
     kept = tree.extensions.get(KEPT)
-    return laid_over(_pruned(cfg), as_text(kept) if isinstance(kept, Mapping) else {})
+    return overlaid(_pruned(cfg), as_text(kept) if isinstance(kept, Mapping) else {})
 
 
 def below(section: Mapping[str, Any], *names: str) -> Section:
@@ -139,16 +139,6 @@ def set_operations(tree: dict[str, Any], operations: dict[str, Any], report: lis
     for name, vo in tree["virtual_organisations"].items():
         if own := below(operations, name):
             vo["operations"] = without_secrets(own, f"Operations/{name}", report)
-
-
-def laid_over(under: Section, over: Section) -> Section:
-    """Return sections with others laid over them; where one side has an option, the upper one counts."""
-    found = dict(under)
-    for name, value in over.items():
-        lower = found.get(name)
-        both = isinstance(lower, dict) and isinstance(value, dict)
-        found[name] = laid_over(lower, value) if both else value  # type: ignore[arg-type]
-    return found
 
 
 def as_text(value: Mapping[str, Any]) -> Section:

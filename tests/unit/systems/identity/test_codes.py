@@ -14,8 +14,8 @@ from dirac.systems.identity import policy
 from dirac.systems.identity.logic.authorizations import is_loopback, with_parameters
 from dirac.systems.identity.logic.devices import ALPHABET, new_user_code, shown_code, typed_code
 from dirac.systems.identity.logic.events import subject_id
-from dirac.systems.identity.logic.keys import subkey
 from dirac.systems.identity.logic.passwords import wait_after
+from dirac.systems.identity.logic.sealing import subkey
 from dirac.systems.identity.models import Identity
 from dirac.systems.identity.settings import IdentitySettings
 from dirac.testing.time import FakeEntropy

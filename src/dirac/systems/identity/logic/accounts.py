@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from dirac.core.entropy import Entropy
 from dirac.core.errors import DiracError, InvalidInputError, NotAllowedError, UnavailableError
@@ -22,9 +20,9 @@ from dirac.resources.identity.outside import (
     ProviderSettings,
 )
 from dirac.systems.identity.logic.events import about_user
-from dirac.systems.identity.logic.keys import subkey
 from dirac.systems.identity.logic.oauth import OAuthError
 from dirac.systems.identity.logic.provider_claims import LoginRules, admitted, username
+from dirac.systems.identity.logic.sealing import Seal
 from dirac.systems.identity.models import AcceptableUse
 from dirac.systems.identity.ports import AccountRecord, Member, Unit
 from dirac.systems.identity.ports_tokens import RevocationRecord
@@ -37,7 +35,6 @@ Rules = Callable[[str], Awaitable[LoginRules]]
 OutsideProviders = Callable[[str, ProviderSettings, Clock], OutsideProvider]
 """Makes the plugin of kind ``dirac.identity_provider`` of a name."""
 
-_NONCE = 12
 _AGAIN = "Log in again: dirac login VO"
 # Longer than a provider is waited for; then whoever asked is not there any more.
 _LEASE = timedelta(seconds=30)
@@ -71,8 +68,7 @@ class Accounts:
     ) -> None:
         self._units = units
         self._clock = clock
-        self._entropy = entropy
-        self._seal = AESGCM(subkey(settings.master_key, "grants of outside providers"))
+        self._seal = Seal(settings.master_key, "grants of outside providers", entropy)
         self._longest = timedelta(seconds=settings.access_token_seconds)
         self.rules = rules
         self._make = providers
@@ -136,7 +132,7 @@ class Accounts:
             email=person.email[:255],
             groups=admitted(rules, person.values),
             suspended=old is not None and old.suspended,
-            sealed=self._sealed(vo, person.sub, proof.grant),
+            sealed=self._seal.close(msgspec.json.encode(proof.grant), f"{vo}\n{person.sub}"),
             checked=unit.now,
         )
         await unit.accounts.put(new)
@@ -172,13 +168,14 @@ class Accounts:
             account = await unit.accounts.find(vo, sub)
             if account is None:
                 return
-            grant = self._opened(account)
-            if rules.provider is None or account.issuer != rules.provider.issuer or grant is None:
+            stands = rules.provider is not None and account.issuer == rules.provider.issuer
+            grant = self._opened(account) if stands else None
+            if grant is None:
                 await self._end(unit, account)
                 claimed = False
             else:
                 claimed = await unit.accounts.claim(vo, sub, unit.now, unit.now + _LEASE)
-        if rules.provider is None or account.issuer != rules.provider.issuer or grant is None:
+        if grant is None:
             raise OAuthError("invalid_grant", f"the login at {account.issuer} is over", hint=_AGAIN)
         if not claimed:
             self._demand_fresh(account, rules)
@@ -229,17 +226,11 @@ class Accounts:
                 retry_after=60.0,
             )
 
-    def _sealed(self, vo: str, sub: str, grant: Grant) -> bytes:
-        nonce = self._entropy.bytes(_NONCE)
-        return nonce + self._seal.encrypt(nonce, msgspec.json.encode(grant), f"{vo}\n{sub}".encode())
-
     def _opened(self, account: AccountRecord) -> Grant | None:
         if account.sealed is None:
             return None
-        nonce, sealed = account.sealed[:_NONCE], account.sealed[_NONCE:]
-        try:
-            opened = self._seal.decrypt(nonce, sealed, f"{account.vo}\n{account.sub}".encode())
-        except (InvalidTag, ValueError):
+        opened = self._seal.open(account.sealed, f"{account.vo}\n{account.sub}")
+        if opened is None:
             log.error("what the provider gave for %s was not sealed with this master key", account.vo)
             return None
         return msgspec.json.decode(opened, type=Grant)

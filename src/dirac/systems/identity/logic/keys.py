@@ -11,11 +11,7 @@ import base64
 import logging
 from datetime import datetime, timedelta
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jwk import OKPKey
 
@@ -23,6 +19,7 @@ from dirac.core.entropy import Entropy, uuid7
 from dirac.core.errors import UnavailableError
 from dirac.core.time import Clock
 from dirac.core.unit import Event, Units
+from dirac.systems.identity.logic.sealing import Seal
 from dirac.systems.identity.models import PublicKey
 from dirac.systems.identity.ports import KeyRecord, Unit
 from dirac.systems.identity.settings import IdentitySettings
@@ -30,15 +27,9 @@ from dirac.systems.identity.settings import IdentitySettings
 log = logging.getLogger(__name__)
 
 _SEED = 32
-_NONCE = 12
 # Clocks of servers differ, and one signs with the old key until it looks for new ones.
 _MARGIN = 600.0
 _SHORTEST_PAUSE = 1.0
-
-
-def subkey(master: bytes, purpose: str) -> bytes:
-    """Derive a key for one purpose from the master key (RFC 5869)."""
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"dirac {purpose}".encode()).derive(master)
 
 
 class Key:
@@ -76,7 +67,7 @@ class KeyRing:
         self._clock = clock
         self._entropy = entropy
         self._settings = settings
-        self._seal = AESGCM(subkey(settings.master_key, "signing keys"))
+        self._seal = Seal(settings.master_key, "signing keys", entropy)
         self._keys: dict[str, Key] = {}
         self._loaded = float("-inf")
         self._loading = asyncio.Lock()
@@ -169,11 +160,8 @@ class KeyRing:
             if (known := self._keys.get(record.kid)) is not None and known.expires == record.expires:
                 keys[record.kid] = known
                 continue
-            nonce, sealed = record.sealed[:_NONCE], record.sealed[_NONCE:]
-            try:
-                seed = self._seal.decrypt(nonce, sealed, record.kid.encode())
-            except (InvalidTag, ValueError):
-                # Whoever can write to the database but lacks the master key cannot add a key.
+            seed = self._seal.open(record.sealed, record.kid)
+            if seed is None:
                 log.error("the signing key %s was not sealed with this master key", record.kid)
                 continue
             keys[record.kid] = Key(record, seed)
@@ -181,8 +169,7 @@ class KeyRing:
 
     async def _add(self, unit: Unit, signs_from: datetime) -> None:
         kid = str(uuid7(self._entropy, unit.now.timestamp()))
-        nonce, seed = self._entropy.bytes(_NONCE), self._entropy.bytes(_SEED)
-        sealed = nonce + self._seal.encrypt(nonce, seed, kid.encode())
+        sealed = self._seal.close(self._entropy.bytes(_SEED), kid)
         await unit.keys.add(KeyRecord(kid, sealed, unit.now, signs_from))
         unit.record(
             Event(

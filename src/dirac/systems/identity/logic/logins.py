@@ -24,10 +24,10 @@ from dirac.systems.identity.logic.accounts import Accounts
 from dirac.systems.identity.logic.authorizations import AuthorizationRequest, Authorizations
 from dirac.systems.identity.logic.devices import Devices
 from dirac.systems.identity.logic.events import about_user
-from dirac.systems.identity.logic.keys import subkey
 from dirac.systems.identity.logic.oauth import digest
 from dirac.systems.identity.logic.provider_claims import LoginRules, admitted
 from dirac.systems.identity.logic.registry import check_subject
+from dirac.systems.identity.logic.sealing import subkey
 from dirac.systems.identity.models import AcceptableUse
 from dirac.systems.identity.ports import LoginRecord, LoginStage, Member, Scope, Unit
 from dirac.systems.identity.settings import IdentitySettings

@@ -10,8 +10,8 @@ from datetime import timedelta
 from dirac.core.errors import UnauthenticatedError
 from dirac.core.unit import Event, Units
 from dirac.systems.identity.logic.issuing import PREFIX, Issuing
-from dirac.systems.identity.logic.keys import subkey
 from dirac.systems.identity.logic.oauth import digest
+from dirac.systems.identity.logic.sealing import subkey
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import PilotLogin, TokenResponse
 from dirac.systems.identity.ports import PilotSecretRecord, Seconds, Unit

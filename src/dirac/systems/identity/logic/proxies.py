@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dirac.core.entropy import Entropy, uuid7
@@ -20,7 +18,7 @@ from dirac.core.unit import Event, Units
 from dirac.formats.x509 import names, proxy
 from dirac.systems.identity.logic.access import grant
 from dirac.systems.identity.logic.events import about_user
-from dirac.systems.identity.logic.keys import subkey
+from dirac.systems.identity.logic.sealing import Seal
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import (
     DelegatedProxy,
@@ -41,7 +39,6 @@ from dirac.systems.identity.ports import (
 )
 from dirac.systems.identity.settings import IdentitySettings
 
-_NONCE = 12
 _SERIAL = 8
 _MOST_WAITING = 10  # a key costs time, and the room for it
 _NONE = "there is no such proxy"
@@ -72,7 +69,7 @@ class Proxies:
         self._entropy = entropy
         self._settings = settings
         self._judge = judge
-        self._seal = AESGCM(subkey(settings.master_key, "proxies"))
+        self._seal = Seal(settings.master_key, "proxies", entropy)
 
     async def token(self, caller: Identity) -> TokenResponse:
         """Exchange the certificate that the caller has shown for an access token, which ends with it.
@@ -113,7 +110,7 @@ class Proxies:
         async with self._units.write() as unit:
             proxy_id = str(uuid7(self._entropy, unit.now.timestamp()))
             expires = unit.now + timedelta(seconds=self._settings.proxy_request_seconds)
-            sealed = self._sealed(proxy_id, proxy.write_key(key))
+            sealed = self._seal.close(proxy.write_key(key), proxy_id)
             await unit.proxies.ask(
                 ProxyRequestRecord(proxy_id, caller.vo, caller.sub, sealed, unit.now, expires)
             )
@@ -234,16 +231,10 @@ class Proxies:
             )
         return self._judge
 
-    def _sealed(self, proxy_id: str, key: bytes) -> bytes:
-        nonce = self._entropy.bytes(_NONCE)
-        return nonce + self._seal.encrypt(nonce, key, proxy_id.encode())
-
     def _opened(self, proxy_id: str, sealed: bytes) -> bytes:
-        try:
-            return self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], proxy_id.encode())
-        except (InvalidTag, ValueError):
-            # Whoever can write to the database, but lacks the master key, can put no key there.
-            raise NotFoundError(f"{_NONE} that this master key opens", hint=_HOW) from None
+        if (key := self._seal.open(sealed, proxy_id)) is None:
+            raise NotFoundError(f"{_NONE} that this master key opens", hint=_HOW)
+        return key
 
 
 def _owner(caller: Identity, wanted: Delegation) -> tuple[str, str, bool]:

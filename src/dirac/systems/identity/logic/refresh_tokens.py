@@ -13,7 +13,7 @@ import hmac
 import msgspec
 
 from dirac.systems.identity.logic.claims import RefreshClaims
-from dirac.systems.identity.logic.keys import subkey
+from dirac.systems.identity.logic.sealing import subkey
 from dirac.systems.identity.ports import RefreshRecord
 from dirac.systems.identity.settings import IdentitySettings
 

@@ -10,7 +10,7 @@ from sqlalchemy import or_, select, update
 
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.ports import AccountRecord
-from dirac.systems.identity.store.digests import sub_digest
+from dirac.systems.identity.store.digests import exact_key
 from dirac.systems.identity.store.tables import accounts, consents
 
 _CHUNK = 500
@@ -25,7 +25,7 @@ class AccountStore:
 
     async def find(self, vo: str, sub: str) -> AccountRecord | None:
         """Return what is known of a person."""
-        query = select(accounts).where(accounts.c.vo == vo, accounts.c.sub_digest == sub_digest(sub))
+        query = select(accounts).where(accounts.c.vo == vo, accounts.c.sub_digest == exact_key(sub))
         row = (await self._tx.execute(query)).first()
         # Some engines compare without regard to case; identity is exact.
         if row is None or row.vo != vo:
@@ -37,7 +37,7 @@ class AccountStore:
     async def put(self, record: AccountRecord) -> None:
         """Keep what is known of a person now."""
         row = msgspec.structs.asdict(record)
-        row |= {"sub_digest": sub_digest(record.sub), "groups": list(record.groups)}
+        row |= {"sub_digest": exact_key(record.sub), "groups": list(record.groups)}
         await self._tx.put(accounts, row, changing=[name for name in row if name not in _KEY])
 
     async def claim(self, vo: str, sub: str, now: datetime, until: datetime) -> bool:
@@ -45,7 +45,7 @@ class AccountStore:
         free = or_(accounts.c.asking.is_(None), accounts.c.asking <= now)
         claimed = await self._tx.execute(
             update(accounts)
-            .where(accounts.c.vo == vo, accounts.c.sub_digest == sub_digest(sub), free)
+            .where(accounts.c.vo == vo, accounts.c.sub_digest == exact_key(sub), free)
             .values(asking=until)
         )
         return claimed.rowcount == 1
@@ -68,7 +68,7 @@ class AccountStore:
 
     async def suspend(self, vo: str, subs: Sequence[str], *, suspended: bool) -> None:
         """Suspend people, or take it back."""
-        digests = sorted(sub_digest(sub) for sub in subs)
+        digests = sorted(exact_key(sub) for sub in subs)
         for start in range(0, len(digests), _CHUNK):
             part = digests[start : start + _CHUNK]
             await self._tx.execute(
@@ -80,18 +80,18 @@ class AccountStore:
     async def accepted(self, vo: str, sub: str, version: str) -> bool:
         """Tell whether somebody has accepted a version of the acceptable-use policy."""
         query = select(consents.c.vo, consents.c.version).where(
-            consents.c.vo == vo, consents.c.sub_digest == sub_digest(sub), consents.c.version == version
+            consents.c.vo == vo, consents.c.sub_digest == exact_key(sub), consents.c.version == version
         )
         return any((row.vo, row.version) == (vo, version) for row in await self._tx.execute(query))
 
     async def accept(self, vo: str, sub: str, version: str, now: datetime) -> bool:
         """Keep that somebody has accepted it; False if that was known."""
-        row = {"vo": vo, "sub_digest": sub_digest(sub), "version": version, "sub": sub, "accepted": now}
+        row = {"vo": vo, "sub_digest": exact_key(sub), "version": version, "sub": sub, "accepted": now}
         return await self._tx.insert_missing(consents, [row]) == 1
 
     async def _change(self, vo: str, sub: str, **values: object) -> None:
         await self._tx.execute(
             update(accounts)
-            .where(accounts.c.vo == vo, accounts.c.sub_digest == sub_digest(sub))
+            .where(accounts.c.vo == vo, accounts.c.sub_digest == exact_key(sub))
             .values(**values)
         )

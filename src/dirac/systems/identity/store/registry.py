@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -25,7 +24,7 @@ from sqlalchemy import (
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
 from dirac.systems.identity.ports import Bearer, Member, RegistryChanges
-from dirac.systems.identity.store.digests import sub_digest
+from dirac.systems.identity.store.digests import exact_key
 from dirac.systems.identity.store.revocations import RevocationStore
 from dirac.systems.identity.store.tables import accounts, certificates, groups, users, vos
 
@@ -125,7 +124,7 @@ class RegistryStore:
 
     async def member(self, vo: str, *, sub: str) -> Member | None:
         """Return a user by subject: one that is declared, or else one whom the VO's provider knows."""
-        given = {"b_vo": vo, "b_name": sub, "b_digest": sub_digest(sub)}
+        given = {"b_vo": vo, "b_name": sub, "b_digest": exact_key(sub)}
         rows = (await self._tx.execute(_BY_SUBJECT, given)).all()
         if rows and (rows[0].member_vo, rows[0].member_sub) == (vo, sub):
             return _member_of(rows, outside=rows[0].known is not None)
@@ -164,7 +163,7 @@ class RegistryStore:
         statement = (
             select(certificates, users.c.username, users.c.groups)
             .outerjoin(users, same)
-            .where(certificates.c.digest == _digest(dn))
+            .where(certificates.c.digest == exact_key(dn))
             .order_by(certificates.c.vo)
         )
         return [
@@ -232,9 +231,5 @@ def _member_of(rows: Sequence[Row[Any]], *, declared: bool = True, outside: bool
     )
 
 
-def _digest(dn: str) -> str:
-    return hashlib.sha256(dn.encode()).hexdigest()
-
-
 def _named(vo: str, sub: str, dn: str, properties: Sequence[str] = ()) -> dict[str, object]:
-    return {"digest": _digest(dn), "vo": vo, "sub": sub, "dn": dn, "properties": list(properties)}
+    return {"digest": exact_key(dn), "vo": vo, "sub": sub, "dn": dn, "properties": list(properties)}

@@ -131,7 +131,6 @@ class Submission:
         classes: dict[str, int] = {}
         answer: list[InsertedJob] = []
         planned: datetime | None = None
-        waiting = False
         async with self._units.write() as unit:
             for prepared in gathered.batches():
                 archives = await _archives(unit, identity, prepared.archives, seen)
@@ -235,7 +234,7 @@ async def _admit(unit: WorkUnit, ids: Sequence[int], prepared: Prepared) -> None
 
 
 def _record(unit: WorkUnit, identity: Identity, ids: Sequence[int], prepared: Prepared) -> list[InsertedJob]:
-    """Write the events of new jobs, ask for pilots, and return what the caller is told."""
+    """Write the events of new jobs, and return what the caller is told."""
     answer, now, actor = [], unit.now, identity.subject
     for job_id, job in zip(ids, prepared.jobs, strict=True):
         unit.record(
