@@ -103,7 +103,7 @@ async def test_a_refusal_is_explained_to_whom_it_concerns(world: World) -> None:
     path = f"/api/audit/refusals/{refused.headers['x-request-id']}"
     for role in ("owner", "voadmin", "admin", "service"):
         said = (await world.ask("GET", path, world.tokens[role])).json()
-        assert said["needs"] == ["ServiceAdministrator"]
+        assert said["needs"] == ["ServiceAdministrator", "VOAdministrator"]
         assert said["request"] == "POST /api/config/apply"
         assert "may not change the configuration" in said["reason"]
     for role in ("peer", "other", "otheradm", "pilot", "job", "node"):

@@ -91,29 +91,35 @@ def test_no_route_takes_a_token_that_is_none(world: World, loop: asyncio.Abstrac
     assert loop.run_until_complete(accepted()) == []
 
 
-def test_a_suspended_user_gets_no_other_token(world: World, loop: asyncio.AbstractEventLoop) -> None:
-    """The token that is there lives for its minutes; what is refused is the next one."""
-
+def test_a_suspended_user_has_no_token_and_gets_no_other(world: World, loop: asyncio.AbstractEventLoop) -> None:
     async def refreshed(token: str) -> httpx.Response:
         form = {"grant_type": "refresh_token", "client_id": "dirac", "refresh_token": token}
         return await world.http.post("/api/auth/token", data=form)
 
-    async def statuses() -> tuple[int, int, str]:
+    async def bob(given: dict[str, str]) -> int:
+        asked = await world.ask("POST", "/api/jobs/search", given["access_token"], {"search": []})
+        return asked.status_code
+
+    async def answers() -> tuple[list[int], httpx.Response]:
         record = await login(world, "bio", "bob", "bio_user")
-        first = await refreshed(await world.installation.identity.tokens.refresh_token(record))
+        given = (await refreshed(world.installation.identity.tokens.refresh_token(record))).json()
+        before = await bob(given)
         tree = (await world.ask("GET", "/api/config/tree", world.tokens["service"])).json()["text"]
         suspended = tree.replace("      bob:\n", "      bob:\n        suspended: true\n").replace(
             "bob: {", "bob: {suspended: true, "
         )
         applied = await world.ask("POST", "/api/config/apply", world.tokens["service"], {"text": suspended})
         assert applied.json()["changes"], applied.text
-        second = await refreshed(first.json()["refresh_token"])
+        world.installation.identity.revocations.expect()  # or wait for `revocation_refresh_seconds`
+        after = await bob(given)
+        second = await refreshed(given["refresh_token"])
         await world.ask("POST", "/api/config/apply", world.tokens["service"], {"text": tree})
-        return first.status_code, second.status_code, second.text
+        return [before, after], second
 
-    first, second, text = loop.run_until_complete(statuses())
-    assert (first, second) == (200, 400)
-    assert "suspended" in text
+    statuses, second = loop.run_until_complete(answers())
+    assert statuses == [200, 401]
+    assert second.status_code == 400
+    assert "suspended" in second.text
 
 
 def _policies(world: World) -> dict[str, Allowed]:
