@@ -24,12 +24,12 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.util import greenlet_spawn
 
 from dirac.core.entropy import Entropy, uuid7
 from dirac.core.errors import ConflictError, InvalidInputError
 from dirac.core.unit import Event
 from dirac.db.bulk import bulk_insert
+from dirac.db.greenlets import in_greenlet
 from dirac.db.tables import events, idempotency, tasks
 
 _EVENT_COLUMNS = (
@@ -87,7 +87,7 @@ class Transaction:
         self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
     ) -> CursorResult[Any]:
         """Run one statement; a list of parameters makes it a bulk one."""
-        return await greenlet_spawn(self._connection.execute, statement, parameters)
+        return await in_greenlet(self._connection.execute, statement, parameters)
 
     async def ping(self) -> None:
         """Ask the database for a sign of life."""
@@ -234,7 +234,7 @@ class Transaction:
         found: list[int] = []
         for start in range(0, len(rows), _BULK):
             sql, given = bulk.returning(key, common, rows[start : start + _BULK])
-            found += (await greenlet_spawn(self._connection.exec_driver_sql, sql, given)).scalars()
+            found += (await in_greenlet(self._connection.exec_driver_sql, sql, given)).scalars()
         return sorted(found)
 
     async def _reserve(self, table: Table, count: int) -> list[int] | None:
@@ -261,7 +261,7 @@ class Transaction:
         """
         if content := list(rows):
             bulk = bulk_insert(table, columns, self._connection.dialect)
-            await greenlet_spawn(self._connection.exec_driver_sql, *bulk.call(common, content))
+            await in_greenlet(self._connection.exec_driver_sql, *bulk.call(common, content))
 
     @property
     def recorded(self) -> Sequence[Event]:

@@ -47,6 +47,20 @@ _CLOSE = (b"connection", b"close")
 _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
+class Application(FastAPI):
+    """FastAPI's application inside of `Guard`.
+
+    What the guard answers by itself, and each direct route, does not pass through the framework's layers.
+    """
+
+    guard: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, or the application's life."""
+        scope["app"] = self
+        await self.guard(scope, receive, send)
+
+
 class Guard:
     """The outermost layer: a request id for the logs, limits on what comes in, headers on what goes out.
 
@@ -220,7 +234,7 @@ def create_app(
     Raises:
         RuntimeError: A route has no policy, or asks for something that is not provided.
     """
-    app = FastAPI(
+    app = Application(
         title="DIRAC",
         version=version,
         lifespan=lifespan,
@@ -237,8 +251,13 @@ def create_app(
     for kind in (DiracError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _on_error)
     direct = direct_routes(app.routes, respond)
-    app.add_middleware(
-        Guard, unlimited=unlimited, drain=drain, observe=observe, direct=direct, journal=journal
+    app.guard = Guard(
+        super(Application, app).__call__,
+        unlimited=unlimited,
+        drain=drain,
+        observe=observe,
+        direct=direct,
+        journal=journal,
     )
     add_docs(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
