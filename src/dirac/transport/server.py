@@ -113,8 +113,11 @@ class Guard:
                 await respond(refusal)(scope, receive, sending)
             else:
                 direct = self._direct.get((scope["method"], scope["path"]))
-                handle = direct if direct is not None and direct.takes(scope) else self._app
-                await handle(scope, self._counting(scope, receive), sending)
+                receiving = self._counting(scope, receive)
+                if direct is None or (query := direct.query(scope)) is None:
+                    await self._app(scope, receiving, sending)
+                else:
+                    await direct(query, scope, receiving, sending)
         except Exception as error:
             if status:  # it has begun to answer
                 raise
