@@ -32,7 +32,7 @@ from dirac.server.composition import build
 from dirac.server.settings import Settings
 from dirac.systems.workload.logic.fitting import JobClass, fits, offer_of
 from dirac.systems.workload.models import MatchAnswer, MatchRequest, Resource
-from dirac.systems.workload.ports.running import PilotRow
+from dirac.systems.workload.ports.pilots import PilotRow
 from dirac.systems.workload.store.tables import attempts, classes, descriptions, jobs
 from dirac.systems.workload.store.unit import WorkloadUnit
 
