@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from dirac.db.engine import DatabaseUnits
-from dirac.systems.identity.ports import RefreshRecord, Scope
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.sessions import RefreshRecord
 from dirac.systems.identity.store import IdentityUnit
 from dirac.transport.routing import Allowed, Open, dependencies
 from tests.contract.authorisation.asked import REQUESTS, Request

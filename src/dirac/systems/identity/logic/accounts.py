@@ -24,8 +24,10 @@ from dirac.systems.identity.logic.oauth import OAuthError
 from dirac.systems.identity.logic.provider_claims import LoginRules, admitted, username
 from dirac.systems.identity.logic.sealing import Seal
 from dirac.systems.identity.models import AcceptableUse
-from dirac.systems.identity.ports import AccountRecord, Member, Unit
-from dirac.systems.identity.ports_tokens import RevocationRecord
+from dirac.systems.identity.ports.accounts import AccountRecord
+from dirac.systems.identity.ports.registry import Member
+from dirac.systems.identity.ports.tokens import RevocationRecord
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,9 @@ from dirac.systems.identity.logic.oauth import OAuthError, digest, known_client,
 from dirac.systems.identity.logic.passwords import Passwords
 from dirac.systems.identity.logic.sessions import Session, Sessions
 from dirac.systems.identity.models import TokenResponse
-from dirac.systems.identity.ports import CodeRecord, Member, Scope, Unit
+from dirac.systems.identity.ports.logins import CodeRecord, Scope
+from dirac.systems.identity.ports.registry import Member
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})

@@ -17,7 +17,10 @@ from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import complete_scope, grant
 from dirac.systems.identity.logic.oauth import OAuthError
 from dirac.systems.identity.models import Identity, Property, RegisteredHost, RegisteredVO
-from dirac.systems.identity.ports import Bearer, ChainJudge, JudgedChain, Scope, Unit
+from dirac.systems.identity.ports.certificates import ChainJudge, JudgedChain
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.registry import Bearer
+from dirac.systems.identity.ports.unit import Unit
 
 _REMEMBERED = timedelta(seconds=60)
 _LONGEST_DN = 1024

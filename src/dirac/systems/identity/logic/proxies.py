@@ -30,13 +30,9 @@ from dirac.systems.identity.models import (
     SignedProxy,
     TokenResponse,
 )
-from dirac.systems.identity.ports import (
-    ChainJudge,
-    ProxyRecord,
-    ProxyRequestRecord,
-    Scope,
-    Unit,
-)
+from dirac.systems.identity.ports.certificates import ChainJudge, ProxyRecord, ProxyRequestRecord
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 _SERIAL = 8

@@ -15,8 +15,8 @@ from dirac.core.errors import UnavailableError
 from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.claims import Claims
-from dirac.systems.identity.ports import Unit
-from dirac.systems.identity.ports_tokens import Revocable
+from dirac.systems.identity.ports.tokens import Revocable
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 log = logging.getLogger(__name__)

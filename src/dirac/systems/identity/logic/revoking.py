@@ -10,8 +10,9 @@ from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.logic.tokens import Tokens
 from dirac.systems.identity.models import Identity
 from dirac.systems.identity.models_tokens import RevocationOrder, RevocationReceipt
-from dirac.systems.identity.ports import Unit
-from dirac.systems.identity.ports_tokens import Reach, RevocationRecord
+from dirac.systems.identity.ports.pilots import Reach
+from dirac.systems.identity.ports.tokens import RevocationRecord
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 

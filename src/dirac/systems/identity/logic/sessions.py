@@ -22,8 +22,11 @@ from dirac.systems.identity.logic.oauth import OAuthError, known_client, plain
 from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import Identity, Property, SessionToken, TokenResponse
-from dirac.systems.identity.ports import Member, RefreshRecord, Scope, Unit
-from dirac.systems.identity.ports_tokens import RevocationRecord
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.registry import Member
+from dirac.systems.identity.ports.sessions import RefreshRecord
+from dirac.systems.identity.ports.tokens import RevocationRecord
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Row, delete, select
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports_tokens import ClientRecord
+from dirac.systems.identity.ports.tokens import ClientRecord
 from dirac.systems.identity.store.tables_tokens import clients
 
 

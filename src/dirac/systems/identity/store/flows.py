@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import CodeRecord, DeviceRecord, DeviceState, Scope
+from dirac.systems.identity.ports.logins import CodeRecord, DeviceRecord, DeviceState, Scope
 from dirac.systems.identity.store.tables import codes, devices
 
 

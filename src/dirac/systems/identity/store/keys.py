@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import KeyRecord
+from dirac.systems.identity.ports.tokens import KeyRecord
 from dirac.systems.identity.store.tables import keys
 
 

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import NodeCredentialRecord
+from dirac.systems.identity.ports.pilots import NodeCredentialRecord
 from dirac.systems.identity.store.tables import nodes
 
 

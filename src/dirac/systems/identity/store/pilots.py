@@ -9,8 +9,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Table, delete, func, select, update
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import PilotSecretRecord
-from dirac.systems.identity.ports_tokens import IssuedSecretRecord, Reach, SecretCount
+from dirac.systems.identity.ports.pilots import IssuedSecretRecord, PilotSecretRecord, Reach, SecretCount
 from dirac.systems.identity.store.tables import pilot_secrets as secrets
 from dirac.systems.identity.store.tables_tokens import issued_secrets as issued
 

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import ColumnElement, delete, func, insert, select
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import ProxyRecord, ProxyRequestRecord
+from dirac.systems.identity.ports.certificates import ProxyRecord, ProxyRequestRecord
 from dirac.systems.identity.store.tables import proxies, proxy_requests
 
 _OWNER = ("vo", "sub", "dirac_group")

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
-from dirac.systems.identity.ports import Bearer, Member, RegistryChanges
+from dirac.systems.identity.ports.registry import Bearer, Member, RegistryChanges
 from dirac.systems.identity.store.digests import exact_key
 from dirac.systems.identity.store.revocations import RevocationStore
 from dirac.systems.identity.store.tables import accounts, certificates, groups, users, vos

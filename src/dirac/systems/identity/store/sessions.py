@@ -11,7 +11,8 @@ from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 
 from dirac.db.sqlite import AT_ONCE
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import RefreshRecord, Scope
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.sessions import RefreshRecord
 from dirac.systems.identity.store.tables import refresh_tokens as tokens
 
 # Made once: to make a statement costs more than to run it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dirac.db.transaction import Transaction
 from dirac.db.unit import SystemUnit
-from dirac.systems.identity.ports_tokens import PilotRecords
+from dirac.systems.identity.ports.pilots import PilotRecords
 from dirac.systems.identity.store.accounts import AccountStore
 from dirac.systems.identity.store.audit import AuditStore
 from dirac.systems.identity.store.clients import ClientStore

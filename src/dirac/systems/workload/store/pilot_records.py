@@ -8,7 +8,7 @@ from sqlalchemy import and_, select
 
 from dirac.core.unit import Event
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports_tokens import PilotState
+from dirac.systems.identity.ports.pilots import PilotState
 from dirac.systems.workload.models import PilotStatus
 from dirac.systems.workload.ports.running import PilotRow
 from dirac.systems.workload.store.pilots import PilotStore
