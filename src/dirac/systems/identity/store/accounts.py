@@ -18,7 +18,7 @@ _KEY = ("vo", "sub_digest")
 
 
 class AccountStore:
-    """Implements `dirac.systems.identity.ports.AccountRepository`."""
+    """Implements `dirac.systems.identity.ports.accounts.AccountRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

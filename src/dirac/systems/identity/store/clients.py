@@ -13,7 +13,7 @@ from dirac.systems.identity.store.tables_tokens import clients
 
 
 class ClientStore:
-    """Implements `dirac.systems.identity.ports_tokens.ClientRepository`."""
+    """Implements `dirac.systems.identity.ports.tokens.ClientRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

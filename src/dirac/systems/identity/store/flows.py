@@ -13,7 +13,7 @@ from dirac.systems.identity.store.tables import codes, devices
 
 
 class FlowStore:
-    """Implements `dirac.systems.identity.ports.FlowRepository`."""
+    """Implements `dirac.systems.identity.ports.logins.FlowRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

@@ -13,7 +13,7 @@ from dirac.systems.identity.store.tables import keys
 
 
 class KeyStore:
-    """Implements `dirac.systems.identity.ports.KeyRepository`."""
+    """Implements `dirac.systems.identity.ports.tokens.KeyRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

@@ -13,7 +13,7 @@ from dirac.systems.identity.store.tables import logins
 
 
 class LoginStore:
-    """Implements `dirac.systems.identity.ports.LoginRepository`."""
+    """Implements `dirac.systems.identity.ports.logins.LoginRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

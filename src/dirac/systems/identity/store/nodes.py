@@ -13,7 +13,7 @@ from dirac.systems.identity.store.tables import nodes
 
 
 class NodeCredentialStore:
-    """Implements `dirac.systems.identity.ports.NodeCredentialRepository`."""
+    """Implements `dirac.systems.identity.ports.pilots.NodeCredentialRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

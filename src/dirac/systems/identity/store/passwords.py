@@ -14,7 +14,7 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PasswordStore:
-    """Implements `dirac.systems.identity.ports.PasswordRepository`."""
+    """Implements `dirac.systems.identity.ports.accounts.PasswordRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

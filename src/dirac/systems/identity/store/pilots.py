@@ -15,7 +15,7 @@ from dirac.systems.identity.store.tables_tokens import issued_secrets as issued
 
 
 class PilotSecretStore:
-    """Implements `dirac.systems.identity.ports.PilotSecretRepository`."""
+    """Implements `dirac.systems.identity.ports.pilots.PilotSecretRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
@@ -86,7 +86,7 @@ class PilotSecretStore:
 
 
 class IssuedSecretStore:
-    """Implements `dirac.systems.identity.ports_tokens.IssuedSecretRepository`."""
+    """Implements `dirac.systems.identity.ports.pilots.IssuedSecretRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

@@ -15,7 +15,7 @@ _OWNER = ("vo", "sub", "dirac_group")
 
 
 class ProxyStore:
-    """Implements `dirac.systems.identity.ports.ProxyRepository`."""
+    """Implements `dirac.systems.identity.ports.certificates.ProxyRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

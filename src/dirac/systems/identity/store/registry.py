@@ -55,7 +55,7 @@ _BY_NAME = _with_groups(users, _NOT_STOPPED).where(
 
 
 class RegistryStore:
-    """Implements `dirac.systems.identity.ports.RegistryRepository`."""
+    """Implements `dirac.systems.identity.ports.registry.RegistryRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

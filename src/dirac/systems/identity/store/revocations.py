@@ -17,7 +17,7 @@ _COLUMNS = [revocations.c[name] for name in RevocationRecord.__struct_fields__]
 
 
 class RevocationStore:
-    """Implements `dirac.systems.identity.ports_tokens.RevocationRepository`."""
+    """Implements `dirac.systems.identity.ports.tokens.RevocationRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

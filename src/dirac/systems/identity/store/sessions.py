@@ -28,7 +28,7 @@ _CHUNK = 500
 
 
 class SessionStore:
-    """Implements `dirac.systems.identity.ports.SessionRepository`."""
+    """Implements `dirac.systems.identity.ports.sessions.SessionRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
