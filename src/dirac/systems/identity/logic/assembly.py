@@ -113,7 +113,7 @@ class IdentitySystem:
         self.introspector = Introspector(units, self.tokens, settings)
         self.revoking = Revoking(units, self.tokens, self.revocations, settings)
         self.holdings = Holdings(units)
-        self.certificates = Certificates(units, clock, judge)
+        self.certificates = Certificates(units, clock, judge, self.revocations)
         self.proxies = Proxies(units, self.tokens, entropy, settings, judge)
         self.cleaning = Cleaning(units, settings)
         self.audit = Audit(units)

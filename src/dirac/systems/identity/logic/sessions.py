@@ -17,6 +17,7 @@ from dirac.core.errors import InternalError, NotAllowedError, NotFoundError, Una
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import Grant, grant
 from dirac.systems.identity.logic.accounts import Accounts
+from dirac.systems.identity.logic.ending import end_sessions
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, known_client, plain
 from dirac.systems.identity.logic.revocations import Revocations
@@ -250,10 +251,8 @@ class Sessions:
             )
 
     async def stop(self, unit: Unit, family: str) -> int:
-        """End a session; return how many of its refresh tokens could still have been presented."""
-        ends = unit.now + timedelta(seconds=self._settings.access_token_seconds)
-        await unit.revocations.put([RevocationRecord("session", "", family, ends, ends)])
-        return await unit.sessions.revoke(family)
+        """End a session; return how many could have been continued: one or none."""
+        return await end_sessions(unit, [family], self._settings.access_token_seconds)
 
     def _new_id(self, now: datetime) -> str:
         return str(uuid7(self._entropy, now.timestamp()))

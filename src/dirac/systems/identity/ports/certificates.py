@@ -69,6 +69,11 @@ class JudgedChain(Protocol):
         ...
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """Digests of the keys of its proxies."""
+        ...
+
+    @property
     def not_after(self) -> datetime:
         """When it ends."""
         ...
@@ -116,6 +121,10 @@ class ProxyRepository(Protocol):
 
     async def of(self, vo: str, sub: str | None, now: datetime) -> list[ProxyRecord]:
         """Return what is good of a user's, or of a whole VO's, in order of users and groups."""
+        ...
+
+    async def remove_of(self, vo: str, sub: str | None) -> list[ProxyRecord]:
+        """Remove what is kept of a user's, or of a whole VO's, and what waits; return what was kept."""
         ...
 
     async def remove(self, proxy_id: str) -> bool:

@@ -97,6 +97,10 @@ class RegistryRepository(Protocol):
         """Return who has a certificate of that name: one for each VO, or one host."""
         ...
 
+    async def certificates(self, vo: str, sub: str | None) -> int:
+        """Count the names of certificates of a user, or of all users of a VO."""
+        ...
+
     async def change(self, changes: RegistryChanges) -> None:
         """Drop first, then put."""
         ...

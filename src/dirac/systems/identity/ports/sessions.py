@@ -45,12 +45,12 @@ class SessionRepository(Protocol):
         """Replace an active token; False if it is not active any more."""
         ...
 
-    async def revoke(self, family: str) -> int:
-        """End a session; return how many of its tokens could still have been presented."""
+    async def revoke(self, families: Sequence[str]) -> int:
+        """End sessions; return how many could have been continued."""
         ...
 
-    async def revoke_of(self, vo: str, subs: Sequence[str]) -> int:
-        """End all sessions of some users; return how many tokens could still have been presented."""
+    async def revoke_of(self, vo: str, subs: Sequence[str] | None) -> int:
+        """End all sessions of some users, or of a whole VO; return how many could have been continued."""
         ...
 
     async def active(self, vo: str, sub: str | None, now: datetime) -> list[RefreshRecord]:
@@ -59,10 +59,6 @@ class SessionRepository(Protocol):
 
     async def newest(self, vo: str | None, now: datetime, limit: int) -> list[RefreshRecord]:
         """Return some of the active tokens of a VO, or of all, newest first."""
-        ...
-
-    async def revoke_all(self, vo: str, sub: str | None) -> int:
-        """End the sessions of a user, or of a whole VO; return how many could have been continued."""
         ...
 
     async def drop(self, before: datetime) -> int:

@@ -8,8 +8,11 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-Revocable: TypeAlias = Literal["pilot", "site", "vo", "user", "person", "session", "token", "client"]
-"""What a revocation is about; `person` are tokens that somebody logged in for, `user` those of jobs, too."""
+Revocable: TypeAlias = Literal["pilot", "site", "vo", "user", "person", "session", "token", "client", "proxy"]
+"""What a revocation is about; `person` are tokens that somebody logged in for, `user` those of jobs, too.
+
+`proxy` is a proxy that was kept here, by its fingerprint, with whatever was made of it.
+"""
 
 
 class RevocationRecord(msgspec.Struct, frozen=True):

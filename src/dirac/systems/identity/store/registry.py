@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     false,
+    func,
     insert,
     or_,
     select,
@@ -176,6 +177,12 @@ class RegistryStore:
             )
             for row in await self._tx.execute(statement)
         ]
+
+    async def certificates(self, vo: str, sub: str | None) -> int:
+        """Count the names of certificates of a user, or of all users of a VO."""
+        whose = [certificates.c.vo == vo, *([certificates.c.sub == sub] if sub is not None else [])]
+        counted = select(func.count()).select_from(certificates).where(*whose)
+        return int((await self._tx.execute(counted)).scalar_one())
 
     async def change(self, changes: RegistryChanges) -> None:
         """Drop first, then put."""

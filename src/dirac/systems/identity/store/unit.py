@@ -21,7 +21,7 @@ from dirac.systems.identity.store.sessions import SessionStore
 
 
 class IdentityUnit(SystemUnit):
-    """Implements `dirac.systems.identity.ports.Unit`.
+    """Implements `dirac.systems.identity.ports.unit.Unit`.
 
     Args:
         tx: The transaction.
