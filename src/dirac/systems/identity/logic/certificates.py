@@ -141,7 +141,7 @@ class Certificates:
                 hint=f"It needs the property {Property.TRUSTED_HOST}: hosts/{host.username}/properties",
             )
         others = [one for one in await unit.registry.bearers(wish.subject) if one.vo]
-        return await _user(unit, others, judged, wish, subject=wish.subject)
+        return await _user(unit, others, judged, wish, subject=wish.subject, host=host.username)
 
 
 def _chosen(judged: JudgedChain, wish: Wish) -> Wish:
@@ -164,7 +164,13 @@ def _chosen(judged: JudgedChain, wish: Wish) -> Wish:
 
 
 async def _user(
-    unit: Unit, bearers: Sequence[Bearer], judged: JudgedChain, wish: Wish, subject: str | None = None
+    unit: Unit,
+    bearers: Sequence[Bearer],
+    judged: JudgedChain,
+    wish: Wish,
+    *,
+    subject: str | None = None,
+    host: str = "",
 ) -> Identity:
     bearer = choose(bearers, subject or judged.subject, () if subject else judged.vos, wish)
     outlines = await unit.registry.outlines(bearer.vo)
@@ -178,12 +184,15 @@ async def _user(
         sub=granted.sub,
         username=granted.username,
         group=granted.group,
-        properties=granted.properties,
+        # Runs of jobs get limited proxies of their owners, for storage: here they have tokens of their own,
+        # and nothing else may come of what is on a worker node.
+        properties=frozenset() if judged.limited else granted.properties,
         kind="user",
         token_id=f"certificate:{judged.fingerprint}",
         expires=judged.not_after,
         certificate=subject or judged.subject,
         limited=judged.limited,
+        acting=host,
     )
 
 

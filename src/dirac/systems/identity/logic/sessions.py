@@ -9,6 +9,7 @@ branches. In all other cases the whole session is ended (RFC 9700, section 4.14)
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import msgspec
 
@@ -36,6 +37,10 @@ class Session(msgspec.Struct, frozen=True):
 
     record: RefreshRecord
     grant: Grant
+
+
+class SessionEndedError(OAuthError):
+    """What was presented had been used before, and its session was ended."""
 
 
 class Sessions:
@@ -117,7 +122,7 @@ class Sessions:
             async with self._units.write() as unit:
                 outcome = await self._continue(unit, jti, client_id, ask=False)
         if isinstance(outcome, OAuthError):
-            raise outcome
+            self.refuse(outcome)
         if isinstance(outcome, Member):
             raise InternalError("a provider was asked twice")
         return await self.answer(outcome)
@@ -148,7 +153,7 @@ class Sessions:
             unit.record(
                 about_user("session.reused", unit.now, record.vo, record.sub, actor="?", token=record.jti)
             )
-            return OAuthError(
+            return SessionEndedError(
                 "invalid_grant",
                 "the refresh token was used before; the session is ended in case it was stolen",
                 hint="Log in again: dirac login VO",
@@ -176,6 +181,16 @@ class Sessions:
             return None
         successor = await unit.sessions.find(record.successor)
         return successor if successor is not None and successor.state == "Active" else None
+
+    def refuse(self, error: OAuthError) -> NoReturn:
+        """Raise an error once its unit is committed; this process knows at once of a session that it ended.
+
+        Raises:
+            OAuthError: Always.
+        """
+        if isinstance(error, SessionEndedError):
+            self._revocations.expect()
+        raise error
 
     async def revoke(self, token: str | None, client_id: str | None) -> None:
         """Revoke a token (RFC 7009); what is no token of ours is no good already.

@@ -105,6 +105,10 @@ class PilotRecords(Protocol):
         """Put a pilot on record that was started elsewhere; False if there is one of that stamp."""
         ...
 
+    async def holds(self, stamp: str, job_id: int, attempt: int) -> bool:
+        """Tell whether a pilot has this run of a job at this moment."""
+        ...
+
     async def states(self, stamps: Sequence[str]) -> dict[str, PilotState]:
         """Return how pilots are and which runs they hold, by stamp; those without a record are left out."""
         ...
