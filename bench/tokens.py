@@ -28,8 +28,8 @@ from dirac.systems.identity.logic.assembly import IdentitySystem
 from dirac.systems.identity.logic.discovery import EXCHANGE_GRANT
 from dirac.systems.identity.logic.exchange import ACCESS_TOKEN
 from dirac.systems.identity.models_tokens import ClientRegistration, SecretOrder
-from dirac.systems.identity.ports import Scope
-from dirac.systems.identity.ports_tokens import RevocationRecord
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.tokens import RevocationRecord
 from dirac.systems.identity.settings import IdentitySettings
 from dirac.systems.identity.store import IdentityUnit
 

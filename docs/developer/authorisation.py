@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/operator/authorisation.md"
-TABLE = ROOT / "tests/contract/authorisation/reviewed.txt"
+TABLES = ROOT / "tests/contract/authorisation"
 
 _HEAD = """\
 # Who may do what
@@ -48,11 +48,24 @@ server`, is not in it.
 
 ## What each role gets
 
-Everything here belongs to a user of a VO: a job that runs, its files, a login. The rows are what the
+Everything here belongs to a user of a VO: a job that runs, its files, a login, a proxy. The rows are what the
 application answers to a request for just that; they are reviewed by hand, and a test asks the application.
-Tokens that are expired, not valid yet, for another audience, of another issuer, not signed, signed with
-another key or with the public one, get 401 on every one of these routes. A suspended user keeps the token of
-the moment until its end, some minutes away, and gets no other.
+
+On every one of these routes, and tested there: 401 for tokens that are expired, not valid yet, for another
+audience, of another issuer, not signed, signed with another key or with the public one; for tokens that were
+revoked, by themselves or with their session, client, pilot, site, user or VO, or because a refresh token
+came twice; for tokens of users who are suspended or gone; for certificates and proxies that are expired, on
+their authority's list of revoked ones, of an authority or a person that nobody knows here, or shown by a
+browser for somebody else's page. 403 for a suspended user's certificate, and for who shows a good one and
+asks to be taken for what it is not.
+"""
+
+
+_STATES = """\
+## Where the state counts
+
+What a role gets of a job, a pilot, a login, a proxy or a client in each of its states; `job` and `pilot` are
+those that had the job. A request that comes late may be answered, and change nothing.
 """
 
 
@@ -98,8 +111,12 @@ def _said(policy: Any) -> str:
 
 def render() -> str:
     """Return the page."""
-    lines = [_HEAD, "## Doors", "", *_doors(), "", _TABLE_HEAD]
-    return "\n".join([*lines, "```", TABLE.read_text("utf-8").rstrip(), "```"]) + "\n"
+    lines = [_HEAD, "## Doors", "", *_doors(), "", _TABLE_HEAD, *_table("reviewed.txt"), "", _STATES]
+    return "\n".join([*lines, *_table("reviewed_states.txt")]) + "\n"
+
+
+def _table(name: str) -> list[str]:
+    return ["```", (TABLES / name).read_text("utf-8").rstrip(), "```"]
 
 
 if __name__ == "__main__":

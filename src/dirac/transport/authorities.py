@@ -264,6 +264,7 @@ class Judged(NamedTuple):
         vos: The VOs that VOMS says its bearer is in.
         fqans: Groups and roles in them.
         not_after: When the first part of it ends.
+        keys: Digests of the keys of its proxies: signatures may have several forms, a key has one.
     """
 
     subject: str
@@ -274,6 +275,7 @@ class Judged(NamedTuple):
     vos: tuple[str, ...]
     fqans: tuple[str, ...]
     not_after: datetime
+    keys: tuple[str, ...] = ()
 
 
 class ChainJudge:
@@ -339,6 +341,7 @@ class ChainJudge:
             vos=tuple(dict.fromkeys(one.vo for one in attributes)),
             fqans=tuple(fqan for one in attributes for fqan in one.groups),
             not_after=min((chain.not_after, *(one.not_after for one in attributes))),
+            keys=tuple(names.key_digest(one) for one in chain.proxies),
         )
 
     def _lsc(self, vo: str) -> list[voms.Lsc]:

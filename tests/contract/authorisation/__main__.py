@@ -1,4 +1,4 @@
-"""Prints the rows that the reviewed table lacks, and what it says otherwise than the application."""
+"""Prints the rows that the reviewed tables lack, and what they say otherwise than the application."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from tests.contract.authorisation.matrix import TABLE, differences, guarded, header, observe, read
+from tests.contract.authorisation.matrix import STATES, TABLE, differences, header, observe_all, read
+from tests.contract.authorisation.states import observe_states
 from tests.contract.authorisation.world import living
 
 
 async def _main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with living(Path(directory)) as world:
-            seen = {route: await observe(world, route) for route in guarded(world.app)}
-    reviewed = read(TABLE.read_text("utf-8")) if TABLE.exists() else {}
-    print(header())
-    for line in differences(reviewed, seen):
-        print(line)
+            seen = {TABLE: await observe_all(world), STATES: await observe_states(world)}
+    for table, rows in seen.items():
+        reviewed = read(table.read_text("utf-8")) if table.exists() else {}
+        print(f"{table.name}:", header(), sep="\n")
+        for line in differences(reviewed, rows, table):
+            print(line)
 
 
 asyncio.run(_main())

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 Values = dict[str, Any]
+ALICE = "virtual_organisations/astro/users/alice"
 
 
 class Request(NamedTuple):
@@ -44,6 +45,16 @@ def _of_pilot(v: Values) -> list[dict[str, Any]]:
 
 
 REQUESTS: dict[str, Callable[[Values], Request]] = {
+    "GET /api/auth/clients": lambda v: Request(shows=v["client_id"]),
+    "POST /api/auth/clients": lambda v: Request({"client_id": v["unique"], "vo": "astro"}),
+    "GET /api/auth/holders": lambda v: Request(shows="alice"),
+    "POST /api/auth/revocations": lambda v: Request({"kind": "user", "name": "zoe", "vo": "astro"}),
+    "POST /api/pilots/secrets": lambda v: Request({"site": v["site"], "ce": "farm", "vo": "astro"}),
+    "GET /api/proxies": lambda v: Request(shows=v["kept"]),
+    "PUT /api/proxies/requests/{proxy_id}": lambda v: Request({"chain": v["chain"]}),
+    "POST /api/proxies/delegations": lambda v: Request(
+        {"csr": v["csr"], "vo": "astro", "sub": "alice", "dirac_group": "astro_user"}
+    ),
     "GET /api/auth/refresh-tokens": lambda v: Request(shows=v["jti"]),
     "GET /api/auth/who-can": lambda v: Request(
         params={"verb": "kill", "object": f"job:{v['job_id']}"}, shows="alice"
@@ -53,8 +64,14 @@ REQUESTS: dict[str, Callable[[Values], Request]] = {
     ),
     "GET /api/config/": lambda v: Request(shows="astro"),
     "GET /api/config/tree": lambda v: Request(shows="astro"),
-    "POST /api/config/apply": lambda v: Request({"text": "{}", "dry_run": True}),
-    "POST /api/config/rollback": lambda v: Request({"version": 9}),
+    "GET /api/config/blame": lambda v: Request(params={"key": ALICE}, shows="alice"),
+    "GET /api/config/explain": lambda v: Request(params={"key": ALICE}, shows="alice"),
+    "GET /api/config/export": lambda v: Request(shows="astro_user"),
+    "GET /api/config/files": lambda v: Request(shows="astro.yaml"),
+    "GET /api/config/log": lambda v: Request(shows='"matrix"'),
+    "POST /api/config/apply": lambda v: Request({"files": {"astro.yaml": v["astro"]}, "dry_run": True}),
+    "POST /api/config/import": lambda v: Request({"text": "Registry { }"}),
+    "POST /api/config/rollback": lambda v: Request({"version": 1}),
     "POST /api/audit/search": lambda v: Request(
         {"search": [{"parameter": "RequestID", "operator": "eq", "value": v["refused"]}]}, shows="AuditID"
     ),

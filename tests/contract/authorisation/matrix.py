@@ -9,20 +9,20 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from dirac.db.engine import DatabaseUnits
-from dirac.systems.identity.ports import RefreshRecord, Scope
-from dirac.systems.identity.store import IdentityUnit
 from dirac.transport.routing import Allowed, Open, dependencies
 from tests.contract.authorisation.asked import REQUESTS, Request
+from tests.contract.authorisation.fresh import Fresh
 from tests.contract.authorisation.roles import ROLES
 from tests.contract.authorisation.world import World
 
 TABLE = Path(__file__).with_name("reviewed.txt")
+STATES = Path(__file__).with_name("reviewed_states.txt")
 MEANINGS = {
     "+": "done, or shown",
     "0": "answered, but nothing of the owner's is in the answer",
@@ -31,7 +31,7 @@ MEANINGS = {
     "!": "401: needs a token",
     "~": "gets through the door; this request is refused for what it says (400, 409, 422)",
 }
-_WIDTH = 48
+_WIDTH = 50
 
 
 def routes(app: FastAPI) -> dict[str, APIRoute]:
@@ -60,10 +60,11 @@ def read(text: str) -> dict[str, dict[str, str]]:
     roles = lines[0].split()[1:]
     found = {}
     for line in lines[1:]:
-        method, path, *marks = line.split()
-        assert len(marks) == len(roles), f"{len(marks)} marks instead of {len(roles)}: {line}"
+        words = line.split()
+        route, marks = " ".join(words[: -len(roles)]), words[-len(roles) :]
+        assert "/" not in "".join(marks), f"not {len(roles)} marks: {line}"
         assert set(marks) <= MEANINGS.keys(), f"an unknown mark: {line}"
-        found[f"{method} {path}"] = dict(zip(roles, marks, strict=True))
+        found[route] = dict(zip(roles, marks, strict=True))
     return found
 
 
@@ -77,34 +78,35 @@ def header() -> str:
     return f"{'route':<{_WIDTH}}" + " ".join(ROLES)
 
 
-async def observe(world: World, route: str) -> dict[str, str]:
+async def observe_all(world: World) -> dict[str, dict[str, str]]:
+    """Return what the application answers to each role, by route."""
+    fresh = Fresh(world)
+    return {route: await observe(world, route, fresh) for route in guarded(world.app)}
+
+
+async def observe(world: World, route: str, fresh: Fresh) -> dict[str, str]:
     """Return what the application answers to each role."""
-    return {role: await _mark(world, route, role) for role in ROLES}
+    return {role: await _mark(world, route, role, fresh) for role in ROLES}
 
 
-async def _mark(world: World, route: str, role: str) -> str:
+async def _mark(world: World, route: str, role: str, fresh: Fresh) -> str:
     method, path = route.split()
-    request, values = await _request(world, route, role)
-    filled = re.sub(r"\{(\w+)\}", lambda match: str(values.get(match[1], "1")), path)
-    answer = await world.ask(method, filled, world.tokens.get(role), request.body, request.params)
+    values = {**world.values, **await fresh.values(path), "unique": f"matrix{next(world.numbers)}"}
+    make = REQUESTS.get(route)
+    request = Request() if make is None else make(values)
+    answer = await send(world, method, path, role, request, values)
+    if answer.is_success and method != "GET":
+        fresh.used()
     return mark(answer, request)
 
 
-async def _request(world: World, route: str, role: str) -> tuple[Request, dict[str, object]]:
-    values = {**world.values, "unique": re.sub(r"\W", "", f"{route}{role}")[-32:]}
-    values["fresh"] = (await world.submit(1))[0]
-    values["jti"] = (await login(world, "astro", "alice", "astro_user")).jti
-    make = REQUESTS.get(route)
-    return (Request() if make is None else make(values)), values
-
-
-async def login(world: World, vo: str, sub: str, group: str) -> RefreshRecord:
-    """Have somebody log in once more; return the session's refresh token."""
-    units = DatabaseUnits(world.installation.database, IdentityUnit)
-    async with units.write() as unit:
-        session = await world.installation.identity.sessions.begin(unit, vo, sub, Scope(vo, group), "dirac")
-    assert not isinstance(session, Exception)
-    return session.record
+async def send(
+    world: World, method: str, path: str, role: str, request: Request, values: Mapping[str, Any]
+) -> httpx.Response:
+    """Send a request as somebody."""
+    filled = re.sub(r"\{(\w+)\}", lambda match: str(values.get(match[1], "1")), path)
+    token, headers = world.tokens.get(role), world.headers.get(role)
+    return await world.ask(method, filled, token, request.body, request.params, headers)
 
 
 def mark(answer: httpx.Response, request: Request) -> str:
@@ -128,13 +130,13 @@ def _all_failed(answer: httpx.Response) -> bool:
 
 
 def differences(
-    reviewed: Mapping[str, Mapping[str, str]], seen: Mapping[str, Mapping[str, str]]
+    reviewed: Mapping[str, Mapping[str, str]], seen: Mapping[str, Mapping[str, str]], table: Path = TABLE
 ) -> Iterator[str]:
     """Yield what the table does not say, or says otherwise, and what to do about it."""
     for route in sorted(seen.keys() - reviewed.keys()):
         yield f"no row for {route}; if this is right, add:\n{row(route, seen[route])}"
     for route in sorted(reviewed.keys() - seen.keys()):
-        yield f"there is no route {route}; take its row out of {TABLE.name}"
+        yield f"there is no route {route}; take its row out of {table.name}"
     for route in sorted(reviewed.keys() & seen.keys()):
         for role in ROLES:
             wanted, found = reviewed[route].get(role, "."), seen[route][role]

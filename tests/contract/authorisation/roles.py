@@ -7,13 +7,14 @@ from dirac.systems.identity.logic.access import Grant
 from dirac.systems.identity.models import Property
 
 SITE, NODE_CE = "DIRAC.Observatory.org", "farm"
-OWN, OTHER = "ownpilot", "otherpilot"
+OWN, OTHER, FOREIGN = "ownpilot", "otherpilot", "foreignpilot"
 USER = (Property.NORMAL_USER,)
 VO_ADMINISTRATOR = (
     Property.NORMAL_USER,
     Property.JOB_ADMINISTRATOR,
     Property.PROXY_MANAGEMENT,
     Property.OPERATOR,
+    Property.VO_ADMINISTRATOR,
 )
 INSTALLATION = (Property.SERVICE_ADMINISTRATOR, Property.CS_ADMINISTRATOR, Property.OPERATOR)
 
@@ -34,13 +35,18 @@ ROLES = {
     "peer": "another member of the owner's group",
     "other": "a user of another VO",
     "noright": "a member of the owner's VO whose group has no property",
-    "voadmin": "administrator of the owner's VO: JobAdministrator, ProxyManagement, Operator",
+    "voadmin": "administrates the owner's VO: VOAdministrator, JobAdministrator, ProxyManagement, Operator",
     "otheradm": "the same of another VO",
     "pilot": "the pilot that runs the job",
     "pilot2": "another pilot of the VO",
+    "opilot": "a pilot of another VO",
     "job": "the payload: the run of the job itself",
     "job2": "the run of another job of the owner",
     "node": "a worker node with its credential",
+    "host": "a host with its certificate",
+    "hostfor": "a trusted host that acts for the owner",
+    "cert": "the owner, by certificate",
+    "limited": "the owner's limited proxy",
     "admin": "a person who administrates the installation",
     "service": "the installation's own service, as its operator's commands are",
 }
@@ -61,18 +67,25 @@ async def tokens(installation: Installation, job: tuple[int, int], other: tuple[
         role: (await made.user_token(Grant(vo, sub, sub, group, frozenset(map(str, properties)))))[0]
         for role, (vo, sub, group, properties) in PEOPLE.items()
     }
-    for role, stamp, (job_id, attempt) in (("", OWN, job), ("2", OTHER, other)):
+    for role, stamp, run in (("", OWN, job), ("2", OTHER, other)):
         found[f"pilot{role}"] = await made.pilot_token(stamp=stamp, vo="astro", seconds=3600)
-        found[f"job{role}"] = await made.job_token(
-            job_id=job_id,
-            attempt=attempt,
-            vo="astro",
-            owner_sub="alice",
-            owner="alice",
-            group="astro_user",
-            stamp=stamp,
-            seconds=3600,
-        )
+        found[f"job{role}"] = await run_token(installation, run, stamp)
+    found["opilot"] = await made.pilot_token(stamp=FOREIGN, vo="bio", seconds=3600)
     found["node"] = await identity.nodes.issue(SITE, NODE_CE)
     found["service"] = await made.service_token(INSTALLATION, 3600)
     return found
+
+
+async def run_token(installation: Installation, run: tuple[int, int], stamp: str) -> str:
+    """Return the token of one run of one job of alice's."""
+    job_id, attempt = run
+    return await installation.identity.tokens.job_token(
+        job_id=job_id,
+        attempt=attempt,
+        vo="astro",
+        owner_sub="alice",
+        owner="alice",
+        group="astro_user",
+        stamp=stamp,
+        seconds=3600,
+    )

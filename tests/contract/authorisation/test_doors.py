@@ -54,15 +54,19 @@ async def test_an_administrator_is_told_of_all_vos_and_others_of_their_own(world
     everybody = named(await who(world, "service", "search", "job"))
     assert {vo for vo, _ in everybody} == {"astro", "bio"}
     assert {vo for vo, _ in named(await who(world, "other", "search", "job"))} == {"bio"}
-    assert named(await who(world, "admin", "apply", "configuration")) == {("astro", "root")}
-    assert named(await who(world, "other", "apply", "configuration")) == set()
+    assert named(await who(world, "admin", "rollback", "configuration")) == {("astro", "root")}
+    assert named(await who(world, "admin", "apply", "configuration")) == {
+        *(("astro", "root"), ("astro", "ada")),
+        ("bio", "ben"),
+    }
+    assert named(await who(world, "other", "rollback", "configuration")) == set()
     assert await who(world, "other", "kill", job) == 404, "what is foreign is not there"
     assert await who(world, "noright", "kill", job) == 403
 
 
 async def test_a_pilot_belongs_to_a_vo(world: World) -> None:
     found = await who(world, "peer", "search", f"pilot:{world.values['stamp']}")
-    assert named(found) == {("astro", name) for name in ("alice", "adam", "ada", "root")}
+    assert named(found) == {("astro", name) for name in ("alice", "adam", "zoe", "ada", "root")}
 
 
 @pytest.mark.parametrize(

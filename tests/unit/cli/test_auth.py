@@ -60,6 +60,14 @@ def test_what_was_revoked_is_told() -> None:
     assert auth.told(RevocationReceipt("vo", "astro", "astro", 0, 0, 0, 5)).endswith("in 5 s.")
 
 
+def test_what_a_revocation_cannot_end_is_told() -> None:
+    told = auth.told(RevocationReceipt("user", "bob", "astro", 0, 0, 0, 5, proxies=2, certificates=1))
+    assert "Ended with it: 2 kept proxies." in told
+    assert "Still good: 1 own certificate, and proxies that the owner makes." in told
+    assert told.endswith("suspend the user in the configuration.")
+    assert "2 own certificates" in auth.told(RevocationReceipt("vo", "astro", "astro", 0, 0, 0, 5, 0, 2))
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -78,6 +78,9 @@ def revoke(
 ) -> None:
     """Revoke what a pilot, a site, a user or a VO holds: tokens, logins, secrets that were not used yet.
 
+    Of a user, and of a VO, the proxies end that are kept here; what was made of them is refused here, but not
+    elsewhere. What stays good is the person's own certificate, with all proxies made of it.
+
     Nobody is shut out by that: whoever may log in, or start pilots, gets new ones. To keep a user out,
     suspend the user in the configuration first; to keep a site out, take the VO from it there.
     """
@@ -255,18 +258,36 @@ def _confirm(kind: str, name: str, given: str | None, *, quiet: bool) -> None:
 
 def told(receipt: RevocationReceipt) -> str:
     """Return what was revoked, in words."""
-    numbers = {"login": receipt.sessions, "unused secret": receipt.secrets, "node credential": receipt.nodes}
+    numbers = {
+        "login": receipt.sessions,
+        "unused secret": receipt.secrets,
+        "node credential": receipt.nodes,
+        "kept proxy": receipt.proxies,
+    }
     also = ", ".join(_number(number, noun) for noun, number in numbers.items() if number)
     ended = f" Ended with it: {also}." if also else ""
     of = f" of {receipt.vo}" if receipt.vo and receipt.kind != "vo" else ""
     return (
         f"The tokens of the {receipt.kind} {receipt.name}{of} are revoked; "
-        f"the last server refuses them in {receipt.within_seconds} s.{ended}"
+        f"the last server refuses them in {receipt.within_seconds} s.{ended}{_staying(receipt)}"
     )
 
 
-def _number(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+def _staying(receipt: RevocationReceipt) -> str:
+    """Return what goes on opening doors, in words."""
+    if not receipt.certificates:
+        return ""
+    own = "own certificate" if receipt.certificates == 1 else "own certificates"
+    return (
+        f"\nStill good: {_number(receipt.certificates, own, own)}, and proxies that the owner makes. "
+        "To end that, suspend the user in the configuration."
+    )
+
+
+def _number(number: int, noun: str, several: str = "") -> str:
+    if noun.endswith("proxy"):
+        several = several or f"{noun[:-1]}ies"
+    return f"{number} {noun if number == 1 else several or f'{noun}s'}"
 
 
 def lines(found: Holders) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from dirac.core.errors import InvalidInputError
@@ -139,6 +140,12 @@ def issuer(one: x509.Certificate) -> x509.Name:
         InvalidInputError: It cannot be read.
     """
     return _part("issuer", lambda: one.issuer)
+
+
+def key_digest(certificate: x509.Certificate) -> str:
+    """Return the SHA-256 of a certificate's public key (hexadecimal): a signature may have several forms."""
+    key = public_key(certificate)
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def public_key(one: x509.Certificate) -> CertificatePublicKeyTypes:

@@ -49,7 +49,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         ce: The one computing element of that site.
         certificate: Name of the certificate that was shown in place of a token, or of that of the user for
             whom a trusted host acts; empty for tokens.
-        limited: Whether that was a limited proxy, which is not to become anything else.
+        limited: Whether that was a limited proxy, which has no properties and is not to become anything else.
+        acting: Name of the host that acts for the user with its certificate; empty if none does.
     """
 
     vo: str
@@ -68,6 +69,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     ce: str = ""
     certificate: str = ""
     limited: bool = False
+    acting: str = ""
 
     @property
     def subject(self) -> str:

@@ -150,6 +150,9 @@ class RevocationReceipt(msgspec.Struct, frozen=True):
         secrets: Secrets of pilots that were not used up.
         nodes: Credentials of worker nodes.
         within_seconds: When the last server refuses the tokens.
+        proxies: Proxies that were kept; what was made of them opens no door here either.
+        certificates: Names of certificates of those whom this is about. They go on opening doors, as do the
+            proxies that their owners make of them: suspend the user.
     """
 
     kind: str
@@ -159,6 +162,8 @@ class RevocationReceipt(msgspec.Struct, frozen=True):
     secrets: int
     nodes: int
     within_seconds: int
+    proxies: int = 0
+    certificates: int = 0
 
 
 class HeldSession(msgspec.Struct, frozen=True):

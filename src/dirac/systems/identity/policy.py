@@ -14,10 +14,15 @@ def person(identity: Identity) -> None:
     """Allow people and the installation's services: pilots and jobs have no sessions.
 
     Raises:
-        NotAllowedError: The token is a pilot's or a job's.
+        NotAllowedError: The token is a pilot's or a job's, or the certificate is a limited proxy.
     """
     if identity.kind not in ("user", "service"):
         raise NotAllowedError(f"the token of a {identity.kind} has no business here")
+    if identity.limited:
+        raise NotAllowedError(
+            "a limited proxy cannot become a token, nor look after what its owner holds",
+            hint="Make a full one: dirac proxy init",
+        )
 
 
 def operator(identity: Identity) -> None:
@@ -101,10 +106,11 @@ def has_proxies(identity: Identity) -> None:
     """Allow people to leave proxies with the server, and to look after them.
 
     Raises:
-        NotAllowedError: The token is not a person's.
+        NotAllowedError: The token is not a person's, or a limited proxy was shown.
     """
     if identity.kind != "user":
         raise NotAllowedError(f"a {identity.kind} leaves no proxies with the server")
+    person(identity)
 
 
 def gets_proxies(identity: Identity) -> None:

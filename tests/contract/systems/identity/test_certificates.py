@@ -35,6 +35,7 @@ from dirac.systems.identity.models import (
     RegisteredVO,
     SignedProxy,
 )
+from dirac.systems.identity.models_tokens import RevocationOrder
 from dirac.systems.identity.store.tables import certificates, proxies, proxy_requests
 from dirac.testing.time import FakeClock, FakeEntropy
 from dirac.transport.authorities import LOOK_EVERY, Authorities, ChainJudge
@@ -192,11 +193,60 @@ async def test_who_somebody_is_is_remembered_for_a_minute(grid: Grid) -> None:
     with grid.statements() as then:
         assert await grid.system.certificates.authenticate(shown) is identity
     assert then == []
-    suspended = msgspec.structs.replace(ASTRO.users[0], suspended=True, dns=(ADA,))
-    await register(grid.world, msgspec.structs.replace(ASTRO, users=(suspended,)))
     grid.world.clock.advance(61)
+    with grid.statements() as later:
+        await grid.system.certificates.authenticate(shown)
+    assert later != []
+
+
+async def test_who_is_suspended_is_refused_within_seconds(grid: Grid) -> None:
+    shown, others = grid.shown(grid.chain()), grid.shown(grid.chain("bob"))
+    bob = await grid.system.certificates.authenticate(others)
+    await grid.system.certificates.authenticate(shown)
+    suspended = msgspec.structs.replace(ASTRO.users[0], suspended=True, dns=(ADA,))
+    left = msgspec.structs.replace(ASTRO.users[1], dns=(BOB,))
+    await register(grid.world, msgspec.structs.replace(ASTRO, users=(suspended, left)))
+    grid.world.clock.advance(5)
     with pytest.raises(NotAllowedError, match="suspended"):
         await grid.system.certificates.authenticate(shown)
+    assert await grid.system.certificates.authenticate(others) is bob, "this was not about him"
+
+
+async def test_what_was_made_of_a_kept_proxy_ends_with_the_revocation_of_its_user(grid: Grid) -> None:
+    await grid.stored(person())
+    await grid.stored(person("bob"))
+    await grid.system.proxies.ask(person())
+    made = {}
+    for name in ("ada", "bob"):
+        delegated = await grid.system.proxies.delegate(person(name), Delegation(csr=CSR))
+        made[name] = grid.shown(proxy.chain(names.certificates(delegated.chain.encode())))
+        await grid.system.certificates.authenticate(made[name])
+    token = (await grid.system.proxies.token(person(certificate=ADA))).access_token
+    manager = person("bob", "astro_admin", Property.PROXY_MANAGEMENT)
+    receipt = await grid.system.revoking.revoke(manager, RevocationOrder("user", "ada"))
+    assert (receipt.proxies, receipt.certificates) == (1, 1)
+    assert await grid.system.proxies.listed(person()) == []
+    async with grid.world.units.read() as unit:
+        assert await unit.proxies.waiting("astro", "sub-ada", unit.now) == 0
+    for _ in range(2):
+        with pytest.raises(UnauthenticatedError, match="was revoked"):
+            await grid.system.certificates.authenticate(made["ada"])
+    with pytest.raises(UnauthenticatedError, match="was revoked"):
+        await grid.system.authenticate(token)
+    assert (await grid.system.certificates.authenticate(made["bob"])).username == "bob"
+    assert len(await grid.system.proxies.listed(person("bob"))) == 1
+    assert (await grid.system.certificates.authenticate(grid.shown(grid.chain()))).username == "ada", (
+        "her own certificate is not ours to revoke"
+    )
+
+
+async def test_with_a_vo_all_of_its_kept_proxies_end(grid: Grid) -> None:
+    for name in ("ada", "bob"):
+        await grid.stored(person(name))
+    manager = person("bob", "astro_admin", Property.PROXY_MANAGEMENT)
+    receipt = await grid.system.revoking.revoke(manager, RevocationOrder("vo", "astro"))
+    assert (receipt.proxies, receipt.certificates) == (2, 2)
+    assert await grid.system.proxies.listed(manager) == []
 
 
 async def test_a_proxy_ends_for_a_connection_that_lives_on(grid: Grid) -> None:

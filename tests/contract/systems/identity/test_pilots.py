@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from dirac.systems.identity.models import RegisteredGroup, RegisteredUser
-from dirac.systems.identity.ports import PilotSecretRecord
+from dirac.systems.identity.ports.pilots import PilotSecretRecord
 from dirac.testing.faults import FailNth
 from tests.contract.systems.identity.test_revocations import operator
 

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from dirac.core.errors import UnavailableError
 from dirac.systems.identity.logic.assembly import IdentitySystem
 from dirac.systems.identity.models import RegisteredUser
-from dirac.systems.identity.ports import PilotSecretRecord
+from dirac.systems.identity.ports.pilots import PilotSecretRecord
 from dirac.testing.faults import FailNth
 from tests.contract.systems.identity.conftest import World
 

@@ -10,7 +10,8 @@ from dirac.core.errors import NotAllowedError
 from dirac.systems.identity.logic.access import complete_scope, grant
 from dirac.systems.identity.logic.oauth import OAuthError
 from dirac.systems.identity.models import RegisteredGroup, RegisteredVO
-from dirac.systems.identity.ports import Member, Scope
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.registry import Member
 
 NAMES = st.sampled_from("abcd")
 MEMBERS = st.builds(

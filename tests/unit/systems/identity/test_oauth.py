@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dirac.systems.identity.logic.oauth import OAuthError, parse_scope, plain
-from dirac.systems.identity.ports import Scope
+from dirac.systems.identity.ports.logins import Scope
 
 NAMES = st.from_regex(r"[A-Za-z0-9_.@-]{1,64}", fullmatch=True)
 SCOPES = st.builds(

@@ -20,7 +20,7 @@ from dirac.systems.identity.logic.authorizations import (
 )
 from dirac.systems.identity.logic.logins import Logins, Waiting
 from dirac.systems.identity.logic.oauth import OAuthError, plain
-from dirac.systems.identity.ports import Scope
+from dirac.systems.identity.ports.logins import Scope
 from dirac.systems.identity.settings import IdentitySettings
 from dirac.transport.routing import SystemRouter, open_to_all, provided
 from dirac.transport.server import respond

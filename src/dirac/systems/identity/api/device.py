@@ -17,7 +17,7 @@ from dirac.systems.identity.logic.devices import Devices, shown_code, typed_code
 from dirac.systems.identity.logic.logins import Logins, Waiting
 from dirac.systems.identity.logic.oauth import OAuthError, plain
 from dirac.systems.identity.models import DeviceFlow
-from dirac.systems.identity.ports import DeviceRecord
+from dirac.systems.identity.ports.logins import DeviceRecord
 from dirac.systems.identity.settings import IdentitySettings
 from dirac.transport.routing import SystemRouter, open_to_all, provided
 from dirac.transport.server import respond

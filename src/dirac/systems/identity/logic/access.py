@@ -7,7 +7,8 @@ import msgspec
 from dirac.core.errors import NotAllowedError
 from dirac.systems.identity.logic.oauth import OAuthError
 from dirac.systems.identity.models import RegisteredVO
-from dirac.systems.identity.ports import Member, Scope
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.registry import Member
 
 
 class Grant(msgspec.Struct, frozen=True):

@@ -19,13 +19,16 @@ from dirac.resources.identity.outside import (
     Proof,
     ProviderSettings,
 )
+from dirac.systems.identity.logic.ending import end_sessions
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError
 from dirac.systems.identity.logic.provider_claims import LoginRules, admitted, username
 from dirac.systems.identity.logic.sealing import Seal
 from dirac.systems.identity.models import AcceptableUse
-from dirac.systems.identity.ports import AccountRecord, Member, Unit
-from dirac.systems.identity.ports_tokens import RevocationRecord
+from dirac.systems.identity.ports.accounts import AccountRecord
+from dirac.systems.identity.ports.registry import Member
+from dirac.systems.identity.ports.tokens import RevocationRecord
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 log = logging.getLogger(__name__)
@@ -69,7 +72,7 @@ class Accounts:
         self._units = units
         self._clock = clock
         self._seal = Seal(settings.master_key, "grants of outside providers", entropy)
-        self._longest = timedelta(seconds=settings.access_token_seconds)
+        self._seconds = settings.access_token_seconds
         self.rules = rules
         self._make = providers
         self._providers: dict[str, tuple[str, ProviderSettings, OutsideProvider]] = {}
@@ -200,18 +203,16 @@ class Accounts:
         async with self._units.write() as unit:
             await self.keep(unit, vo, rules, settings.issuer, proof)
 
-    async def shut_out(self, unit: Unit, vo: str, subs: Sequence[str]) -> int:
-        """End the sessions and access tokens of people; return how many refresh tokens were still good."""
-        ends = unit.now + self._longest
+    async def shut_out(self, unit: Unit, vo: str, subs: Sequence[str]) -> None:
+        """End the sessions and access tokens of people."""
+        ends = unit.now + timedelta(seconds=self._seconds)
         await unit.revocations.put([RevocationRecord("person", vo, sub, unit.now, ends) for sub in subs])
-        return await unit.sessions.revoke_of(vo, subs)
+        await unit.sessions.revoke_of(vo, subs)
 
     async def _end_sessions(self, unit: Unit, vo: str, sub: str) -> int:
         """End what was begun so far: whoever logs in at this moment is not meant."""
-        ends = unit.now + self._longest
         families = {record.family for record in await unit.sessions.active(vo, sub, unit.now)}
-        await unit.revocations.put([RevocationRecord("session", "", each, ends, ends) for each in families])
-        return await unit.sessions.revoke_of(vo, [sub])
+        return await end_sessions(unit, families, self._seconds)
 
     async def _end(self, unit: Unit, account: AccountRecord) -> None:
         await unit.accounts.end(account.vo, account.sub)

@@ -35,7 +35,8 @@ from dirac.systems.identity.logic.revoking import Revoking
 from dirac.systems.identity.logic.sessions import Sessions
 from dirac.systems.identity.logic.tokens import Tokens
 from dirac.systems.identity.models import Identity
-from dirac.systems.identity.ports import ChainJudge, Seconds, Unit
+from dirac.systems.identity.ports.certificates import ChainJudge
+from dirac.systems.identity.ports.unit import Seconds, Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 
@@ -112,7 +113,7 @@ class IdentitySystem:
         self.introspector = Introspector(units, self.tokens, settings)
         self.revoking = Revoking(units, self.tokens, self.revocations, settings)
         self.holdings = Holdings(units)
-        self.certificates = Certificates(units, clock, judge)
+        self.certificates = Certificates(units, clock, judge, self.revocations)
         self.proxies = Proxies(units, self.tokens, entropy, settings, judge)
         self.cleaning = Cleaning(units, settings)
         self.audit = Audit(units)

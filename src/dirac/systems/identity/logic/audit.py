@@ -18,7 +18,7 @@ from dirac.core.unit import Event, Units
 from dirac.systems.identity import policy
 from dirac.systems.identity.logic.rights import allows, missing, used
 from dirac.systems.identity.models import AuditRecord, Identity, Property, Refusal
-from dirac.systems.identity.ports import AuditUnit
+from dirac.systems.identity.ports.unit import AuditUnit
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,11 @@ from dirac.systems.identity.logic.accounts import Accounts
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, digest, known_client, parse_scope, plain
 from dirac.systems.identity.logic.passwords import Passwords
-from dirac.systems.identity.logic.sessions import Session, Sessions
+from dirac.systems.identity.logic.sessions import Session, SessionEndedError, Sessions
 from dirac.systems.identity.models import TokenResponse
-from dirac.systems.identity.ports import CodeRecord, Member, Scope, Unit
+from dirac.systems.identity.ports.logins import CodeRecord, Scope
+from dirac.systems.identity.ports.registry import Member
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -210,7 +212,7 @@ class Authorizations:
         async with self._units.write() as unit:
             outcome = await self._redeem(unit, digest(code), verifier, (client_id, redirect_uri))
         if isinstance(outcome, OAuthError):
-            raise outcome
+            self._sessions.refuse(outcome)
         return await self._sessions.answer(outcome)
 
     async def _redeem(
@@ -235,4 +237,4 @@ class Authorizations:
         # Somebody has the code who should not (RFC 6749, section 4.1.2).
         await self._sessions.stop(unit, record.family or "")
         unit.record(about_user("code.reused", unit.now, record.vo, record.sub, actor="?"))
-        return OAuthError("invalid_grant", "the code was used before; its session is ended")
+        return SessionEndedError("invalid_grant", "the code was used before; its session is ended")

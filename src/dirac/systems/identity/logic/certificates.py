@@ -16,11 +16,16 @@ from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import complete_scope, grant
 from dirac.systems.identity.logic.oauth import OAuthError
+from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.models import Identity, Property, RegisteredHost, RegisteredVO
-from dirac.systems.identity.ports import Bearer, ChainJudge, JudgedChain, Scope, Unit
+from dirac.systems.identity.ports.certificates import ChainJudge, JudgedChain
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.registry import Bearer
+from dirac.systems.identity.ports.unit import Unit
 
 _REMEMBERED = timedelta(seconds=60)
 _LONGEST_DN = 1024
+_EVER = 0.0
 _MOST_KNOWN = 4096
 
 
@@ -45,6 +50,9 @@ class _Known(msgspec.Struct, frozen=True):
     version: int
     until: float
     identity: Identity
+    since: float
+    keys: tuple[str, ...]
+    seen: int
 
 
 class Certificates:
@@ -54,43 +62,65 @@ class Certificates:
         units: Where names of certificates are kept.
         clock: When they end.
         judge: Verifies chains; None where certificates are not accepted.
+        revocations: Who was shut out, and which proxies that were kept here are no good any more.
     """
 
-    def __init__(self, units: Units[Unit], clock: Clock, judge: ChainJudge | None) -> None:
+    def __init__(
+        self, units: Units[Unit], clock: Clock, judge: ChainJudge | None, revocations: Revocations
+    ) -> None:
         self._units = units
         self._clock = clock
         self._judge = judge
+        self._revocations = revocations
         self._known: dict[tuple[tuple[bytes, ...], Wish], _Known] = {}
 
     async def authenticate(self, shown: tuple[bytes, ...], wish: Wish = NO_WISH) -> Identity:
         """Return who shows a chain.
 
-        What is found out is remembered for a minute, so that a user who was suspended is not served for
-        longer, and until authorities or their lists change. Each connection has proved that it has the key.
+        What is found out is remembered for a minute, until authorities or their lists change, and until
+        something is revoked that it may be about, as by a suspension. Each connection has proved that it has
+        the key.
 
         Args:
             shown: What the client has shown (DER), its own certificate first.
             wish: What it asks to be taken for.
 
         Raises:
-            UnauthenticatedError: The chain is not good, or of nobody who is known here.
+            UnauthenticatedError: The chain is not good, of nobody who is known here, or was revoked.
             NotAllowedError: It is not for that VO or group, or the user is suspended.
         """
         if self._judge is None:
             raise UnauthenticatedError("certificates are not accepted here", hint="Log in: dirac login VO")
+        await self._revocations.follow()
         version, now = self._judge.version, self._clock.now()
         known = self._known.get((shown, wish))
         if known is not None and known.version == version and now.timestamp() < known.until:
-            return known.identity
+            if known.seen == self._revocations.version:
+                return known.identity
+            if not self._is_revoked(known):
+                self._known[shown, wish] = msgspec.structs.replace(known, seen=self._revocations.version)
+                return known.identity
         judged = self._judge.judge(shown)
+        seen = self._revocations.version
+        if self._revocations.since(_EVER, (("proxy", "", key) for key in judged.keys)):
+            raise UnauthenticatedError(
+                f"a proxy of {judged.subject} was revoked", hint="Make another one: dirac proxy init"
+            )
         async with self._units.read() as unit:
             identity = await self._identity(unit, judged, wish)
         until = min(judged.not_after, now + _REMEMBERED).timestamp()
         self._known.pop((shown, wish), None)  # the oldest ones are those in front
         while len(self._known) >= _MOST_KNOWN:
             self._known.pop(next(iter(self._known)), None)
-        self._known[shown, wish] = _Known(version, until, identity)
+        self._known[shown, wish] = _Known(version, until, identity, now.timestamp(), judged.keys, seen)
         return identity
+
+    def _is_revoked(self, known: _Known) -> bool:
+        """Tell whether something was revoked that may be about what is remembered: then it is forgotten."""
+        one = known.identity
+        people = (("person", one.vo, one.sub), ("user", one.vo, one.sub), ("vo", one.vo, ""))
+        proxies = (("proxy", "", key) for key in known.keys)
+        return self._revocations.since(known.since, people) or self._revocations.since(_EVER, proxies)
 
     async def _identity(self, unit: Unit, judged: JudgedChain, wish: Wish) -> Identity:
         bearers = await unit.registry.bearers(judged.subject)
@@ -111,7 +141,7 @@ class Certificates:
                 hint=f"It needs the property {Property.TRUSTED_HOST}: hosts/{host.username}/properties",
             )
         others = [one for one in await unit.registry.bearers(wish.subject) if one.vo]
-        return await _user(unit, others, judged, wish, subject=wish.subject)
+        return await _user(unit, others, judged, wish, subject=wish.subject, host=host.username)
 
 
 def _chosen(judged: JudgedChain, wish: Wish) -> Wish:
@@ -134,7 +164,13 @@ def _chosen(judged: JudgedChain, wish: Wish) -> Wish:
 
 
 async def _user(
-    unit: Unit, bearers: Sequence[Bearer], judged: JudgedChain, wish: Wish, subject: str | None = None
+    unit: Unit,
+    bearers: Sequence[Bearer],
+    judged: JudgedChain,
+    wish: Wish,
+    *,
+    subject: str | None = None,
+    host: str = "",
 ) -> Identity:
     bearer = choose(bearers, subject or judged.subject, () if subject else judged.vos, wish)
     outlines = await unit.registry.outlines(bearer.vo)
@@ -148,12 +184,15 @@ async def _user(
         sub=granted.sub,
         username=granted.username,
         group=granted.group,
-        properties=granted.properties,
+        # Runs of jobs get limited proxies of their owners, for storage: here they have tokens of their own,
+        # and nothing else may come of what is on a worker node.
+        properties=frozenset() if judged.limited else granted.properties,
         kind="user",
         token_id=f"certificate:{judged.fingerprint}",
         expires=judged.not_after,
         certificate=subject or judged.subject,
         limited=judged.limited,
+        acting=host,
     )
 
 

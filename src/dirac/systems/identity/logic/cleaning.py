@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from dirac.core.unit import Units
-from dirac.systems.identity.ports import Unit
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 # A device that asks late is told that its login has expired, rather than that there is none.

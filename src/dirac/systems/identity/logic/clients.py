@@ -13,8 +13,8 @@ from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import Identity, Property, TokenResponse
 from dirac.systems.identity.models_tokens import ClientInfo, ClientRegistration
-from dirac.systems.identity.ports import Unit
-from dirac.systems.identity.ports_tokens import ClientRecord, RevocationRecord
+from dirac.systems.identity.ports.tokens import ClientRecord, RevocationRecord
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 # What an operator of the installation may do is not for a client of one VO.

@@ -16,7 +16,9 @@ from dirac.systems.identity.logic.oauth import OAuthError, digest, known_client,
 from dirac.systems.identity.logic.passwords import Passwords
 from dirac.systems.identity.logic.sessions import Session, Sessions
 from dirac.systems.identity.models import DeviceFlow, TokenResponse
-from dirac.systems.identity.ports import DeviceRecord, Member, Unit
+from dirac.systems.identity.ports.logins import DeviceRecord
+from dirac.systems.identity.ports.registry import Member
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 # No vowels, so that no code is a word (RFC 8628, section 6.1).

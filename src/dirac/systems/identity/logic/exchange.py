@@ -15,8 +15,9 @@ from dirac.systems.identity.logic.oauth import OAuthError, narrowed, parse_scope
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import Property, TokenResponse
 from dirac.systems.identity.models_tokens import TokenRequest
-from dirac.systems.identity.ports import Scope, Unit
-from dirac.systems.identity.ports_tokens import ClientRecord
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.tokens import ClientRecord
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name

@@ -18,8 +18,10 @@ from dirac.systems.identity.models_tokens import (
     HeldVO,
     Holders,
 )
-from dirac.systems.identity.ports import PilotSecretRecord, RefreshRecord, Unit
-from dirac.systems.identity.ports_tokens import ClientRecord, IssuedSecretRecord, PilotState, SecretCount
+from dirac.systems.identity.ports.pilots import IssuedSecretRecord, PilotSecretRecord, PilotState, SecretCount
+from dirac.systems.identity.ports.sessions import RefreshRecord
+from dirac.systems.identity.ports.tokens import ClientRecord
+from dirac.systems.identity.ports.unit import Unit
 
 
 class Holdings:

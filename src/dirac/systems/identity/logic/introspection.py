@@ -8,8 +8,8 @@ from dirac.systems.identity.logic.claims import Claims
 from dirac.systems.identity.logic.oauth import plain
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models_tokens import Introspection
-from dirac.systems.identity.ports import Unit
-from dirac.systems.identity.ports_tokens import ClientRecord
+from dirac.systems.identity.ports.tokens import ClientRecord
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 # What is over, revoked, forged, or nothing to this client: it is not told which (section 2.2).

@@ -15,8 +15,8 @@ from dirac.systems.identity.logic.events import subject_id
 from dirac.systems.identity.logic.oauth import digest
 from dirac.systems.identity.models import Identity, PilotLogin
 from dirac.systems.identity.models_tokens import IssuedSecret, SecretOrder
-from dirac.systems.identity.ports import PilotSecretRecord, Unit
-from dirac.systems.identity.ports_tokens import IssuedSecretRecord
+from dirac.systems.identity.ports.pilots import IssuedSecretRecord, PilotSecretRecord
+from dirac.systems.identity.ports.unit import Unit
 
 PREFIX = "dirac-pilot."
 """What every secret that was issued begins with; none that was made for a stamp does."""

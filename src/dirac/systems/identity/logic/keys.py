@@ -21,7 +21,8 @@ from dirac.core.time import Clock
 from dirac.core.unit import Event, Units
 from dirac.systems.identity.logic.sealing import Seal
 from dirac.systems.identity.models import PublicKey
-from dirac.systems.identity.ports import KeyRecord, Unit
+from dirac.systems.identity.ports.tokens import KeyRecord
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 log = logging.getLogger(__name__)

@@ -29,7 +29,9 @@ from dirac.systems.identity.logic.provider_claims import LoginRules, admitted
 from dirac.systems.identity.logic.registry import check_subject
 from dirac.systems.identity.logic.sealing import subkey
 from dirac.systems.identity.models import AcceptableUse
-from dirac.systems.identity.ports import LoginRecord, LoginStage, Member, Scope, Unit
+from dirac.systems.identity.ports.logins import LoginRecord, LoginStage, Scope
+from dirac.systems.identity.ports.registry import Member
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 RETURN_PATH = "/api/auth/device/complete"

@@ -14,7 +14,8 @@ from dirac.core.unit import Event, Units
 from dirac.systems.identity.logic.events import subject_id
 from dirac.systems.identity.logic.oauth import digest
 from dirac.systems.identity.models import Identity
-from dirac.systems.identity.ports import NodeCredentialRecord, Unit
+from dirac.systems.identity.ports.pilots import NodeCredentialRecord
+from dirac.systems.identity.ports.unit import Unit
 
 PREFIX = "dirac-node."
 """What every credential of a node begins with; no JSON Web Token does."""

@@ -6,7 +6,7 @@ import hashlib
 import re
 
 from dirac.core.errors import InvalidInputError
-from dirac.systems.identity.ports import Scope
+from dirac.systems.identity.ports.logins import Scope
 from dirac.systems.identity.settings import IdentitySettings
 
 _LONGEST = 4096

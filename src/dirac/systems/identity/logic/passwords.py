@@ -11,7 +11,9 @@ from dirac.core.errors import InvalidInputError, NotFoundError, TooManyRequestsE
 from dirac.core.unit import Units
 from dirac.resources.identity.base import IdentityProvider
 from dirac.systems.identity.logic.events import about_user
-from dirac.systems.identity.ports import Failures, Member, Unit
+from dirac.systems.identity.ports.accounts import Failures
+from dirac.systems.identity.ports.registry import Member
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 Providers = Callable[[str], IdentityProvider]

@@ -10,7 +10,7 @@ from dirac.core.unit import Units
 from dirac.systems.identity.logic.accounts import Accounts
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.registry import Registry
-from dirac.systems.identity.ports import Unit
+from dirac.systems.identity.ports.unit import Unit
 
 log = logging.getLogger(__name__)
 

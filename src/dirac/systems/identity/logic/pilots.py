@@ -14,7 +14,8 @@ from dirac.systems.identity.logic.oauth import digest
 from dirac.systems.identity.logic.sealing import subkey
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import PilotLogin, TokenResponse
-from dirac.systems.identity.ports import PilotSecretRecord, Seconds, Unit
+from dirac.systems.identity.ports.pilots import PilotSecretRecord
+from dirac.systems.identity.ports.unit import Seconds, Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 log = logging.getLogger(__name__)

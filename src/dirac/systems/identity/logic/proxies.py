@@ -13,7 +13,13 @@ from datetime import datetime, timedelta
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dirac.core.entropy import Entropy, uuid7
-from dirac.core.errors import InvalidInputError, NotAllowedError, NotFoundError, TooManyRequestsError
+from dirac.core.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotAllowedError,
+    NotFoundError,
+    TooManyRequestsError,
+)
 from dirac.core.unit import Event, Units
 from dirac.formats.x509 import names, proxy
 from dirac.systems.identity.logic.access import grant
@@ -30,13 +36,9 @@ from dirac.systems.identity.models import (
     SignedProxy,
     TokenResponse,
 )
-from dirac.systems.identity.ports import (
-    ChainJudge,
-    ProxyRecord,
-    ProxyRequestRecord,
-    Scope,
-    Unit,
-)
+from dirac.systems.identity.ports.certificates import ChainJudge, ProxyRecord, ProxyRequestRecord
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 _SERIAL = 8
@@ -77,7 +79,7 @@ class Proxies:
         Raises:
             NotAllowedError: The caller has shown none, a limited proxy, or is a host.
         """
-        if not caller.certificate or caller.kind != "user":
+        if not caller.certificate or caller.kind != "user" or caller.acting:
             raise NotAllowedError(
                 "only the certificate of a user is exchanged for a token",
                 hint="Show one, and no token: curl --cert PROXY",
@@ -195,12 +197,14 @@ class Proxies:
             NotAllowedError: The caller may not have it, or its owner may no longer have that group.
             NotFoundError: There is none.
             InvalidInputError: The request is none, or has a key that is too weak.
+            ConflictError: The caller is a run that is over.
         """
         key = proxy.read_request(wanted.csr.encode())
         vo, sub, limited = _owner(caller, wanted)
         life = min(max(wanted.seconds, 1), self._settings.longest_proxy_seconds)
         serial = int.from_bytes(self._entropy.bytes(_SERIAL)) | 1
         async with self._units.write() as unit:
+            await _demand_present(unit, caller)
             member = await unit.registry.member(vo, sub=sub)
             group = await _group(unit, caller, wanted, vo)
             record = _best(await unit.proxies.of(vo, sub, unit.now), group)
@@ -285,6 +289,21 @@ async def _group(unit: Unit, caller: Identity, wanted: Delegation, vo: str) -> s
     if not outlines:
         raise InvalidInputError(f"there is no VO {vo!r}", hint="Say which: vo")
     return outlines[0].default_group
+
+
+async def _demand_present(unit: Unit, caller: Identity) -> None:
+    """Refuse a run that its pilot does not have any more: its token lives on, in whoever's hands.
+
+    Raises:
+        ConflictError: The caller is such a run.
+    """
+    if caller.kind != "job" or unit.pilot_records is None:
+        return
+    if not await unit.pilot_records.holds(caller.stamp, caller.job_id or 0, caller.attempt or 0):
+        raise ConflictError(
+            f"run {caller.attempt} of job {caller.job_id} is over, and gets no proxies",
+            hint="End this run; its results are not wanted any more",
+        )
 
 
 def _best(records: Sequence[ProxyRecord], group: str) -> ProxyRecord | None:

@@ -14,7 +14,7 @@ import msgspec
 
 from dirac.systems.identity.logic.claims import RefreshClaims
 from dirac.systems.identity.logic.sealing import subkey
-from dirac.systems.identity.ports import RefreshRecord
+from dirac.systems.identity.ports.sessions import RefreshRecord
 from dirac.systems.identity.settings import IdentitySettings
 
 _HEADER = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"refresh","typ":"JWT"}').rstrip(b"=") + b"."

@@ -22,8 +22,9 @@ from dirac.systems.identity.models import (
     SupportInfo,
     VOInfo,
 )
-from dirac.systems.identity.ports import RegistryChanges, RegistryUnit, Unit
-from dirac.systems.identity.ports_tokens import RevocationRecord
+from dirac.systems.identity.ports.registry import RegistryChanges, RegistryUnit
+from dirac.systems.identity.ports.tokens import RevocationRecord
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 K = TypeVar("K")

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dirac.core.errors import UnavailableError
 from dirac.core.time import Clock
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.claims import Claims
-from dirac.systems.identity.ports import Unit
-from dirac.systems.identity.ports_tokens import Revocable
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 log = logging.getLogger(__name__)
-_Key = tuple[Revocable, str, str]
+_Key = tuple[str, str, str]
 _SHORTEST_PAUSE = 1.0
 # Clocks of servers differ, and a token may just have been signed when its subject was revoked.
 _MARGIN = 2.0
@@ -74,8 +73,12 @@ class Revocations:
 
     def covers(self, claims: Claims) -> bool:
         """Tell whether a token is revoked."""
+        return bool(self._before) and self.since(claims.iat, _keys(claims))
+
+    def since(self, moment: float, keys: Iterable[tuple[str, str, str]]) -> bool:
+        """Tell whether something of these (kind, VO, name) was revoked since a moment."""
         before = self._before
-        return bool(before) and any(claims.iat <= before.get(key, _NEVER) + _MARGIN for key in _keys(claims))
+        return any(moment <= before.get(key, _NEVER) + _MARGIN for key in keys)
 
     async def _read(self) -> None:
         async with self._units.read() as unit:

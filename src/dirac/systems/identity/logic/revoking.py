@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from dirac.core.errors import InvalidInputError
 from dirac.core.unit import Event, Units
+from dirac.formats.x509 import names, proxy
 from dirac.systems.identity import policy
 from dirac.systems.identity.logic.events import subject_id
 from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.logic.tokens import Tokens
 from dirac.systems.identity.models import Identity
 from dirac.systems.identity.models_tokens import RevocationOrder, RevocationReceipt
-from dirac.systems.identity.ports import Unit
-from dirac.systems.identity.ports_tokens import Reach, RevocationRecord
+from dirac.systems.identity.ports.pilots import Reach
+from dirac.systems.identity.ports.tokens import RevocationRecord
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 
 class Revoking:
     """Takes away what others hold: tokens, logins, secrets that were not used yet.
 
-    It does not shut anybody out: whoever may log in, or start a pilot, gets new tokens. To keep somebody
-    out, the configuration suspends the user, or bans the site.
+    It does not shut anybody out: whoever may log in, or start a pilot, gets new tokens, and a certificate is
+    its owner's. To keep somebody out, the configuration suspends the user, or takes the VO from the site.
 
     Args:
         units: Where everything is.
@@ -55,14 +57,19 @@ class Revoking:
             ends = unit.now + self._tokens.longest
             key = "" if order.kind == "vo" else name
             await unit.revocations.put([RevocationRecord(order.kind, vo, key, unit.now, ends)])
-            sessions = secrets = nodes = 0
+            sessions = secrets = nodes = proxies = certificates = 0
             if order.kind in ("user", "vo"):
-                sessions = await unit.sessions.revoke_all(vo, name if order.kind == "user" else None)
+                sub = name if order.kind == "user" else None
+                sessions = await unit.sessions.revoke_of(vo, None if sub is None else [sub])
+                proxies = await self._end_proxies(unit, vo, sub)
+                certificates = await unit.registry.certificates(vo, sub)
             if order.kind != "user":
                 secrets = await self._end_secrets(unit, order, vo)
             if order.kind == "site" and not vo:
                 nodes = await unit.nodes.revoke(name, None, unit.now)
-            receipt = RevocationReceipt(order.kind, name, vo, sessions, secrets, nodes, self._within)
+            receipt = RevocationReceipt(
+                order.kind, name, vo, sessions, secrets, nodes, self._within, proxies, certificates
+            )
             unit.record(_event(identity, unit, receipt))
         self._revocations.expect()
         return receipt
@@ -73,6 +80,18 @@ class Revoking:
             return order.name
         member = await unit.registry.member_called(vo, username=order.name)
         return order.name if member is None else member.sub
+
+    async def _end_proxies(self, unit: Unit, vo: str, sub: str | None) -> int:
+        """Forget the proxies that are kept; what was made of them is refused here for as long as it lives."""
+        kept = await unit.proxies.remove_of(vo, sub)
+        leaves = [(proxy.chain(names.certificates(one.chain)).leaf, one) for one in kept]
+        await unit.revocations.put(
+            [
+                RevocationRecord("proxy", "", names.key_digest(leaf), unit.now, one.expires)
+                for leaf, one in leaves
+            ]
+        )
+        return len(kept)
 
     async def _end_secrets(self, unit: Unit, order: RevocationOrder, vo: str) -> int:
         reach = Reach(
@@ -97,5 +116,6 @@ def _event(identity: Identity, unit: Unit, receipt: RevocationReceipt) -> Event:
             "sessions": receipt.sessions,
             "secrets": receipt.secrets,
             "nodes": receipt.nodes,
+            "proxies": receipt.proxies,
         },
     )

@@ -9,6 +9,7 @@ branches. In all other cases the whole session is ended (RFC 9700, section 4.14)
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import msgspec
 
@@ -17,13 +18,17 @@ from dirac.core.errors import InternalError, NotAllowedError, NotFoundError, Una
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import Grant, grant
 from dirac.systems.identity.logic.accounts import Accounts
+from dirac.systems.identity.logic.ending import end_sessions
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, known_client, plain
 from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import Identity, Property, SessionToken, TokenResponse
-from dirac.systems.identity.ports import Member, RefreshRecord, Scope, Unit
-from dirac.systems.identity.ports_tokens import RevocationRecord
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.registry import Member
+from dirac.systems.identity.ports.sessions import RefreshRecord
+from dirac.systems.identity.ports.tokens import RevocationRecord
+from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
 
@@ -32,6 +37,10 @@ class Session(msgspec.Struct, frozen=True):
 
     record: RefreshRecord
     grant: Grant
+
+
+class SessionEndedError(OAuthError):
+    """What was presented had been used before, and its session was ended."""
 
 
 class Sessions:
@@ -113,7 +122,7 @@ class Sessions:
             async with self._units.write() as unit:
                 outcome = await self._continue(unit, jti, client_id, ask=False)
         if isinstance(outcome, OAuthError):
-            raise outcome
+            self.refuse(outcome)
         if isinstance(outcome, Member):
             raise InternalError("a provider was asked twice")
         return await self.answer(outcome)
@@ -144,7 +153,7 @@ class Sessions:
             unit.record(
                 about_user("session.reused", unit.now, record.vo, record.sub, actor="?", token=record.jti)
             )
-            return OAuthError(
+            return SessionEndedError(
                 "invalid_grant",
                 "the refresh token was used before; the session is ended in case it was stolen",
                 hint="Log in again: dirac login VO",
@@ -172,6 +181,16 @@ class Sessions:
             return None
         successor = await unit.sessions.find(record.successor)
         return successor if successor is not None and successor.state == "Active" else None
+
+    def refuse(self, error: OAuthError) -> NoReturn:
+        """Raise an error once its unit is committed; this process knows at once of a session that it ended.
+
+        Raises:
+            OAuthError: Always.
+        """
+        if isinstance(error, SessionEndedError):
+            self._revocations.expect()
+        raise error
 
     async def revoke(self, token: str | None, client_id: str | None) -> None:
         """Revoke a token (RFC 7009); what is no token of ours is no good already.
@@ -247,10 +266,8 @@ class Sessions:
             )
 
     async def stop(self, unit: Unit, family: str) -> int:
-        """End a session; return how many of its refresh tokens could still have been presented."""
-        ends = unit.now + timedelta(seconds=self._settings.access_token_seconds)
-        await unit.revocations.put([RevocationRecord("session", "", family, ends, ends)])
-        return await unit.sessions.revoke(family)
+        """End a session; return how many could have been continued: one or none."""
+        return await end_sessions(unit, [family], self._settings.access_token_seconds)
 
     def _new_id(self, now: datetime) -> str:
         return str(uuid7(self._entropy, now.timestamp()))

@@ -20,8 +20,8 @@ from dirac.systems.identity.logic.keys import KeyRing
 from dirac.systems.identity.logic.refresh_tokens import RefreshTokens
 from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.models import Identity, Kind, Property
-from dirac.systems.identity.ports import RefreshRecord
-from dirac.systems.identity.ports_tokens import ClientRecord
+from dirac.systems.identity.ports.sessions import RefreshRecord
+from dirac.systems.identity.ports.tokens import ClientRecord
 from dirac.systems.identity.settings import IdentitySettings
 
 ALGORITHM = "EdDSA"

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import or_, select, update
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import AccountRecord
+from dirac.systems.identity.ports.accounts import AccountRecord
 from dirac.systems.identity.store.digests import exact_key
 from dirac.systems.identity.store.tables import accounts, consents
 
@@ -18,7 +18,7 @@ _KEY = ("vo", "sub_digest")
 
 
 class AccountStore:
-    """Implements `dirac.systems.identity.ports.AccountRepository`."""
+    """Implements `dirac.systems.identity.ports.accounts.AccountRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

@@ -44,7 +44,7 @@ SEARCHABLE = Searchable(
 
 
 class AuditStore:
-    """Implements `dirac.systems.identity.ports.AuditRepository`."""
+    """Implements `dirac.systems.identity.ports.unit.AuditRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

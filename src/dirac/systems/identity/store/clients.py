@@ -8,12 +8,12 @@ import msgspec
 from sqlalchemy import Row, delete, select
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports_tokens import ClientRecord
+from dirac.systems.identity.ports.tokens import ClientRecord
 from dirac.systems.identity.store.tables_tokens import clients
 
 
 class ClientStore:
-    """Implements `dirac.systems.identity.ports_tokens.ClientRepository`."""
+    """Implements `dirac.systems.identity.ports.tokens.ClientRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

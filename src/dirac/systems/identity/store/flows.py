@@ -8,12 +8,12 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import CodeRecord, DeviceRecord, DeviceState, Scope
+from dirac.systems.identity.ports.logins import CodeRecord, DeviceRecord, DeviceState, Scope
 from dirac.systems.identity.store.tables import codes, devices
 
 
 class FlowStore:
-    """Implements `dirac.systems.identity.ports.FlowRepository`."""
+    """Implements `dirac.systems.identity.ports.logins.FlowRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

@@ -8,12 +8,12 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import KeyRecord
+from dirac.systems.identity.ports.tokens import KeyRecord
 from dirac.systems.identity.store.tables import keys
 
 
 class KeyStore:
-    """Implements `dirac.systems.identity.ports.KeyRepository`."""
+    """Implements `dirac.systems.identity.ports.tokens.KeyRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

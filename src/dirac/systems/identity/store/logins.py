@@ -8,12 +8,12 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import LoginRecord, LoginStage
+from dirac.systems.identity.ports.logins import LoginRecord, LoginStage
 from dirac.systems.identity.store.tables import logins
 
 
 class LoginStore:
-    """Implements `dirac.systems.identity.ports.LoginRepository`."""
+    """Implements `dirac.systems.identity.ports.logins.LoginRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

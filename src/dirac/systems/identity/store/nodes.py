@@ -8,12 +8,12 @@ import msgspec
 from sqlalchemy import insert, select, update
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import NodeCredentialRecord
+from dirac.systems.identity.ports.pilots import NodeCredentialRecord
 from dirac.systems.identity.store.tables import nodes
 
 
 class NodeCredentialStore:
-    """Implements `dirac.systems.identity.ports.NodeCredentialRepository`."""
+    """Implements `dirac.systems.identity.ports.pilots.NodeCredentialRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

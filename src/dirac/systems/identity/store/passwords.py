@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, select, update
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import Failures
+from dirac.systems.identity.ports.accounts import Failures
 from dirac.systems.identity.store.tables import failures, passwords
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PasswordStore:
-    """Implements `dirac.systems.identity.ports.PasswordRepository`."""
+    """Implements `dirac.systems.identity.ports.accounts.PasswordRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

@@ -9,14 +9,13 @@ import msgspec
 from sqlalchemy import ColumnElement, Table, delete, func, select, update
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import PilotSecretRecord
-from dirac.systems.identity.ports_tokens import IssuedSecretRecord, Reach, SecretCount
+from dirac.systems.identity.ports.pilots import IssuedSecretRecord, PilotSecretRecord, Reach, SecretCount
 from dirac.systems.identity.store.tables import pilot_secrets as secrets
 from dirac.systems.identity.store.tables_tokens import issued_secrets as issued
 
 
 class PilotSecretStore:
-    """Implements `dirac.systems.identity.ports.PilotSecretRepository`."""
+    """Implements `dirac.systems.identity.ports.pilots.PilotSecretRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
@@ -87,7 +86,7 @@ class PilotSecretStore:
 
 
 class IssuedSecretStore:
-    """Implements `dirac.systems.identity.ports_tokens.IssuedSecretRepository`."""
+    """Implements `dirac.systems.identity.ports.pilots.IssuedSecretRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 from sqlalchemy import ColumnElement, delete, func, insert, select
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import ProxyRecord, ProxyRequestRecord
+from dirac.systems.identity.ports.certificates import ProxyRecord, ProxyRequestRecord
 from dirac.systems.identity.store.tables import proxies, proxy_requests
 
 _OWNER = ("vo", "sub", "dirac_group")
+_ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
+_CHUNK = 500
 
 
 class ProxyStore:
-    """Implements `dirac.systems.identity.ports.ProxyRepository`."""
+    """Implements `dirac.systems.identity.ports.certificates.ProxyRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
@@ -53,6 +55,16 @@ class ProxyStore:
         found = await self._all(*whose, proxies.c.expires > now)
         # Some engines compare without regard to case; identity is exact.
         return [one for one in found if one.vo == vo and sub in (None, one.sub)]
+
+    async def remove_of(self, vo: str, sub: str | None) -> list[ProxyRecord]:
+        """Remove what is kept of a user's, or of a whole VO's, and what waits; return what was kept."""
+        kept = await self.of(vo, sub, _ALWAYS)
+        for start in range(0, len(kept), _CHUNK):
+            names = [one.proxy_id for one in kept[start : start + _CHUNK]]
+            await self._tx.execute(delete(proxies).where(proxies.c.proxy_id.in_(names)))
+        whose = [proxy_requests.c.vo == vo, *([proxy_requests.c.sub == sub] if sub is not None else [])]
+        await self._tx.execute(delete(proxy_requests).where(*whose))
+        return kept
 
     async def remove(self, proxy_id: str) -> bool:
         """Remove a proxy; False if it is not there."""

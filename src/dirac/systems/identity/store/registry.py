@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     false,
+    func,
     insert,
     or_,
     select,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
-from dirac.systems.identity.ports import Bearer, Member, RegistryChanges
+from dirac.systems.identity.ports.registry import Bearer, Member, RegistryChanges
 from dirac.systems.identity.store.digests import exact_key
 from dirac.systems.identity.store.revocations import RevocationStore
 from dirac.systems.identity.store.tables import accounts, certificates, groups, users, vos
@@ -55,7 +56,7 @@ _BY_NAME = _with_groups(users, _NOT_STOPPED).where(
 
 
 class RegistryStore:
-    """Implements `dirac.systems.identity.ports.RegistryRepository`."""
+    """Implements `dirac.systems.identity.ports.registry.RegistryRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
@@ -176,6 +177,12 @@ class RegistryStore:
             )
             for row in await self._tx.execute(statement)
         ]
+
+    async def certificates(self, vo: str, sub: str | None) -> int:
+        """Count the names of certificates of a user, or of all users of a VO."""
+        whose = [certificates.c.vo == vo, *([certificates.c.sub == sub] if sub is not None else [])]
+        counted = select(func.count()).select_from(certificates).where(*whose)
+        return int((await self._tx.execute(counted)).scalar_one())
 
     async def change(self, changes: RegistryChanges) -> None:
         """Drop first, then put."""

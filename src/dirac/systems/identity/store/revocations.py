@@ -10,14 +10,14 @@ import msgspec
 from sqlalchemy import delete, select
 
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports_tokens import RevocationRecord
+from dirac.systems.identity.ports.tokens import RevocationRecord
 from dirac.systems.identity.store.tables_tokens import revocations
 
 _COLUMNS = [revocations.c[name] for name in RevocationRecord.__struct_fields__]
 
 
 class RevocationStore:
-    """Implements `dirac.systems.identity.ports_tokens.RevocationRepository`."""
+    """Implements `dirac.systems.identity.ports.tokens.RevocationRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

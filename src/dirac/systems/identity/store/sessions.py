@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, delete, insert, select, update
 
 from dirac.db.sqlite import AT_ONCE
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports import RefreshRecord, Scope
+from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.sessions import RefreshRecord
 from dirac.systems.identity.store.tables import refresh_tokens as tokens
 
 # Made once: to make a statement costs more than to run it.
@@ -27,7 +28,7 @@ _CHUNK = 500
 
 
 class SessionStore:
-    """Implements `dirac.systems.identity.ports.SessionRepository`."""
+    """Implements `dirac.systems.identity.ports.sessions.SessionRepository`."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
@@ -48,27 +49,22 @@ class SessionStore:
         rotated = await self._tx.execute(_ROTATE, given)
         return rotated.rowcount == 1
 
-    async def revoke(self, family: str) -> int:
-        """End a session; return how many of its tokens could still have been presented."""
-        revoked = await self._tx.execute(
-            update(tokens)
-            .where(tokens.c.family == family, tokens.c.state != "Revoked")
-            .values(state="Revoked")
-        )
-        return revoked.rowcount
+    async def revoke(self, families: Sequence[str]) -> int:
+        """End sessions; return how many could have been continued."""
+        return sum([await self._revoke(tokens.c.family.in_(part)) for part in _parts(families)])
 
-    async def revoke_of(self, vo: str, subs: Sequence[str]) -> int:
-        """End all sessions of some users; return how many tokens could still have been presented."""
-        revoked = 0
-        for start in range(0, len(subs), _CHUNK):
-            part = subs[start : start + _CHUNK]
-            done = await self._tx.execute(
-                update(tokens)
-                .where(tokens.c.vo == vo, tokens.c.sub.in_(part), tokens.c.state != "Revoked")
-                .values(state="Revoked")
-            )
-            revoked += done.rowcount
-        return revoked
+    async def revoke_of(self, vo: str, subs: Sequence[str] | None) -> int:
+        """End all sessions of some users, or of a whole VO; return how many could have been continued."""
+        if subs is None:
+            return await self._revoke(tokens.c.vo == vo)
+        return sum([await self._revoke(tokens.c.vo == vo, tokens.c.sub.in_(part)) for part in _parts(subs)])
+
+    async def _revoke(self, *whose: ColumnElement[bool]) -> int:
+        """End sessions: each has one active token, and what it replaced could be repeated for a while."""
+        end = update(tokens).where(*whose).values(state="Revoked")
+        ended = await self._tx.execute(end.where(tokens.c.state == "Active"))
+        await self._tx.execute(end.where(tokens.c.state == "Rotated"))
+        return ended.rowcount
 
     async def active(self, vo: str, sub: str | None, now: datetime) -> list[RefreshRecord]:
         """Return the active tokens of a user, or of a whole VO, newest first."""
@@ -85,20 +81,13 @@ class SessionStore:
         rows = await self._tx.execute(query.order_by(tokens.c.jti.desc()).limit(limit))
         return [_record(row) for row in rows]
 
-    async def revoke_all(self, vo: str, sub: str | None) -> int:
-        """End the sessions of a user, or of a whole VO; return how many could have been continued."""
-        whose = [tokens.c.vo == vo] + ([] if sub is None else [tokens.c.sub == sub])
-        active = (
-            await self._tx.execute(select(func.count()).where(tokens.c.state == "Active", *whose))
-        ).scalar_one()
-        await self._tx.execute(
-            update(tokens).where(tokens.c.state != "Revoked", *whose).values(state="Revoked")
-        )
-        return int(active)
-
     async def drop(self, before: datetime) -> int:
         """Drop tokens that ended before a moment; return how many."""
         return (await self._tx.execute(delete(tokens).where(tokens.c.expires < before))).rowcount
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK))
 
 
 def _record(row: Row[Any]) -> RefreshRecord:

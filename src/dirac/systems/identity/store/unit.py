@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dirac.db.transaction import Transaction
 from dirac.db.unit import SystemUnit
-from dirac.systems.identity.ports_tokens import PilotRecords
+from dirac.systems.identity.ports.pilots import PilotRecords
 from dirac.systems.identity.store.accounts import AccountStore
 from dirac.systems.identity.store.audit import AuditStore
 from dirac.systems.identity.store.clients import ClientStore
@@ -21,7 +21,7 @@ from dirac.systems.identity.store.sessions import SessionStore
 
 
 class IdentityUnit(SystemUnit):
-    """Implements `dirac.systems.identity.ports.Unit`.
+    """Implements `dirac.systems.identity.ports.unit.Unit`.
 
     Args:
         tx: The transaction.

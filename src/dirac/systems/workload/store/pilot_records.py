@@ -8,7 +8,7 @@ from sqlalchemy import and_, select
 
 from dirac.core.unit import Event
 from dirac.db.transaction import Transaction
-from dirac.systems.identity.ports_tokens import PilotState
+from dirac.systems.identity.ports.pilots import PilotState
 from dirac.systems.workload.models import PilotStatus
 from dirac.systems.workload.ports.pilots import PilotRow
 from dirac.systems.workload.store.pilots import PilotStore
@@ -18,7 +18,7 @@ _TYPE = "DIRAC"
 
 
 class PilotRecordStore:
-    """Implements `dirac.systems.identity.ports_tokens.PilotRecords`.
+    """Implements `dirac.systems.identity.ports.pilots.PilotRecords`.
 
     Args:
         tx: The transaction it works in.
@@ -56,6 +56,16 @@ class PilotRecordStore:
             )
         )
         return True
+
+    async def holds(self, stamp: str, job_id: int, attempt: int) -> bool:
+        """Tell whether a pilot has this run of a job at this moment."""
+        query = select(attempts.c.job_id).where(
+            attempts.c.job_id == job_id,
+            attempts.c.attempt == attempt,
+            attempts.c.pilot_stamp == stamp,
+            attempts.c.lease_until.is_not(None),
+        )
+        return (await self._tx.execute(query)).first() is not None
 
     async def states(self, stamps: Sequence[str]) -> dict[str, PilotState]:
         """Return how pilots are and which runs they hold, by stamp; those without a record are left out."""

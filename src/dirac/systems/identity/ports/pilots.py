@@ -1,33 +1,12 @@
-"""What the logic of tokens needs from outside: clients, revocations, secrets that are issued in bulk."""
+"""Secrets of pilots and worker nodes, and the pilots that log in with them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
 import msgspec
-
-Revocable: TypeAlias = Literal["pilot", "site", "vo", "user", "person", "session", "token", "client"]
-"""What a revocation is about; `person` are tokens that somebody logged in for, `user` those of jobs, too."""
-
-
-class RevocationRecord(msgspec.Struct, frozen=True):
-    """Tokens that are refused though they have not ended.
-
-    Attributes:
-        kind: What `name` names.
-        vo: Tokens of this VO; empty where the name says it all, or for those of every VO.
-        name: Which.
-        before: Those that were made until then.
-        expires: When the last of them would have ended.
-    """
-
-    kind: Revocable
-    vo: str
-    name: str
-    before: datetime
-    expires: datetime
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -51,26 +30,6 @@ class SecretCount(msgspec.Struct, frozen=True):
     site: str
     used: int
     unused: int
-
-
-class ClientRecord(msgspec.Struct, frozen=True):
-    """A client that proves who it is.
-
-    Attributes:
-        client_id: Its name.
-        vo: The VO it belongs to; empty for one of the installation.
-        properties: What it may do at most.
-        secret_digest: Of its secret.
-        created: When it was registered.
-        created_by: By whom.
-    """
-
-    client_id: str
-    vo: str
-    properties: tuple[str, ...]
-    secret_digest: str
-    created: datetime
-    created_by: str
 
 
 class IssuedSecretRecord(msgspec.Struct, frozen=True):
@@ -97,42 +56,6 @@ class IssuedSecretRecord(msgspec.Struct, frozen=True):
     used: int
     created: datetime
     expires: datetime
-
-
-class RevocationRepository(Protocol):
-    """What was revoked before its end."""
-
-    async def put(self, records: Sequence[RevocationRecord]) -> None:
-        """Add revocations, or move on those of the same thing."""
-        ...
-
-    async def all(self, now: datetime) -> list[RevocationRecord]:
-        """Return those that still mean something."""
-        ...
-
-    async def drop(self, before: datetime) -> int:
-        """Drop those that ended before a moment; return how many."""
-        ...
-
-
-class ClientRepository(Protocol):
-    """Registered confidential clients."""
-
-    async def add(self, record: ClientRecord) -> bool:
-        """Add a client; False if there is one of that name."""
-        ...
-
-    async def find(self, client_id: str) -> ClientRecord | None:
-        """Return a client."""
-        ...
-
-    async def all(self) -> list[ClientRecord]:
-        """Return all clients, in order of names."""
-        ...
-
-    async def remove(self, client_id: str) -> bool:
-        """Remove a client; False if there is none."""
-        ...
 
 
 class IssuedSecretRepository(Protocol):
@@ -182,6 +105,89 @@ class PilotRecords(Protocol):
         """Put a pilot on record that was started elsewhere; False if there is one of that stamp."""
         ...
 
+    async def holds(self, stamp: str, job_id: int, attempt: int) -> bool:
+        """Tell whether a pilot has this run of a job at this moment."""
+        ...
+
     async def states(self, stamps: Sequence[str]) -> dict[str, PilotState]:
         """Return how pilots are and which runs they hold, by stamp; those without a record are left out."""
+        ...
+
+
+class PilotSecretRecord(msgspec.Struct, frozen=True):
+    """The secret of a pilot, as a digest."""
+
+    stamp: str
+    vo: str
+    secret_digest: str
+    expires: datetime
+    used: datetime | None = None
+    site: str | None = None
+    ce: str | None = None
+
+
+class NodeCredentialRecord(msgspec.Struct, frozen=True):
+    """What worker nodes of one computing element show, as a digest."""
+
+    credential_id: str
+    site: str
+    ce: str
+    secret_digest: str
+    created: datetime
+    revoked: datetime | None = None
+
+
+class PilotSecretRepository(Protocol):
+    """Secrets of pilots; the workload system adds them in the transaction that makes the pilots."""
+
+    async def add(
+        self, stamp: str, vo: str, secret_digest: str, expires: datetime, *, site: str = "", ce: str = ""
+    ) -> None:
+        """Add the secret of one pilot; a second time changes nothing."""
+        ...
+
+    async def add_all(self, records: Sequence[PilotSecretRecord]) -> int:
+        """Add the secrets of many pilots; those that are there stay as they are. Return how many were new."""
+        ...
+
+    async def find(self, stamp: str) -> PilotSecretRecord | None:
+        """Return the secret of a pilot."""
+        ...
+
+    async def use(self, stamp: str, now: datetime) -> bool:
+        """Use a secret for the first time; False if somebody else did."""
+        ...
+
+    async def end(self, reach: Reach, now: datetime) -> int:
+        """Let secrets expire; return how many were good and unused."""
+        ...
+
+    async def places(self, vo: str | None, site: str | None, now: datetime) -> list[SecretCount]:
+        """Count the secrets that are not over, by VO, site and whether they were used."""
+        ...
+
+    async def held(
+        self, vo: str | None, site: str | None, now: datetime, limit: int
+    ) -> list[PilotSecretRecord]:
+        """Return the secrets that were used and are not over, the latest first."""
+        ...
+
+    async def drop(self, before: datetime) -> int:
+        """Drop secrets that ended before a moment; return how many."""
+        ...
+
+
+class NodeCredentialRepository(Protocol):
+    """Credentials of worker nodes."""
+
+    async def add(self, record: NodeCredentialRecord) -> None:
+        """Add a credential."""
+        ...
+
+    async def find(self, credential_id: str) -> NodeCredentialRecord | None:
+        """Return a credential."""
+        ...
+
+    async def revoke(self, site: str, ce: str | None, now: datetime) -> int:
+        """Revoke the credentials of a computing element, or of a whole site; return how many were good."""
         ...
