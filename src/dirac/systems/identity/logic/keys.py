@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from joserfc.jwk import OKPKey
 
 from dirac.core.entropy import Entropy, uuid7
 from dirac.core.errors import UnavailableError
@@ -41,8 +40,8 @@ class Key:
         self.kid = record.kid
         self.signs_from = record.signs_from
         self.expires = record.expires
-        self.private = OKPKey.import_key(private)
-        self.public = OKPKey.import_key(private.public_key())
+        self.private = private
+        self.public = private.public_key()
         self.published = PublicKey(record.kid, base64.urlsafe_b64encode(raw).rstrip(b"=").decode())
 
     def lives(self, now: datetime) -> bool:
