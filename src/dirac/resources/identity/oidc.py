@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -147,22 +147,32 @@ class OidcProvider:
                 raise LoginEndedError("the identity provider speaks of somebody else now")
             return await self._proof(found, claims, tokens, old=grant.refresh_token)
 
+    async def own_token(self, scope: str, audience: str) -> tuple[str, datetime]:
+        """Return an access token of our client's own (RFC 6749, 4.4), and its end."""
+        form = {"scope": scope} | ({"audience": audience} if audience else {})
+        async with self._bounded():
+            answer = await self._ask(await self._discover(), "client_credentials", form)
+        said = _object(answer) if answer.status < 400 else {}
+        token = said.get("access_token")
+        # An answer without a scope gives what was asked for (RFC 6749, 5.1).
+        less = set(scope.split()) - set(_text(said.get("scope", scope)).split())
+        if not isinstance(token, str) or less:
+            why = f"not {' '.join(sorted(less))}" if token else _why(answer)
+            raise UnavailableError(
+                f"{self._settings.issuer} gives {self._settings.client_id!r} no token of its own for "
+                f"{scope!r}: {why}",
+                hint="Allow the client the grant client_credentials and these scopes there",
+            )
+        seconds = said.get("expires_in")
+        life = float(seconds) if isinstance(seconds, int | float) else 0.0
+        return token, self._clock.now() + timedelta(seconds=min(max(life, 0.0), 86400.0))
+
     async def people(self) -> dict[str, bool] | None:
         """Return who there is, by subject, and whether they are active; None if there is no address."""
         url = self._settings.scim_url
         if url is None:
             return None
-        async with self._bounded():
-            found = await self._discover()
-            form = {"scope": " ".join(self._settings.scim_scopes)}
-            answer = await self._ask(found, "client_credentials", form)
-        if answer.status >= 400:
-            raise UnavailableError(
-                f"{self._settings.issuer} gives {self._settings.client_id!r} no token to read its users: "
-                f"{_why(answer)}",
-                hint="Allow the client the grant client_credentials and the scopes of `scim_scopes`",
-            )
-        token = _object(answer).get("access_token")
+        token, _ = await self.own_token(" ".join(self._settings.scim_scopes), "")
 
         async def page(query: str) -> Answer:
             async with self._bounded():

@@ -99,6 +99,14 @@ class LoginEndedError(UnauthenticatedError):
 class OutsideProvider(Protocol):
     """Speaks to one provider. Every call ends within seconds."""
 
+    async def own_token(self, scope: str, audience: str) -> tuple[str, datetime]:
+        """Return an access token of our client's own, and its end.
+
+        Raises:
+            UnavailableError: It does not answer, or gives less than was asked for.
+        """
+        ...
+
     async def probe(self) -> str:
         """Return where it lets people log in, if it is usable.
 

@@ -31,6 +31,19 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     resource: str | None = None
 
 
+class CapabilityIssuer(msgspec.Struct, frozen=True):
+    """What those need to know who verify the tokens of a VO for storage and computing elements (RFC 8414)."""
+
+    issuer: str
+    jwks_uri: str
+    token_endpoint: str
+    scopes_supported: list[str]
+    grant_types_supported: tuple[str, ...] = ("urn:ietf:params:oauth:grant-type:token-exchange",)
+    response_types_supported: tuple[str, ...] = ("token",)
+    subject_types_supported: tuple[str, ...] = ("public",)
+    id_token_signing_alg_values_supported: tuple[str, ...] = ("ES256",)
+
+
 class TokenQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What a client sends to have a token revoked (RFC 7009), or to learn of one (RFC 7662)."""
 

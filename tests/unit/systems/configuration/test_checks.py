@@ -109,6 +109,16 @@ def test_a_candidate_changes_what_is_there(shadow: dict[str, Any], path: str, te
             "the secret has two places",
         ),
         (
+            {"capability_tokens": {"audiences": ["x"], "groups": {"usr": {}}}},
+            "capability_tokens/groups/usr",
+            "there is no group `usr`; did you mean `user`?",
+        ),
+        (
+            {"capability_tokens": {"audiences": ["x"], "issued_by": "provider"}},
+            "capability_tokens/issued_by",
+            "the VO has no outside identity provider",
+        ),
+        (
             {"users": {"a": {"groups": ["user", "user"]}}},
             "users/a/groups/1",
             "the group `user` is here twice",

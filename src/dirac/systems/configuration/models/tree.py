@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from dirac.systems.configuration.models.capabilities import CapabilityTokens
 from dirac.systems.configuration.models.storage import Data
 from dirac.systems.configuration.models.values import (
     ElementName,
@@ -187,6 +188,10 @@ class VirtualOrganisation(Section, frozen=True):
     ] = "password"
     acceptable_use: Annotated[
         AcceptableUse | None, Meta(description="What members accept before their first token")
+    ] = None
+    capability_tokens: Annotated[
+        CapabilityTokens | None,
+        Meta(description="Tokens for storage and computing elements; none if not given"),
     ] = None
     operations: Annotated[
         dict[str, Any],

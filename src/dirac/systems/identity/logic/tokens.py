@@ -23,7 +23,7 @@ from dirac.systems.identity.ports import RefreshRecord
 from dirac.systems.identity.ports_tokens import ClientRecord
 from dirac.systems.identity.settings import IdentitySettings
 
-ALGORITHM = "EdDSA"
+ALGORITHM: Literal["EdDSA"] = "EdDSA"
 BEARER = "Bearer"
 SERVICE_SUB = "installation"
 
