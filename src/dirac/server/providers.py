@@ -60,6 +60,7 @@ def capability_rules(given: VirtualOrganisation) -> CapabilityRules | None:
 def provider_settings(given: IdentityProvider, settings: Settings) -> ProviderSettings:
     """Return how to speak to a provider from this server."""
     options = {name: getattr(given, name) for name in ProviderSettings.__struct_fields__}
-    if given.client_secret_file is not None:
-        options["client_secret_file"] = str(settings.path(given.client_secret_file))
+    for name in ("client_secret_file", "client_key_file"):
+        if (file := getattr(given, name)) is not None:
+            options[name] = str(settings.path(file))
     return msgspec.convert(options, ProviderSettings)

@@ -129,6 +129,8 @@ class Checker:
             )
         if "client_secret_file" in provider and "client_secret_variable" in provider:
             yield (*path, "client_secret_variable"), "the secret has two places; remove one of them"
+        if "client_key_file" in provider and {"client_secret_file", "client_secret_variable"} & {*provider}:
+            yield (*path, "client_key_file"), "the client has a secret and a key; remove one of them"
         if "groups" in vo:
             mapped = _section(provider, "groups")
             for value in mapped:

@@ -108,7 +108,7 @@ class IdentitySystem:
         self.issuing = Issuing(units, entropy)
         self.pilot_secrets = PilotSecrets(units, self.tokens, self.issuing, settings, pilot_life)
         self.nodes = NodeCredentials(units, entropy)
-        self.clients = Clients(units, self.tokens, self.revocations, entropy, settings)
+        self.clients = Clients(units, self.tokens, self.revocations, entropy, settings, clock)
         self.capability_tokens = CapabilityTokens(
             units, self.tokens, self.keys, self.accounts, clock, entropy, settings
         )
