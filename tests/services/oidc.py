@@ -11,6 +11,8 @@ from .packages import Programs
 from .server import LOOPBACK, Server, greeting
 
 CLIENT_ID = "dirac-test"
+ELEMENT_SCOPE = "storage.read:/astro"
+"""A scope for storage elements that its client may have."""
 _SOURCES = Path(__file__).with_name("oidc_provider")
 _HELLO = b"GET /.well-known/openid-configuration HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -31,12 +33,20 @@ class OidcProvider(Server):
     Args:
         redirect_uri: Where people may be sent back to.
         public: Whether the client has no secret.
+        jwks: Public keys of the client, which signs assertions with them instead of having a secret.
     """
 
     title: ClassVar[str] = "oidc-provider"
 
-    def __init__(self, redirect_uri: str = "http://127.0.0.1/unused", *, public: bool = False) -> None:
+    def __init__(
+        self,
+        redirect_uri: str = "http://127.0.0.1/unused",
+        *,
+        public: bool = False,
+        jwks: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(programs())
+        self.jwks = jwks
         self.public = public
         self.redirect_uri = redirect_uri
         self.people: dict[str, dict[str, Any]] = {}
@@ -60,8 +70,11 @@ class OidcProvider(Server):
             "client_secret": self.password,
             "redirect_uris": [self.redirect_uri],
             "grant_types": ["authorization_code", "refresh_token", "client_credentials"],
-            "scope": "openid profile email offline_access scim:read",
+            "scope": f"openid profile email offline_access scim:read {ELEMENT_SCOPE}",
         }
+        if self.jwks is not None:
+            del client["client_secret"]
+            client |= {"token_endpoint_auth_method": "private_key_jwt", "jwks": self.jwks}
         if self.public:
             del client["client_secret"]
             client |= {

@@ -91,6 +91,27 @@ CASES: dict[str, tuple[int, Series, Series]] = {
         {'dirac_certificate_expiry_timestamp_seconds{listener="http"}': f"{10 * 86400}x60"},
         {'dirac_certificate_expiry_timestamp_seconds{listener="http"}': f"{20 * 86400}x60"},
     ),
+    "DiracAuthorityExpires": (
+        120,
+        {
+            'dirac_authorities_expiry_timestamp_seconds{what="authority"}': f"{25 * 86400}x150",
+            "dirac_expiry_warning_seconds": f"{30 * 86400}x150",
+        },
+        {
+            'dirac_authorities_expiry_timestamp_seconds{what="authority"}': f"{25 * 86400}x150",
+            'dirac_authorities_expiry_timestamp_seconds{what="list"}': f"{4 * 86400}x150",
+        },
+    ),
+    "DiracSigningKeyOld": (
+        120,
+        {"dirac_signing_key_start_timestamp_seconds": f"-{33 * 86400}x150"},
+        {"dirac_signing_key_start_timestamp_seconds": f"-{30 * 86400}x150"},
+    ),
+    "DiracProxiesEnd": (
+        400,
+        {'dirac_proxies{vo="astro",ends="soon"}': "2x450", 'dirac_proxies{vo="bio",ends="later"}': "2x450"},
+        {'dirac_proxies{vo="astro",ends="soon"}': "0x450", 'dirac_proxies{vo="bio",ends="later"}': "2x450"},
+    ),
     "DiracRevocationListDue": (
         120,
         {'dirac_authorities_expiry_timestamp_seconds{what="list"}': f"{86400 + 1800}x150"},

@@ -89,6 +89,7 @@ AUTH = Branch(
         "who-can": Leaf(f"{_CLI}.auth.rights:who_can", "Tell who can do something"),
         "why-denied": Leaf(f"{_CLI}.auth.rights:why_denied", "Say why a request was refused"),
         "audit": Leaf(f"{_CLI}.auth.rights:audit", "List what was done with special rights"),
+        "token": Leaf(f"{_CLI}.auth.tokens:token", "Get a token for a storage or computing element"),
         "tree": Leaf(f"{_CLI}.auth.credentials:tree", "Show who holds what"),
         "revoke": Leaf(f"{_CLI}.auth.credentials:revoke", "Revoke what a pilot, site, user or VO holds"),
         "clients": Leaf(f"{_CLI}.auth.credentials:clients", "List the registered clients"),

@@ -6,10 +6,10 @@ One statement each, grouped by the database, all VOs together: the operator's vi
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, case, func, select
 
 from dirac.core.errors import DiracError, NotFoundError
 from dirac.db.engine import Database
@@ -17,10 +17,12 @@ from dirac.db.outbox import ListedTask
 from dirac.db.tables import tasks
 from dirac.db.transaction import Transaction
 from dirac.server.metrics import Metrics, Snapshot
+from dirac.systems.identity.store.tables import keys, proxies
 from dirac.systems.workload.store.tables import jobs, pilots
 
 log = logging.getLogger(__name__)
 
+SOON = timedelta(days=7)
 _PERIOD = 15.0
 _SHARE = 20  # counting takes at most this part of the time, however many jobs there are
 _WAITING = "Pending"
@@ -34,10 +36,14 @@ class Census:
         database: Of the installation.
         metrics: Told what was counted.
         period: Seconds from one count to the next, at least.
+        soon: So long before its end a proxy ends soon.
     """
 
-    def __init__(self, database: Database, metrics: Metrics, *, period: float = _PERIOD) -> None:
+    def __init__(
+        self, database: Database, metrics: Metrics, *, period: float = _PERIOD, soon: timedelta = SOON
+    ) -> None:
         self._database = database
+        self._soon = soon
         self._metrics = metrics
         self._period = period
 
@@ -47,7 +53,7 @@ class Census:
         while True:
             began = clock.monotonic()
             try:
-                self._metrics.count(await count(self._database))
+                self._metrics.count(await count(self._database, self._soon))
             except DiracError as error:
                 log.warning("jobs and pilots were not counted: %s", error)
             except Exception:
@@ -55,7 +61,7 @@ class Census:
             await clock.sleep(max(self._period, (clock.monotonic() - began) * _SHARE))
 
 
-async def count(database: Database) -> Snapshot:
+async def count(database: Database, soon: timedelta = SOON) -> Snapshot:
     """Return how many jobs, pilots and pieces of background work there are, by their states.
 
     Raises:
@@ -67,13 +73,32 @@ async def count(database: Database) -> Snapshot:
         for row in await tx.execute(counted.where(tasks.c.state != _DONE).group_by(tasks.c.state)):
             states[row.state] = row.number, row.first
         oldest = (tx.now - states[_WAITING][1]).total_seconds() if _WAITING in states else 0.0
+        since = await signing_since(tx)
         return {
+            "dirac_proxies": await proxies_by_end(tx, soon),
+            "dirac_signing_key_start_timestamp_seconds": {} if since is None else {(): since.timestamp()},
             "dirac_jobs": await _grouped(tx, jobs.c.vo, jobs.c.status),
             "dirac_pilots": await _grouped(tx, pilots.c.vo, pilots.c.grid_site, pilots.c.status),
             "dirac_outbox_entries": {(state,): number for state, (number, _due) in states.items()},
             "dirac_outbox_oldest_pending_seconds": {(): max(oldest, 0.0)},
             "dirac_census_timestamp_seconds": {(): tx.now.timestamp()},
         }
+
+
+async def signing_since(tx: Transaction) -> datetime | None:
+    """Return since when the newest key signs tokens, None if there is none."""
+    since: datetime | None = (await tx.execute(select(func.max(keys.c.signs_from)))).scalar_one()
+    return since
+
+
+async def proxies_by_end(tx: Transaction, soon: timedelta) -> dict[tuple[str, ...], float]:
+    """Return how many proxies of users are kept that have not ended, by VO and `soon` or `later`."""
+    ends = case((proxies.c.expires < tx.now + soon, "soon"), else_="later").label("ends")
+    alive = select(proxies.c.vo, ends).where(proxies.c.expires > tx.now).subquery()
+    rows = await tx.execute(
+        select(alive.c.vo, alive.c.ends, func.count().label("number")).group_by(alive.c.vo, alive.c.ends)
+    )
+    return {(row.vo, row.ends): float(row.number) for row in rows}
 
 
 async def find_task(database: Database, entry_id: str) -> ListedTask:

@@ -93,6 +93,14 @@ METRICS = (
         ("server",),
     ),
     Metric(
+        "dirac_expiry_warning_seconds",
+        Gauge,
+        "How long before their end this server wants to be told of certificates and authorities "
+        "(`expiry.days` of the settings)",
+        (),
+        ("server",),
+    ),
+    Metric(
         "dirac_match_refusals_total",
         Counter,
         "Answers to pilots without a job, by what kept some class of the jobs that wait away: a requirement "
@@ -154,6 +162,23 @@ METRICS = (
         Gauge,
         "Pilots of the installation",
         ("vo", "site", "status"),
+        ("scheduler",),
+        counted=True,
+    ),
+    Metric(
+        "dirac_signing_key_start_timestamp_seconds",
+        Gauge,
+        "Since when the newest key signs tokens, as Unix time; it is replaced after 30 days",
+        (),
+        ("scheduler",),
+        counted=True,
+    ),
+    Metric(
+        "dirac_proxies",
+        Gauge,
+        "Proxies that users left here, by whether they end `soon` (`expiry.proxy_days` of the settings), or "
+        "`later`",
+        ("vo", "ends"),
         ("scheduler",),
         counted=True,
     ),

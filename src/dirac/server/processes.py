@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
+from datetime import timedelta
 
 from dirac.core.errors import UnavailableError
 from dirac.server.census import Census
@@ -47,7 +48,8 @@ async def relaying(installation: Installation, metrics: Metrics, *, counting: bo
     relay = Relay(installation.database, installation.outbox, runner, on_success=metrics.relayed)
     works = [asyncio.create_task(relay.run())]
     if counting and installation.settings.metrics.port is not None:
-        works.append(asyncio.create_task(Census(installation.database, metrics).run()))
+        soon = timedelta(days=installation.settings.expiry.proxy_days)
+        works.append(asyncio.create_task(Census(installation.database, metrics, soon=soon).run()))
     try:
         yield relay
     finally:

@@ -51,6 +51,7 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
     configuration = installation.provide(Configuration)
     told.follow("dirac_configuration_outdated", lambda: float(configuration.problem is not None))
     tell_expiry(installation.settings, told, "http")
+    told.follow("dirac_expiry_warning_seconds", lambda: installation.settings.expiry.days * 86400.0)
     if installation.authorities is not None:
         _tell_authorities(installation.authorities, told)
 

@@ -135,6 +135,13 @@ class Tokens(_Table, frozen=True):
     service_seconds: Annotated[int, Meta(ge=60, le=86400, description="Of registered clients")] = 3600
 
 
+class Expiry(_Table, frozen=True):
+    """When `dirac-server doctor` and the alerts complain of what ends, in days before that."""
+
+    days: Annotated[int, Meta(ge=1, le=365, description="Of certificates and authorities")] = 14
+    proxy_days: Annotated[int, Meta(ge=1, le=365, description="Of proxies that users left here")] = 7
+
+
 class Worker(_Table, frozen=True):
     """Who carries out background work."""
 
@@ -167,6 +174,7 @@ class Settings(_Table, frozen=True):
     sandboxes: Sandboxes = Sandboxes()
     pilots: Pilots = Pilots()
     tokens: Tokens = Tokens()
+    expiry: Expiry = Expiry()
     worker: Worker = Worker()
     metrics: Metrics = Metrics()
     master_key_file: Annotated[

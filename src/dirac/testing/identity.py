@@ -31,6 +31,8 @@ class FakeOutsideProvider:
         known: Who there is, by subject; None for somebody who is not active.
         away: Whether it does not answer.
         asked: How often it was asked again about somebody.
+        own_tokens: How many tokens of our own it gave.
+        own_token_seconds: Their life.
     """
 
     def __init__(self, settings: ProviderSettings, clock: Clock) -> None:
@@ -38,6 +40,8 @@ class FakeOutsideProvider:
         self.known: dict[str, Person | None] = {}
         self.away = False
         self.asked = 0
+        self.own_tokens = 0
+        self.own_token_seconds = 3600
         self._clock = clock
         self._begun: dict[str, Begin] = {}
         self._issued: dict[str, int] = {}
@@ -45,6 +49,13 @@ class FakeOutsideProvider:
     def add(self, sub: str, *values: str, username: str = "") -> None:
         """Have somebody, with these values of claims."""
         self.known[sub] = Person(sub, username or sub, f"{sub}@example.org", frozenset(values))
+
+    async def own_token(self, scope: str, audience: str) -> tuple[str, datetime]:
+        """Return a token that says what it is good for; each is another one."""
+        self._answer()
+        self.own_tokens += 1
+        life = timedelta(seconds=self.own_token_seconds)
+        return f"{self.own_tokens}|{scope}|{audience}", self._clock.now() + life
 
     async def probe(self) -> str:
         """Return where people log in."""

@@ -25,7 +25,7 @@ const provider = new Provider(ISSUER, {
   findAccount,
   jwks: { keys: [key('rsa', { modulusLength: 2048 }, 'RS256'), key('ec', { namedCurve: 'P-256' }, 'ES256')] },
   cookies: { keys: [randomUUID()] },
-  scopes: ['openid', 'offline_access', 'scim:read'],
+  scopes: ['openid', 'offline_access', 'scim:read', 'storage.read:/astro'],
   claims: {
     openid: ['sub'],
     profile: ['preferred_username', 'wlcg.groups', 'eduperson_entitlement', 'groups', 'realm_access'],

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dirac.cli.auth import credentials as auth
+from dirac.cli.auth import tokens
 from dirac.cli.main import run
+from dirac.systems.identity.models import TokenResponse
 from dirac.systems.identity.models_tokens import (
     HeldPilot,
     HeldRun,
@@ -94,3 +99,36 @@ def test_a_file_that_is_there_is_not_overwritten_with_secrets(
     assert run(["pilot", "secrets", "X", "ce", "--out", str(file)]) == 2
     assert "cannot be written" in capsys.readouterr().err
     assert file.read_text() == "mine"
+
+
+def test_a_token_in_a_file_is_its_owners_only_and_is_replaced_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[list[str], str]] = []
+
+    class _Auth:
+        @staticmethod
+        def capability_token(scopes: list[str], audience: str) -> TokenResponse:
+            asked.append((scopes, audience))
+            return TokenResponse(f"token-{len(asked)}", 900, "Bearer", scope=" ".join(scopes))
+
+    @contextmanager
+    def client(_ctx: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(auth=_Auth)
+
+    monkeypatch.setattr(tokens, "client", client)
+    words = ["auth", "token", "-a", "https://se.test", "-s", "storage.read:/a", "-s", "compute.read"]
+    assert run(words) == 0
+    out = capsys.readouterr()
+    assert out.out == "token-1\n", "and nothing else: it goes into a variable"
+    assert "storage.read:/a compute.read" in out.err
+    file = tmp_path / "bt_u1"
+    file.write_text("old")
+    assert run([*words, "--out", str(file), "--json"]) == 0
+    assert file.read_text() == "token-2\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "token-2" not in capsys.readouterr().out
+    assert [one.name for one in tmp_path.iterdir()] == ["bt_u1"]
+    assert asked[0] == (["storage.read:/a", "compute.read"], "https://se.test")
+    assert run([*words, "--out", str(tmp_path / "no" / "where")]) == 2
+    assert "cannot be written" in capsys.readouterr().err

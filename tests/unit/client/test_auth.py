@@ -332,6 +332,11 @@ async def test_the_other_calls(tmp_path: Path) -> None:
         got = await client.auth.exchange_code("c", verifier="v", redirect_uri="http://localhost/")
         assert got.access_token == "access-1"
         assert form(fake.requests[-1])["code_verifier"] == "v"
+        given = await client.auth.capability_token(["storage.read:/a", "compute.read"], "https://se.test")
+        assert given.access_token == "access-1"
+        sent = form(fake.requests[-1])
+        assert (sent["scope"], sent["audience"]) == ("storage.read:/a compute.read", "https://se.test")
+        assert sent["subject_token_type"] == "urn:ietf:params:oauth:token-type:access_token"
         login = PilotLogin(pilot_stamp="a1", pilot_secret="s", vo="astro")
         assert (await client.auth.pilot_token(login)).access_token == "access-2"
         assert "authorization" not in fake.requests[-1].headers

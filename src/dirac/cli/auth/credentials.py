@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 import typer
 
@@ -115,6 +115,7 @@ def clients(ctx: typer.Context, as_json: Json = False) -> None:
 @command(
     "dirac auth add-client storage --of astro  # may ask what tokens are good for",
     "dirac auth add-client portal --property TrustedHost  # may act for users of all VOs",
+    "dirac auth add-client portal --keys portal.jwks.json  # signs what it asks with, and has no secret",
     "dirac auth add-client monitor --json  # {client_id, client_secret, vo, properties, created, created_by}",
 )
 def add_client(
@@ -127,13 +128,25 @@ def add_client(
         list[str] | None,
         typer.Option("--property", "-p", metavar="NAME", help="What it may do; repeat it for several."),
     ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", metavar="FILE", help="Its public keys (a JSON Web Key Set): no secret then."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Register a client that has a secret, which is shown this once."""
+    """Register a client that has a secret, which is shown this once, or keys of its own.
+
+    One with keys signs an assertion for each request (`private_key_jwt`, RFC 7523).
+    """
+    wanted = _properties(properties or [])
+    jwks = None if keys is None else _key_set(keys)
     with client(ctx) as dirac:
-        made = dirac.credentials.register_client(name, vo=vo or "", properties=_properties(properties or []))
+        made = dirac.credentials.register_client(name, vo=vo or "", properties=wanted, jwks=jwks)
     if as_json:
         print_json(made)
+        return
+    if made.client_secret is None:
+        print(f"{made.client_id} is registered.")
         return
     print(made.client_secret)
     print(f"This is the secret of {made.client_id}; nobody can find it out later.", file=sys.stderr)
@@ -219,6 +232,24 @@ def _private(file: Path) -> TextIO:
         return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
     except OSError as error:
         raise InvalidInputError(f"{file} cannot be written: {error.strerror}", where="--out") from None
+
+
+def _key_set(file: Path) -> dict[str, Any]:
+    """Return the keys in a file.
+
+    Raises:
+        InvalidInputError: It cannot be read, or holds no key set.
+    """
+    import msgspec
+
+    try:
+        found: dict[str, Any] = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise InvalidInputError(f"{file} cannot be read: {error.strerror}", where="--keys") from None
+    except msgspec.MsgspecError:
+        hint = 'It looks like {"keys": [{"kty": "RSA", "n": ..., "e": ...}]} (RFC 7517)'
+        raise InvalidInputError(f"{file} is no key set", where="--keys", hint=hint) from None
+    return found if "keys" in found else {"keys": [found]}
 
 
 def _properties(names: list[str]) -> list[Property]:

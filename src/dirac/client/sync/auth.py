@@ -25,6 +25,8 @@ from dirac.transport.http_client_sync import Answer, HttpClient
 
 CLIENT_ID = "dirac"
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+_EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
+_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
 _OAUTH_ERRORS = frozenset({400, 401, 403})
 _SLOW_DOWN = 5.0
 _LOCK_PAUSE = 0.05
@@ -272,6 +274,35 @@ class Auth:
         if token is None:
             raise UnauthenticatedError("you are not logged in", hint="Log in: dirac login")
         return token
+
+    def capability_token(self, scopes: Sequence[str], audience: str) -> TokenResponse:
+        """Return a token for a storage or computing element, of the WLCG profile.
+
+        Args:
+            scopes: What for: ``storage.read:/path``, ``storage.create:/path``, ``storage.modify:/path``,
+                ``storage.stage:/path``, ``compute.read``, ``compute.create``, ``compute.modify``,
+                ``compute.cancel``, ``wlcg.groups``.
+            audience: For whom: what the element calls itself.
+
+        Raises:
+            UnauthenticatedError: Nobody is logged in, or the login is over.
+            InvalidInputError: The VO's configuration does not let the caller's group have that.
+
+        Example::
+
+            token = client.auth.capability_token(["storage.read:/astro"], "https://se.example.org")
+        """
+        form = {
+            "grant_type": _EXCHANGE_GRANT,
+            "subject_token": self.access_token(),
+            "subject_token_type": _ACCESS_TOKEN,
+            "scope": " ".join(scopes),
+            "audience": audience,
+        }
+        answer = self._token(form)
+        if answer.status >= 300:
+            raise as_error(answer)
+        return answer.read(TokenResponse)
 
     def userinfo(self, *, token: str | None = None) -> UserInfo:
         """Return who the caller is.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from dirac.systems.identity.models import Property
@@ -78,9 +78,16 @@ class Credentials:
         return self._http.call("GET", "/api/auth/clients", list[ClientInfo])
 
     def register_client(
-        self, client_id: str, *, vo: str = "", properties: Sequence[Property] = ()
+        self,
+        client_id: str,
+        *,
+        vo: str = "",
+        properties: Sequence[Property] = (),
+        jwks: dict[str, Any] | None = None,
     ) -> ClientInfo:
         """Register a confidential client; the answer has its secret, which nobody can find out later.
+
+        With `jwks`, its public keys (RFC 7517), it has none, and signs assertions instead (RFC 7523).
 
         Raises:
             ConflictError: There is a client of this name.
@@ -90,7 +97,7 @@ class Credentials:
 
             secret = (client.credentials.register_client("portal", vo="astro")).client_secret
         """
-        wanted = ClientRegistration(client_id, vo, list(properties))
+        wanted = ClientRegistration(client_id, vo, list(properties), jwks)
         answer = self._http.send("POST", "/api/auth/clients", body=wanted)
         return answer.read(ClientInfo)
 

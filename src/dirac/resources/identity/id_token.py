@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -100,6 +100,11 @@ def _imported(entry: Any) -> Key | None:
     except (JoseError, ValueError, TypeError, KeyError):
         return None
     return None if weak or key.is_private else key
+
+
+def usable_keys(listed: Sequence[Any]) -> int:
+    """Return how many of these are public keys that are accepted."""
+    return sum(_imported(entry) is not None for entry in listed)
 
 
 async def verified(token: Any, keys: ProviderKeys) -> Claims:

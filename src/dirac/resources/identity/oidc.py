@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -19,6 +19,7 @@ from dirac.core.errors import InvalidInputError, UnauthenticatedError, Unavailab
 from dirac.core.secrets import read_secret
 from dirac.core.time import Clock
 from dirac.resources.identity import scim
+from dirac.resources.identity.client_key import assertion
 from dirac.resources.identity.id_token import Claims, ProviderKeys, identified
 from dirac.resources.identity.outside import (
     Begin,
@@ -75,6 +76,7 @@ class OidcProvider:
         self._secret()
         async with self._bounded():
             found = await self._discover()
+            self._assertion(found.token_endpoint)
             if not (await self._fetch_keys()).get("keys"):
                 raise UnavailableError(f"{found.jwks_uri} has no keys")
             return found.authorization_endpoint
@@ -147,22 +149,33 @@ class OidcProvider:
                 raise LoginEndedError("the identity provider speaks of somebody else now")
             return await self._proof(found, claims, tokens, old=grant.refresh_token)
 
+    async def own_token(self, scope: str, audience: str) -> tuple[str, datetime]:
+        """Return an access token of our client's own (RFC 6749, 4.4), and its end."""
+        form = {"scope": scope} | ({"audience": audience} if audience else {})
+        async with self._bounded():
+            answer = await self._ask(await self._discover(), "client_credentials", form)
+        said = _object(answer) if answer.status < 400 else {}
+        token = said.get("access_token")
+        # An answer without a scope gives what was asked for (RFC 6749, 5.1), or nothing of it, with some
+        # providers: who hands a token to others has to know.
+        less = set(scope.split()) - set(_text(said.get("scope", "" if audience else scope)).split())
+        if not isinstance(token, str) or less:
+            why = f"not {' '.join(sorted(less))}" if token else _why(answer)
+            raise UnavailableError(
+                f"{self._settings.issuer} gives {self._settings.client_id!r} no token of its own for "
+                f"{scope!r}: {why}",
+                hint="Allow the client the grant client_credentials and these scopes there",
+            )
+        seconds = said.get("expires_in")
+        life = float(seconds) if isinstance(seconds, int | float) else 0.0
+        return token, self._clock.now() + timedelta(seconds=min(max(life, 0.0), 86400.0))
+
     async def people(self) -> dict[str, bool] | None:
         """Return who there is, by subject, and whether they are active; None if there is no address."""
         url = self._settings.scim_url
         if url is None:
             return None
-        async with self._bounded():
-            found = await self._discover()
-            form = {"scope": " ".join(self._settings.scim_scopes)}
-            answer = await self._ask(found, "client_credentials", form)
-        if answer.status >= 400:
-            raise UnavailableError(
-                f"{self._settings.issuer} gives {self._settings.client_id!r} no token to read its users: "
-                f"{_why(answer)}",
-                hint="Allow the client the grant client_credentials and the scopes of `scim_scopes`",
-            )
-        token = _object(answer).get("access_token")
+        token, _ = await self.own_token(" ".join(self._settings.scim_scopes), "")
 
         async def page(query: str) -> Answer:
             async with self._bounded():
@@ -254,11 +267,21 @@ class OidcProvider:
             return ""
         return read_secret(Path(file), "client_secret_file", forbidden=0o007).decode()
 
+    def _assertion(self, audience: str) -> dict[str, str] | None:
+        """Return what our key proves to an endpoint, None if we have none."""
+        if (file := self._settings.client_key_file) is None:
+            return None
+        names = {"client_id": self._settings.client_id, "audience": audience}
+        return assertion(Path(file), self._settings.client_key_id, **names, now=self._clock.now().timestamp())
+
     async def _ask(self, found: Discovered, grant: str, form: Mapping[str, str]) -> Answer:
         """Ask the token endpoint for something (RFC 6749, 2.3.1)."""
-        secret, client = self._secret(), self._settings.client_id
+        client = self._settings.client_id
         form = {"grant_type": grant, **form}
         headers: dict[str, str] = {}
+        if (proof := self._assertion(found.token_endpoint)) is not None:
+            return await self._send("POST", found.token_endpoint, form={**form, **proof})
+        secret = self._secret()
         methods = found.token_endpoint_auth_methods_supported
         if not secret:
             form["client_id"] = client

@@ -21,6 +21,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
         client_id: Name under which DIRAC is registered there.
         client_secret_file: File that holds the client's secret; neither this nor a variable: a public client.
         client_secret_variable: Environment variable that holds it instead.
+        client_key_file: File that holds the client's private key, to be used instead of a secret.
+        client_key_id: Name of that key at the provider.
         scopes: What is asked for; without ``offline_access`` sessions last as long as its tokens.
         username_claim: Claim that user names are made of.
         group_claims: Claims that may hold groups; dots lead into nested ones.
@@ -32,6 +34,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str
     client_secret_file: str | None = None
     client_secret_variable: str | None = None
+    client_key_file: str | None = None
+    client_key_id: str | None = None
     scopes: tuple[str, ...] = ("openid", "profile", "email", "offline_access")
     username_claim: str = "preferred_username"
     group_claims: tuple[str, ...] = ("wlcg.groups", "groups", "eduperson_entitlement", "entitlements")
@@ -98,6 +102,14 @@ class LoginEndedError(UnauthenticatedError):
 
 class OutsideProvider(Protocol):
     """Speaks to one provider. Every call ends within seconds."""
+
+    async def own_token(self, scope: str, audience: str) -> tuple[str, datetime]:
+        """Return an access token of our client's own, and its end.
+
+        Raises:
+            UnavailableError: It does not answer, or gives less than was asked for.
+        """
+        ...
 
     async def probe(self) -> str:
         """Return where it lets people log in, if it is usable.

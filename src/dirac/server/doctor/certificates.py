@@ -14,8 +14,6 @@ from dirac.server.doctor.model import Ailment, Check, Patient, in_thread
 from dirac.server.settings import Settings
 from dirac.transport.tls import client_context, not_after, server_context
 
-_DAYS = 14
-
 
 def checks(patient: Patient) -> list[Check]:
     """Return the checks of the certificate; none if the server does not speak TLS."""
@@ -52,7 +50,7 @@ def _expiry(patient: Patient) -> str:
     certificate = _files(patient.settings)[0]
     end = not_after(certificate)
     days = (end - datetime.now(UTC)).days
-    if days < _DAYS:
+    if days < patient.settings.expiry.days:
         raise Ailment(
             f"{certificate} expires at {end:%Y-%m-%d %H:%M} UTC, in {days} days",
             cause="It was not renewed",
@@ -72,7 +70,7 @@ def _clients(patient: Patient) -> str:
             cause="All certificates of its authority are refused, because a new list may name them",
             mend="Renew the lists: fetch-crl, and see why its timer does not",
         )
-    if ends is not None and (ends - now).days < _DAYS:
+    if ends is not None and (ends - now).days < patient.settings.expiry.days:
         raise Ailment(
             f"an authority in {authorities.place} expires at {ends:%Y-%m-%d %H:%M} UTC",
             cause="It was not replaced; its users will be refused",

@@ -13,6 +13,7 @@ from dirac.server.doctor import (
     broker,
     certificates,
     database,
+    endings,
     files,
     machine,
     network,
@@ -33,6 +34,7 @@ CONCERNS: tuple[ModuleType, ...] = (
     people,
     machine,
     work,
+    endings,
 )
 _RED, _GREEN, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 

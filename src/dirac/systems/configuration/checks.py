@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from dirac.core.errors import InvalidInputError
+from dirac.systems.configuration.models.capabilities import IssuedBy
 from dirac.systems.configuration.shape import Path, suggestion
 from dirac.systems.configuration.trees import subject
 
@@ -102,6 +103,7 @@ class Checker:
         if "groups" in vo and default is not None and default not in groups:
             yield (*path, "default_group"), f"there is no group `{default}`{suggestion(default, groups)}"
         yield from self._provider(vo, groups, (*path, "identity_provider"))
+        yield from _capability_tokens(vo, groups, (*path, "capability_tokens"))
         subjects: dict[str, str] = {}
         for username, user in _section(vo, "users").items():
             place = (*path, "users", username)
@@ -127,6 +129,8 @@ class Checker:
             )
         if "client_secret_file" in provider and "client_secret_variable" in provider:
             yield (*path, "client_secret_variable"), "the secret has two places; remove one of them"
+        if "client_key_file" in provider and {"client_secret_file", "client_secret_variable"} & {*provider}:
+            yield (*path, "client_key_file"), "the client has a secret and a key; remove one of them"
         if "groups" in vo:
             mapped = _section(provider, "groups")
             for value in mapped:
@@ -180,6 +184,19 @@ def _free(section: Mapping[str, Any], path: Path) -> Found:
 def _section(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = parent.get(name)
     return section if isinstance(section, Mapping) else {}
+
+
+def _capability_tokens(vo: Mapping[str, Any], groups: Mapping[str, Any], path: Path) -> Found:
+    tokens = _section(vo, "capability_tokens")
+    for group in _section(tokens, "groups"):
+        if "groups" in vo and group not in groups:
+            yield (*path, "groups", group), f"there is no group `{group}`{suggestion(group, groups)}"
+    outside = isinstance(vo.get("identity_provider"), Mapping)
+    if tokens.get("issued_by") == IssuedBy.PROVIDER and not outside:
+        yield (
+            (*path, "issued_by"),
+            "the VO has no outside identity provider; give it one, or have the installation issue them",
+        )
 
 
 def _listed(parent: Mapping[str, Any], path: Path, option: str, known: Mapping[str, Any], noun: str) -> Found:

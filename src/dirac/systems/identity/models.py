@@ -279,6 +279,7 @@ class OpenIDConfiguration(msgspec.Struct, frozen=True):
     introspection_endpoint: str
     introspection_endpoint_auth_methods_supported: list[str]
     revocation_endpoint_auth_methods_supported: list[str]
+    introspection_endpoint_auth_signing_alg_values_supported: list[str] = []
 
 
 class PublicKey(msgspec.Struct, frozen=True):

@@ -17,6 +17,8 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     grant_type: str | None = None
     client_id: str | None = None
     client_secret: str | None = None
+    client_assertion_type: str | None = None
+    client_assertion: str | None = None
     device_code: str | None = None
     code: str | None = None
     redirect_uri: str | None = None
@@ -31,6 +33,19 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     resource: str | None = None
 
 
+class CapabilityIssuer(msgspec.Struct, frozen=True):
+    """What those need to know who verify the tokens of a VO for storage and computing elements (RFC 8414)."""
+
+    issuer: str
+    jwks_uri: str
+    token_endpoint: str
+    scopes_supported: list[str]
+    grant_types_supported: tuple[str, ...] = ("urn:ietf:params:oauth:grant-type:token-exchange",)
+    response_types_supported: tuple[str, ...] = ("token",)
+    subject_types_supported: tuple[str, ...] = ("public",)
+    id_token_signing_alg_values_supported: tuple[str, ...] = ("ES256",)
+
+
 class TokenQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What a client sends to have a token revoked (RFC 7009), or to learn of one (RFC 7662)."""
 
@@ -38,6 +53,8 @@ class TokenQuestion(msgspec.Struct, frozen=True, kw_only=True):
     token_type_hint: str | None = None
     client_id: str | None = None
     client_secret: str | None = None
+    client_assertion_type: str | None = None
+    client_assertion: str | None = None
 
 
 class Introspection(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -72,11 +89,13 @@ class ClientRegistration(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         client_id: Its name.
         vo: The VO that it belongs to; empty for one of the installation.
         properties: What it may do at most.
+        jwks: Its public keys (RFC 7517), if it signs assertions (RFC 7523) instead of showing a secret.
     """
 
     client_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
     vo: Annotated[str, Meta(max_length=64)] = ""
     properties: Annotated[list[Property], Meta(max_length=20)] = []
+    jwks: dict[str, Any] | None = None
 
 
 class ClientInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -84,6 +103,7 @@ class ClientInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         client_secret: Its secret, in the answer to its registration only.
+        jwks: Its public keys, if it has no secret.
     """
 
     client_id: str
@@ -92,6 +112,7 @@ class ClientInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     created: datetime
     created_by: str
     client_secret: str | None = None
+    jwks: dict[str, Any] | None = None
 
 
 class SecretOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

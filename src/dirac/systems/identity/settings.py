@@ -11,6 +11,9 @@ from dirac.core.errors import InvalidInputError
 _SHORTEST_MASTER_KEY = 32
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
+KEY_SECONDS = 30 * _DAY
+"""Age at which a signing key is replaced, if nothing else is said."""
+
 
 def _option(default: Any, help_text: str) -> Any:
     return field(default=default, metadata={"help": help_text})
@@ -52,7 +55,7 @@ class IdentitySettings:
         5, "How often a server looks for new revocations: so long may a revoked token still be taken"
     )
     longest_token_seconds: int = _option(14 * _DAY, "No token of any kind lives longer")
-    key_seconds: int = _option(30 * _DAY, "A signing key is replaced at this age")
+    key_seconds: int = _option(KEY_SECONDS, "A signing key is replaced at this age")
     key_lead_seconds: int = _option(
         5 * _MINUTE, "A new key is published this long before it signs, so that all servers know it"
     )

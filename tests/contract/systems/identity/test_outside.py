@@ -375,4 +375,4 @@ async def test_a_refresh_of_who_types_a_password_costs_no_more_for_all_this(worl
     assert (await world.refresh(tokens["refresh_token"])).status_code == 200
     event.remove(engine, "before_cursor_execute", count)
     asked = [one for one in statements if "identity_" in one]
-    assert len(asked) == 4, asked  # the token, the member with groups, two for the successor
+    assert len(asked) == 2, asked  # the token with its user and groups, its successor

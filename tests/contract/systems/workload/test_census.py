@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from sqlalchemy import insert
+
 from dirac.server.census import count, find_task
 from dirac.systems.identity.models import Property
+from dirac.systems.identity.store.tables import keys, proxies
 from dirac.systems.workload.models import PilotRegistration
 from dirac.testing.time import FakeClock
 
@@ -48,3 +53,30 @@ async def test_work_that_is_not_done_is_counted_with_how_long_it_waits(hall: Hal
     assert found["dirac_outbox_entries"] == {("Pending",): 1}
     assert found["dirac_outbox_oldest_pending_seconds"] == {(): 0.0}, "what is for later does not wait"
     assert found["dirac_census_timestamp_seconds"] == {(): clock.now().timestamp()}
+
+
+async def test_what_ends_is_told_before(hall: Hall, clock: FakeClock) -> None:
+    async def ending() -> tuple[object, object]:
+        found = await count(hall.database, timedelta(days=2))
+        return found["dirac_signing_key_start_timestamp_seconds"], found["dirac_proxies"]
+
+    assert await ending() == ({}, {})
+    now = clock.now()
+    row = {"sub": "s", "subject": "/CN=s", "limited": False, "chain": b"", "sealed": b"", "created": now}
+    ends = (("astro", "a", 1), ("astro", "b", 1), ("astro", "c", 3), ("bio", "a", 3), ("bio", "b", -1))
+    async with hall.database.write() as tx:
+        for age in (40, 10):
+            key = {"kid": f"k{age}", "sealed": b"", "created": now, "signs_from": now - timedelta(days=age)}
+            await tx.execute(insert(keys).values(key))
+        for vo, group, days in ends:
+            given = {
+                "vo": vo,
+                "dirac_group": group,
+                "proxy_id": f"{vo}{group}",
+                "expires": now + timedelta(days),
+            }
+            await tx.execute(insert(proxies).values(row | given))
+    assert await ending() == (
+        {(): (now - timedelta(days=10)).timestamp()},
+        {("astro", "soon"): 2, ("astro", "later"): 1, ("bio", "later"): 1},
+    )

@@ -23,6 +23,7 @@ from dirac.server.doctor.model import Ailment, Check, Finding, Patient, examine
 from dirac.server.doctor.rights import granted
 from dirac.server.schema import LOCATIONS
 from dirac.server.settings import load
+from dirac.systems.identity.store.tables import keys, proxies
 from tests.services.authority import Authority
 
 
@@ -315,3 +316,33 @@ def test_the_findings_are_json() -> None:
         {"check": "a.b", "ok": False, "detail": "c", "cause": "d", "mend": "e"}
     ]
     assert "1 checks, 1 failed" in show([finding])
+
+
+async def test_what_ends_in_the_database_is_complained_of_before(site: Path) -> None:
+    async def found() -> dict[str, Finding]:
+        return {one.check: one for one in await diagnose(site) if one.check.startswith("expiry.")}
+
+    assert all(one.ok and one.cause is None for one in (await found()).values())
+    now = datetime.now(UTC)
+    key = {"kid": "k", "sealed": b"", "created": now, "signs_from": now - timedelta(days=32)}
+    proxy = {
+        "vo": "astro",
+        "sub": "s",
+        "dirac_group": "",
+        "proxy_id": "p",
+        "subject": "/CN=s",
+        "limited": False,
+    }
+    ends = now + timedelta(days=9)
+    content = {"subject": "/CN=s", "chain": b"", "sealed": b"", "created": now, "expires": ends}
+    database = Database(load(site).database_url())
+    async with database.write() as tx:
+        await tx.execute(insert(keys).values(key))
+        await tx.execute(insert(proxies).values(proxy | content))
+    await database.close()
+    late = await found()
+    assert (late["expiry.keys"].ok, late["expiry.proxies"].cause) == (False, None)
+    site.write_text(f"{site.read_text()}[expiry]\nproxy_days = 10\n")
+    soon = (await found())["expiry.proxies"]
+    assert (soon.ok, soon.detail) == (True, "proxies end within 10 days: astro 1")
+    assert soon.cause is not None

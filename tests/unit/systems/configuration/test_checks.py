@@ -109,6 +109,21 @@ def test_a_candidate_changes_what_is_there(shadow: dict[str, Any], path: str, te
             "the secret has two places",
         ),
         (
+            {"identity_provider": IAM | {"client_secret_file": "f", "client_key_file": "k"}},
+            "identity_provider/client_key_file",
+            "a secret and a key",
+        ),
+        (
+            {"capability_tokens": {"audiences": ["x"], "groups": {"usr": {}}}},
+            "capability_tokens/groups/usr",
+            "there is no group `usr`; did you mean `user`?",
+        ),
+        (
+            {"capability_tokens": {"audiences": ["x"], "issued_by": "provider"}},
+            "capability_tokens/issued_by",
+            "the VO has no outside identity provider",
+        ),
+        (
             {"users": {"a": {"groups": ["user", "user"]}}},
             "users/a/groups/1",
             "the group `user` is here twice",

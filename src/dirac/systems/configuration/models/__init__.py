@@ -1,5 +1,12 @@
 """The configuration tree and its versions: values shared by client and server."""
 
+from dirac.systems.configuration.models.capabilities import (
+    STORAGE_VERBS,
+    CapabilityTokens,
+    ComputeVerb,
+    GroupCapabilities,
+    IssuedBy,
+)
 from dirac.systems.configuration.models.storage import (
     Catalog,
     Data,
@@ -49,13 +56,16 @@ from dirac.systems.configuration.models.versions import (
 )
 
 __all__ = [
+    "STORAGE_VERBS",
     "AcceptableUse",
     "Admits",
     "Applied",
     "Apply",
     "Blame",
+    "CapabilityTokens",
     "Catalog",
     "Change",
+    "ComputeVerb",
     "ComputingElement",
     "Content",
     "Convert",
@@ -69,8 +79,10 @@ __all__ = [
     "FileText",
     "Files",
     "Group",
+    "GroupCapabilities",
     "Host",
     "IdentityProvider",
+    "IssuedBy",
     "JobLimit",
     "Name",
     "Overridden",

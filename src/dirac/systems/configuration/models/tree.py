@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from dirac.systems.configuration.models.capabilities import CapabilityTokens
 from dirac.systems.configuration.models.storage import Data
 from dirac.systems.configuration.models.values import (
     ElementName,
@@ -119,6 +120,14 @@ class IdentityProvider(Section, frozen=True):
     client_secret_variable: Annotated[
         Name | None, Meta(description="Environment variable of the servers that holds it instead")
     ] = None
+    client_key_file: Annotated[
+        Path | None,
+        Meta(
+            description="File on the servers that holds a private key (PEM: RSA or P-256), with which DIRAC "
+            "proves who it is instead of a secret (`private_key_jwt`); the provider has the public half"
+        ),
+    ] = None
+    client_key_id: Annotated[Text | None, Meta(description="Name of that key (`kid`) at the provider")] = None
     scopes: Annotated[
         list[Text],
         Meta(description="What is asked for; without `offline_access` sessions last as long as its tokens"),
@@ -187,6 +196,10 @@ class VirtualOrganisation(Section, frozen=True):
     ] = "password"
     acceptable_use: Annotated[
         AcceptableUse | None, Meta(description="What members accept before their first token")
+    ] = None
+    capability_tokens: Annotated[
+        CapabilityTokens | None,
+        Meta(description="Tokens for storage and computing elements; none if not given"),
     ] = None
     operations: Annotated[
         dict[str, Any],

@@ -5,6 +5,7 @@ from dirac.systems.identity.api import (
     audit,
     authorize,
     device,
+    elements,
     login,
     pilots,
     proxies,
@@ -15,6 +16,7 @@ from dirac.systems.identity.api import (
 routers = (
     *(well_known.router, device.router, authorize.router, login.router, token.router, pilots.router),
     *(administration.router, administration.pilots, proxies.exchange, proxies.router, audit.router),
+    elements.router,
 )
 
 __all__ = ["routers"]

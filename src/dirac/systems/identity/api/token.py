@@ -44,9 +44,9 @@ async def get_oidc_token(
     if kind == "authorization_code":
         return await authorizations.redeem(form.code, form.code_verifier, form.redirect_uri, form.client_id)
     if kind == CLIENT_GRANT:
-        return await clients.grant(await clients.authenticate(form.client_id, form.client_secret), form.scope)
+        return await clients.grant(await clients.authenticate(form), form.scope)
     if kind == EXCHANGE_GRANT:
-        return await exchange.exchange(form, await clients.known(form.client_id, form.client_secret))
+        return await exchange.exchange(form, await clients.known(form))
     raise OAuthError("unsupported_grant_type", f"the grant type {kind!r} is not supported")
 
 
@@ -56,7 +56,7 @@ async def introspect_token(
     introspector: Annotated[Introspector, provided(Introspector)],
 ) -> Introspection:
     """Tell a registered client what a token is good for (RFC 7662)."""
-    client = await clients.authenticate(form.client_id, form.client_secret)
+    client = await clients.authenticate(form)
     return await introspector.look(form.token, client)
 
 

@@ -13,6 +13,7 @@ from dirac.resources.identity.outside import KIND, OutsideProvider, ProviderSett
 from dirac.systems.identity.logic.accounts import Accounts, OutsideProviders, Rules, no_rules
 from dirac.systems.identity.logic.audit import Audit
 from dirac.systems.identity.logic.authorizations import Authorizations
+from dirac.systems.identity.logic.capability_tokens import CapabilityTokens
 from dirac.systems.identity.logic.certificates import Certificates
 from dirac.systems.identity.logic.cleaning import Cleaning
 from dirac.systems.identity.logic.clients import Clients
@@ -108,8 +109,11 @@ class IdentitySystem:
         self.issuing = Issuing(units, entropy)
         self.pilot_secrets = PilotSecrets(units, self.tokens, self.issuing, settings, pilot_life)
         self.nodes = NodeCredentials(units, entropy)
-        self.clients = Clients(units, self.tokens, self.revocations, entropy, settings)
-        self.exchange = Exchange(units, self.tokens, settings)
+        self.clients = Clients(units, self.tokens, self.revocations, entropy, settings, clock)
+        self.capability_tokens = CapabilityTokens(
+            units, self.tokens, self.keys, self.accounts, clock, entropy, settings
+        )
+        self.exchange = Exchange(units, self.tokens, settings, self.capability_tokens)
         self.introspector = Introspector(units, self.tokens, settings)
         self.revoking = Revoking(units, self.tokens, self.revocations, settings)
         self.holdings = Holdings(units)

@@ -70,11 +70,20 @@ class Claims(msgspec.Struct, omit_defaults=True, kw_only=True):
         )
 
 
-class RefreshClaims(msgspec.Struct):
-    """The claims of a refresh token; what it is good for is in the database."""
+class RefreshClaims(msgspec.Struct, omit_defaults=True):
+    """The claims of a refresh token; what it is good for is in the database.
+
+    Attributes:
+        sub: Whose it is, with the VO, so that one question finds the token and its user.
+        sid: The session, by which it is known when it has been replaced.
+
+    Those of older versions have neither.
+    """
 
     iss: str
     aud: str
     jti: str
     iat: int
     exp: int
+    sub: str = ""
+    sid: str = ""

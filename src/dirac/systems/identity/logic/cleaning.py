@@ -42,5 +42,6 @@ class Cleaning:
                 + await unit.issued_secrets.drop(before)
                 + await unit.revocations.drop(before)
                 + await unit.proxies.drop(before)
+                + await unit.clients.drop(before)
                 + await unit.passwords.drop(min(before, unit.now - self._forget))
             )

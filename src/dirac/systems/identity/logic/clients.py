@@ -1,14 +1,17 @@
-"""Confidential clients (RFC 6749, section 2.1): programs with a secret, of which a digest is kept."""
+"""Confidential clients (RFC 6749, section 2.1): programs with a secret, kept as a digest, or with keys."""
 
 from __future__ import annotations
 
-import base64
 import hmac
+from typing import Protocol
 
 from dirac.core.entropy import Entropy
 from dirac.core.errors import ConflictError, InvalidInputError, NotFoundError
+from dirac.core.time import Clock
 from dirac.core.unit import Event, Units
-from dirac.systems.identity.logic.oauth import ClientError, digest, known_client, narrowed
+from dirac.systems.identity.logic.assertions import ASSERTION, check_keys, proved, who_claims
+from dirac.systems.identity.logic.compact import encoded
+from dirac.systems.identity.logic.oauth import ClientError, OAuthError, digest, known_client, narrowed
 from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.logic.tokens import BEARER, Tokens
 from dirac.systems.identity.models import Identity, Property, TokenResponse
@@ -22,6 +25,22 @@ _INSTALLATION = frozenset({Property.SERVICE_ADMINISTRATOR, Property.CS_ADMINISTR
 _LONGEST_SECRET = 255
 
 
+class Shown(Protocol):
+    """What a request shows of who makes it."""
+
+    @property
+    def client_id(self) -> str | None: ...  # noqa: D102 - RFC 6749, 2.3.1
+
+    @property
+    def client_secret(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def client_assertion_type(self) -> str | None: ...  # noqa: D102 - RFC 7521, 4.2
+
+    @property
+    def client_assertion(self) -> str | None: ...  # noqa: D102
+
+
 class Clients:
     """Registers clients, knows them again, and gives them tokens of their own.
 
@@ -30,7 +49,8 @@ class Clients:
         tokens: Makes tokens.
         revocations: Is told when a client is removed.
         entropy: Where secrets come from.
-        settings: Names that are taken; lengths of lives.
+        settings: Names that are taken; lengths of lives; for whom assertions are.
+        clock: When assertions are good.
     """
 
     def __init__(
@@ -40,7 +60,9 @@ class Clients:
         revocations: Revocations,
         entropy: Entropy,
         settings: IdentitySettings,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._units = units
         self._tokens = tokens
         self._revocations = revocations
@@ -48,13 +70,18 @@ class Clients:
         self._settings = settings
 
     async def register(self, identity: Identity, wanted: ClientRegistration) -> ClientInfo:
-        """Register a client; its secret is in the answer, and nowhere else ever.
+        """Register a client; its secret, if it has no keys, is in the answer, and nowhere else ever.
 
         Raises:
-            InvalidInputError: There is no such VO, or a client of it may not have such a property.
+            InvalidInputError: There is no such VO, or a client of it may not have such a property; or its
+                keys are of no use.
             ConflictError: The name is taken.
         """
-        secret = base64.urlsafe_b64encode(self._entropy.bytes(32)).rstrip(b"=").decode()
+        secret: str | None = None
+        if wanted.jwks is not None:
+            check_keys(wanted.jwks)
+        else:
+            secret = encoded(self._entropy.bytes(32)).decode()
         if wanted.vo and (refused := sorted(_INSTALLATION.intersection(wanted.properties))):
             raise InvalidInputError(
                 f"a client of the VO {wanted.vo!r} cannot have the property {refused[0]}",
@@ -66,7 +93,13 @@ class Clients:
                 raise InvalidInputError(f"there is no VO {wanted.vo!r} here", where="vo")
             properties = tuple(sorted(set(map(str, wanted.properties))))
             record = ClientRecord(
-                wanted.client_id, wanted.vo, properties, digest(secret), unit.now, identity.subject
+                client_id=wanted.client_id,
+                vo=wanted.vo,
+                properties=properties,
+                secret_digest=digest(secret) if secret else "",
+                created=unit.now,
+                created_by=identity.subject,
+                jwks=wanted.jwks,
             )
             taken = wanted.client_id in self._settings.client_ids
             if taken or not await unit.clients.add(record):
@@ -96,12 +129,36 @@ class Clients:
             unit.record(_event("removed", unit, record, identity.subject))
         self._revocations.expect()
 
-    async def authenticate(self, client_id: str | None, secret: str | None) -> ClientRecord:
-        """Return the client that shows its secret.
+    async def authenticate(self, shown: Shown) -> ClientRecord:
+        """Return the client that shows its secret, or an assertion that it has signed.
 
         Raises:
-            ClientError: There is none, or the secret is not its.
+            ClientError: There is none, or what it shows is not its.
+            OAuthError: It shows both.
         """
+        if not shown.client_assertion and not shown.client_assertion_type:
+            return await self._with_secret(shown.client_id, shown.client_secret)
+        if shown.client_secret:
+            raise OAuthError("invalid_request", "the client shows who it is in two ways", hint="Use one")
+        if shown.client_assertion_type != ASSERTION or not shown.client_assertion:
+            raise ClientError(f"the client_assertion_type has to be {ASSERTION}, with a client_assertion")
+        return await self._with_assertion(shown.client_id, shown.client_assertion)
+
+    async def _with_assertion(self, client_id: str | None, assertion: str) -> ClientRecord:
+        name = who_claims(assertion)
+        if client_id and client_id != name:
+            raise ClientError("the client_assertion is of another client")
+        async with self._units.read() as unit:
+            record = await unit.clients.find(name) if len(name) <= _LONGEST_SECRET else None
+        if record is None or record.jwks is None:
+            raise ClientError("there is no such client, or it has no keys")
+        said = await proved(assertion, record, self._settings, self._clock)
+        async with self._units.write() as unit:
+            if not await unit.clients.use(record.client_id, said.jti, said.expires):
+                raise ClientError("the client_assertion was shown before: make a new one for each request")
+        return record
+
+    async def _with_secret(self, client_id: str | None, secret: str | None) -> ClientRecord:
         if not client_id or not secret:
             raise ClientError("the client has to show its secret")
         record = None
@@ -114,15 +171,15 @@ class Clients:
             raise ClientError("there is no such client, or the secret is not its")
         return record
 
-    async def known(self, client_id: str | None, secret: str | None) -> ClientRecord | None:
-        """Return the client that shows its secret, None for one of those that have none.
+    async def known(self, shown: Shown) -> ClientRecord | None:
+        """Return the client that proves who it is, None for one of those that cannot.
 
         Raises:
             OAuthError: It is neither.
         """
-        if secret:
-            return await self.authenticate(client_id, secret)
-        known_client(self._settings, client_id)
+        if shown.client_secret or shown.client_assertion or shown.client_assertion_type:
+            return await self.authenticate(shown)
+        known_client(self._settings, shown.client_id)
         return None
 
     async def grant(self, client: ClientRecord, scope: str | None) -> TokenResponse:
@@ -146,6 +203,7 @@ def _info(record: ClientRecord, secret: str | None = None) -> ClientInfo:
         created=record.created,
         created_by=record.created_by,
         client_secret=secret,
+        jwks=record.jwks,
     )
 
 

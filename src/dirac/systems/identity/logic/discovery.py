@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from dirac.core.time import Clock
+from dirac.resources.identity.id_token import ALGORITHMS
+from dirac.systems.identity.logic.assertions import METHOD
 from dirac.systems.identity.logic.registry import Registry
-from dirac.systems.identity.logic.tokens import ALGORITHM
 from dirac.systems.identity.models import OpenIDConfiguration
 from dirac.systems.identity.settings import IdentitySettings
 
@@ -16,7 +17,7 @@ CLIENT_GRANT = "client_credentials"
 EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 _GRANTS = ("authorization_code", DEVICE_GRANT, "refresh_token", CLIENT_GRANT, EXCHANGE_GRANT)
-_SECRETS = ("client_secret_basic", "client_secret_post")
+_PROOFS = ("client_secret_basic", "client_secret_post", METHOD)
 _EXPIRES = timedelta(days=180)  # RFC 9116, section 2.5.5: less than a year ahead
 
 
@@ -49,12 +50,13 @@ class Discovery:
             grant_types_supported=list(_GRANTS),
             scopes_supported=await self._registry.scopes(),
             response_types_supported=["code"],
-            token_endpoint_auth_signing_alg_values_supported=[ALGORITHM],
-            token_endpoint_auth_methods_supported=["none", *_SECRETS],
+            token_endpoint_auth_signing_alg_values_supported=list(ALGORITHMS),
+            token_endpoint_auth_methods_supported=["none", *_PROOFS],
             code_challenge_methods_supported=["S256"],
             introspection_endpoint=f"{auth}/introspect",
-            introspection_endpoint_auth_methods_supported=list(_SECRETS),
+            introspection_endpoint_auth_methods_supported=list(_PROOFS),
             revocation_endpoint_auth_methods_supported=["none"],
+            introspection_endpoint_auth_signing_alg_values_supported=list(ALGORITHMS),
         )
 
     def security_txt(self) -> str:

@@ -9,6 +9,8 @@ import msgspec
 from dirac.core.errors import NotAllowedError, UnauthenticatedError
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import complete_scope, grant
+from dirac.systems.identity.logic.capabilities import asks_capabilities
+from dirac.systems.identity.logic.capability_tokens import CapabilityTokens
 from dirac.systems.identity.logic.claims import Claims
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, narrowed, parse_scope, plain
@@ -45,9 +47,17 @@ class Exchange:
         units: Where the registry is.
         tokens: Makes and reads tokens.
         settings: For whom tokens are.
+        capabilities: Gives those for storage and computing elements.
     """
 
-    def __init__(self, units: Units[Unit], tokens: Tokens, settings: IdentitySettings) -> None:
+    def __init__(
+        self,
+        units: Units[Unit],
+        tokens: Tokens,
+        settings: IdentitySettings,
+        capabilities: CapabilityTokens,
+    ) -> None:
+        self._capabilities = capabilities
         self._units = units
         self._tokens = tokens
         self._settings = settings
@@ -64,6 +74,9 @@ class Exchange:
         """
         subject = plain("subject_token", request.subject_token, longest=_LONGEST_TOKEN)
         kind = plain("subject_token_type", request.subject_token_type)
+        if asks_capabilities(request.scope) and kind in (ACCESS_TOKEN, JWT):
+            self._check_kinds(request)
+            return await self._capabilities.exchange(request, client)
         self._check_target(request)
         if kind == SUBJECT:
             token, seconds, scope = await self._act_for(subject, request, client)
@@ -77,7 +90,7 @@ class Exchange:
             )
         return TokenResponse(token, seconds, BEARER, issued_token_type=ACCESS_TOKEN, scope=scope or None)
 
-    def _check_target(self, request: TokenRequest) -> None:
+    def _check_kinds(self, request: TokenRequest) -> None:
         if request.requested_token_type not in (None, "", ACCESS_TOKEN, JWT):
             raise OAuthError("invalid_request", "only access tokens are issued", hint=f"Use {ACCESS_TOKEN}")
         if request.actor_token:
@@ -86,6 +99,9 @@ class Exchange:
                 "an actor_token is not understood here",
                 hint="Who acts is the client that authenticates",
             )
+
+    def _check_target(self, request: TokenRequest) -> None:
+        self._check_kinds(request)
         issuer = self._settings.issuer
         if request.audience not in (None, "", self._settings.audience, issuer):
             raise OAuthError("invalid_target", f"no tokens are issued for the audience {request.audience!r}")

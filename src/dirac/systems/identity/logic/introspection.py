@@ -45,11 +45,11 @@ class Introspector:
         return _access_token(claims) if client.vo in ("", claims.vo) else _INACTIVE
 
     async def _refresh_token(self, token: str, client: ClientRecord) -> Introspection:
-        jti = await self._tokens.refresh_id(token)
-        if jti is None:
+        known = await self._tokens.refresh_claims(token)
+        if known is None:
             return _INACTIVE
         async with self._units.read() as unit:
-            record = await unit.sessions.find(jti)
+            record = await unit.sessions.find(known.jti)
             if record is None or record.state != "Active" or record.expires <= unit.now:
                 return _INACTIVE
             member = await unit.registry.member(record.vo, sub=record.sub)

@@ -7,18 +7,25 @@ old one stays published until the last token that it can have signed is over.
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 from datetime import datetime, timedelta
+from functools import cached_property
 
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    derive_private_key,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from joserfc.jwk import OKPKey
 
 from dirac.core.entropy import Entropy, uuid7
 from dirac.core.errors import UnavailableError
 from dirac.core.time import Clock
 from dirac.core.unit import Event, Units
+from dirac.systems.identity.logic.compact import encoded
 from dirac.systems.identity.logic.sealing import Seal
 from dirac.systems.identity.models import PublicKey
 from dirac.systems.identity.ports.tokens import KeyRecord
@@ -28,6 +35,10 @@ from dirac.systems.identity.settings import IdentitySettings
 log = logging.getLogger(__name__)
 
 _SEED = 32
+_CURVE = SECP256R1()
+_ORDER = (
+    0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of its points: FIPS 186-4, D.1.2.3
+)
 # Clocks of servers differ, and one signs with the old key until it looks for new ones.
 _MARGIN = 600.0
 _SHORTEST_PAUSE = 1.0
@@ -42,9 +53,29 @@ class Key:
         self.kid = record.kid
         self.signs_from = record.signs_from
         self.expires = record.expires
-        self.private = OKPKey.import_key(private)
-        self.public = OKPKey.import_key(private.public_key())
-        self.published = PublicKey(record.kid, base64.urlsafe_b64encode(raw).rstrip(b"=").decode())
+        self.private = private
+        self.public = private.public_key()
+        self.element_kid = f"{record.kid}-{_CURVE.name}"
+        self._seed = seed
+        self.published = PublicKey(record.kid, encoded(raw).decode())
+
+    @cached_property
+    def for_elements(self) -> EllipticCurvePrivateKey:
+        """What signs tokens for storage and computing elements, whose libraries do not know Ed25519.
+
+        It comes from the same seed, and so has the same life. More bits than the order has are taken, so that
+        no key is likelier than another (FIPS 186-5, A.2.1).
+        """
+        extra = HKDF(SHA256(), 48, salt=None, info=b"dirac tokens for elements").derive(self._seed)
+        return derive_private_key(int.from_bytes(extra, "big") % (_ORDER - 1) + 1, _CURVE)
+
+    @cached_property
+    def published_for_elements(self) -> dict[str, str]:
+        """Its public half (RFC 7518, section 6.2)."""
+        numbers = self.for_elements.public_key().public_numbers()
+        x, y = (encoded(number.to_bytes(32, "big")).decode() for number in (numbers.x, numbers.y))
+        names = {"kid": self.element_kid, "alg": "ES256", "use": "sig"}
+        return {"kty": "EC", "crv": "P-256", "x": x, "y": y, **names}
 
     def lives(self, now: datetime) -> bool:
         """Tell whether tokens of this key are accepted."""
@@ -135,6 +166,12 @@ class KeyRing:
         await self._refresh(self._settings.key_refresh_seconds)
         now = self._clock.now()
         return [key.published for key in self._keys.values() if key.lives(now)]
+
+    async def published_for_elements(self) -> list[dict[str, str]]:
+        """Return the public keys of tokens for storage and computing elements."""
+        await self._refresh(self._settings.key_refresh_seconds)
+        now = self._clock.now()
+        return [key.published_for_elements for key in self._keys.values() if key.lives(now)]
 
     async def _refresh(self, age: float) -> None:
         if self._clock.monotonic() - self._loaded < age:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import msgspec
 
 from dirac.resources.identity.outside import Person, ProviderSettings
+from dirac.systems.identity.logic.capabilities import CapabilityRules
 from dirac.systems.identity.models import AcceptableUse
 
 Admits = Literal["declared", "members", "everybody"]
@@ -34,6 +35,7 @@ class LoginRules(msgspec.Struct, frozen=True, kw_only=True):
         default_group: Group of everybody, if everybody is admitted.
         offline_seconds: So long what the provider said last is good if it does not answer.
         policy: What people have to accept before they get a token.
+        capabilities: Who gets tokens for storage and computing elements; None for nobody.
     """
 
     plugin: str = "oidc"
@@ -43,6 +45,7 @@ class LoginRules(msgspec.Struct, frozen=True, kw_only=True):
     default_group: str = ""
     offline_seconds: int = 12 * 3600
     policy: AcceptableUse | None = None
+    capabilities: CapabilityRules | None = None
 
 
 class Entitlement(NamedTuple):

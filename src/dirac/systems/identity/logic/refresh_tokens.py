@@ -6,18 +6,17 @@ What a token is good for, and for how long, the database says.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 
 import msgspec
 
 from dirac.systems.identity.logic.claims import RefreshClaims
+from dirac.systems.identity.logic.compact import decoded, encoded
 from dirac.systems.identity.logic.sealing import subkey
 from dirac.systems.identity.ports.sessions import RefreshRecord
 from dirac.systems.identity.settings import IdentitySettings
 
-_HEADER = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"refresh","typ":"JWT"}').rstrip(b"=") + b"."
+_HEADER = encoded(b'{"alg":"HS256","kid":"refresh","typ":"JWT"}') + b"."
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(RefreshClaims).decode
 
@@ -42,34 +41,32 @@ class RefreshTokens:
             jti=record.jti,
             iat=int(record.created.timestamp()),
             exp=int(record.expires.timestamp()),
+            sub=f"{record.vo}:{record.sub}",
+            sid=record.family,
         )
-        signed = _HEADER + _encoded(_encode(claims))
-        return (signed + b"." + _encoded(self._mac(signed))).decode()
+        signed = _HEADER + encoded(_encode(claims))
+        return (signed + b"." + encoded(self._mac(signed))).decode()
 
-    def identifier(self, token: str) -> str | None:
-        """Return the identifier of a token of ours, None if it is something else."""
+    def claims(self, token: str) -> RefreshClaims | None:
+        """Return what a token of ours says, None if it is something else."""
         if not token.isascii():
             return None
         signed, _, mac = token.encode().rpartition(b".")
-        if not signed.startswith(_HEADER) or not hmac.compare_digest(mac, _encoded(self._mac(signed))):
+        if not signed.startswith(_HEADER) or not hmac.compare_digest(mac, encoded(self._mac(signed))):
             return None
         payload = signed.removeprefix(_HEADER)
         try:
-            return self.read(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
-        except binascii.Error:
+            return self.read(decoded(payload))
+        except ValueError:
             return None
 
-    def read(self, payload: bytes) -> str | None:
-        """Return the identifier in what is known to be signed by us, None if it is no refresh token."""
+    def read(self, payload: bytes) -> RefreshClaims | None:
+        """Return the claims in what is known to be signed by us, None if it is no refresh token."""
         try:
             claims = _decode(payload)
         except msgspec.MsgspecError:
             return None
-        return claims.jti if (claims.iss, claims.aud) == (self._issuer, self._audience) else None
+        return claims if (claims.iss, claims.aud) == (self._issuer, self._audience) else None
 
     def _mac(self, signed: bytes) -> bytes:
         return hmac.digest(self._key, signed, "sha256")
-
-
-def _encoded(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")

@@ -18,6 +18,7 @@ from dirac.core.errors import InternalError, NotAllowedError, NotFoundError, Una
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import Grant, grant
 from dirac.systems.identity.logic.accounts import Accounts
+from dirac.systems.identity.logic.claims import RefreshClaims
 from dirac.systems.identity.logic.ending import end_sessions
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, known_client, plain
@@ -30,6 +31,8 @@ from dirac.systems.identity.ports.sessions import RefreshRecord
 from dirac.systems.identity.ports.tokens import RevocationRecord
 from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
+
+_HINT = "Log in again: dirac login VO"
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -111,16 +114,16 @@ class Sessions:
         """
         token = plain("refresh_token", token, longest=8192)
         client_id = known_client(self._settings, client_id)
-        jti = await self._tokens.refresh_id(token)
-        if jti is None:
+        known = await self._tokens.refresh_claims(token)
+        if known is None:
             raise OAuthError("invalid_grant", "this is no refresh token of this installation")
         async with self._units.write() as unit:
-            outcome = await self._continue(unit, jti, client_id, ask=True)
+            outcome = await self._continue(unit, known, client_id, ask=True)
         if isinstance(outcome, Member):
             # Not in the unit: a provider may take seconds.
             await self._accounts.confirm(outcome)
             async with self._units.write() as unit:
-                outcome = await self._continue(unit, jti, client_id, ask=False)
+                outcome = await self._continue(unit, known, client_id, ask=False)
         if isinstance(outcome, OAuthError):
             self.refuse(outcome)
         if isinstance(outcome, Member):
@@ -128,37 +131,27 @@ class Sessions:
         return await self.answer(outcome)
 
     async def _continue(
-        self, unit: Unit, jti: str, client_id: str, *, ask: bool
+        self, unit: Unit, known: RefreshClaims, client_id: str, *, ask: bool
     ) -> Session | OAuthError | Member:
         """Replace a token; or return the member about whom the provider is to be asked before."""
-        record = await unit.sessions.find(jti)
-        if record is None or record.expires <= unit.now:
-            return OAuthError("invalid_grant", "the session is over", hint="Log in again: dirac login VO")
-        if record.client_id != client_id:
-            return OAuthError("invalid_grant", "the refresh token was issued to another client")
-        if record.state == "Revoked":
-            return OAuthError("invalid_grant", "the session was ended", hint="Log in again: dirac login VO")
-        member = await unit.registry.member(record.vo, sub=record.sub)
-        if ask and member is not None and member.outside and record.state == "Active":
+        if not known.sub:
+            known = await _completed(unit, known)
+        vo, _, sub = known.sub.partition(":")
+        record, member = await unit.sessions.held(known.jti, vo, sub)
+        if record is None or record.state == "Rotated":
+            return await self._repeat(unit, known, client_id)
+        if (refusal := _refusal(unit, record, client_id)) is not None:
+            return refusal
+        if ask and member is not None and member.outside:
             return member
         try:
             granted = grant(member, record.scope)
         except NotAllowedError as error:
             return OAuthError("invalid_grant", error.message, hint=error.hint)
-        successor = await self._replace(unit, record) if record.state == "Active" else None
-        if successor is None:
-            successor = await self._repeat(unit, jti)
-        if successor is None:
-            await self.stop(unit, record.family)
-            unit.record(
-                about_user("session.reused", unit.now, record.vo, record.sub, actor="?", token=record.jti)
-            )
-            return SessionEndedError(
-                "invalid_grant",
-                "the refresh token was used before; the session is ended in case it was stolen",
-                hint="Log in again: dirac login VO",
-            )
-        return Session(successor, granted)
+        successor = await self._replace(unit, record)
+        return (
+            await self._repeat(unit, known, client_id) if successor is None else Session(successor, granted)
+        )
 
     async def _replace(self, unit: Unit, record: RefreshRecord) -> RefreshRecord | None:
         successor = msgspec.structs.replace(
@@ -166,21 +159,38 @@ class Sessions:
             jti=self._new_id(unit.now),
             created=unit.now,
             expires=self._end(unit.now, record.session_ends),
+            previous=record.jti,
         )
-        if not await unit.sessions.rotate(record.jti, successor.jti, unit.now):
-            return None
-        await unit.sessions.add(successor)
-        return successor
+        return successor if await unit.sessions.rotate(record.jti, successor) else None
 
-    async def _repeat(self, unit: Unit, jti: str) -> RefreshRecord | None:
-        """Return the unused successor of a token that was replaced moments ago."""
-        record = await unit.sessions.find(jti)
-        if record is None or record.state != "Rotated" or record.rotated is None or record.successor is None:
-            return None
-        if unit.now - record.rotated > timedelta(seconds=self._settings.refresh_grace_seconds):
-            return None
-        successor = await unit.sessions.find(record.successor)
-        return successor if successor is not None and successor.state == "Active" else None
+    async def _repeat(self, unit: Unit, known: RefreshClaims, client_id: str) -> Session | OAuthError:
+        """Go on with the unused successor of a token that was replaced moments ago; else end the session."""
+        # Servers of the version before this one keep what they have replaced.
+        replaced = await unit.sessions.find(known.jti)
+        current = await unit.sessions.current(replaced.family if replaced is not None else known.sid)
+        if current is None or known.exp <= unit.now.timestamp():
+            return OAuthError("invalid_grant", "the session is over", hint=_HINT)
+        if (refusal := _refusal(unit, current, client_id)) is not None:
+            return refusal
+        follows = current.previous == known.jti or (
+            replaced is not None and replaced.successor == current.jti
+        )
+        if follows and unit.now - current.created <= timedelta(seconds=self._settings.refresh_grace_seconds):
+            try:
+                return Session(
+                    current, grant(await unit.registry.member(current.vo, sub=current.sub), current.scope)
+                )
+            except NotAllowedError as error:
+                return OAuthError("invalid_grant", error.message, hint=error.hint)
+        await self.stop(unit, current.family)
+        unit.record(
+            about_user("session.reused", unit.now, current.vo, current.sub, actor="?", token=known.jti)
+        )
+        return SessionEndedError(
+            "invalid_grant",
+            "the refresh token was used before; the session is ended in case it was stolen",
+            hint=_HINT,
+        )
 
     def refuse(self, error: OAuthError) -> NoReturn:
         """Raise an error once its unit is committed; this process knows at once of a session that it ended.
@@ -203,12 +213,12 @@ class Sessions:
         """
         token = plain("token", token, longest=8192)
         client_id = known_client(self._settings, client_id)
-        jti = await self._tokens.refresh_id(token)
-        if jti is None:
+        known = await self._tokens.refresh_claims(token)
+        if known is None:
             await self._revoke_access_token(token)
             return
         async with self._units.write() as unit:
-            record = await unit.sessions.find(jti)
+            record = await unit.sessions.find(known.jti) or await unit.sessions.current(known.sid)
             if record is None:
                 return
             if record.client_id != client_id:
@@ -274,6 +284,25 @@ class Sessions:
 
     def _end(self, now: datetime, session_ends: datetime) -> datetime:
         return min(now + timedelta(seconds=self._settings.refresh_token_seconds), session_ends)
+
+
+async def _completed(unit: Unit, known: RefreshClaims) -> RefreshClaims:
+    """Return what a token says that is older than its claims."""
+    record = await unit.sessions.find(known.jti)
+    if record is None:
+        return known
+    return msgspec.structs.replace(known, sub=f"{record.vo}:{record.sub}", sid=record.family)
+
+
+def _refusal(unit: Unit, record: RefreshRecord, client_id: str) -> OAuthError | None:
+    """Return why a token is not good, None if it is."""
+    if record.expires <= unit.now:
+        return OAuthError("invalid_grant", "the session is over", hint=_HINT)
+    if record.client_id != client_id:
+        return OAuthError("invalid_grant", "the refresh token was issued to another client")
+    if record.state == "Revoked":
+        return OAuthError("invalid_grant", "the session was ended", hint=_HINT)
+    return None
 
 
 def _whose(identity: Identity) -> str | None:

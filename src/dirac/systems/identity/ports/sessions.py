@@ -9,12 +9,23 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.registry import Member
 
 SessionState: TypeAlias = Literal["Active", "Rotated", "Revoked"]
 
 
 class RefreshRecord(msgspec.Struct, frozen=True):
-    """A refresh token; those that follow one another are a family, which is one session."""
+    """The refresh token that is good of a session; a refresh replaces it in its place.
+
+    Attributes:
+        family: The session.
+        created: When it replaced the one before it.
+        expires: When it ends if it is not used.
+        session_ends: When the session ends, used or not.
+        rotated: When it was replaced, by an older version, which kept those that were.
+        successor: What it was replaced by, by an older version.
+        previous: Identifier of the token that it has replaced.
+    """
 
     jti: str
     family: str
@@ -28,6 +39,7 @@ class RefreshRecord(msgspec.Struct, frozen=True):
     session_ends: datetime
     rotated: datetime | None = None
     successor: str | None = None
+    previous: str | None = None
 
 
 class SessionRepository(Protocol):
@@ -41,8 +53,16 @@ class SessionRepository(Protocol):
         """Return a token."""
         ...
 
-    async def rotate(self, jti: str, successor: str, now: datetime) -> bool:
-        """Replace an active token; False if it is not active any more."""
+    async def held(self, jti: str, vo: str, sub: str) -> tuple[RefreshRecord | None, Member | None]:
+        """Return a token of a user, and the user; None for what there is not."""
+        ...
+
+    async def current(self, family: str) -> RefreshRecord | None:
+        """Return the active token of a session."""
+        ...
+
+    async def rotate(self, jti: str, successor: RefreshRecord) -> bool:
+        """Put another in the place of an active token; False if it is not active any more."""
         ...
 
     async def revoke(self, families: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -43,6 +43,7 @@ class ClientRecord(msgspec.Struct, frozen=True):
         secret_digest: Of its secret.
         created: When it was registered.
         created_by: By whom.
+        jwks: Its public keys (RFC 7517), if it signs assertions; then it has no secret.
     """
 
     client_id: str
@@ -51,6 +52,7 @@ class ClientRecord(msgspec.Struct, frozen=True):
     secret_digest: str
     created: datetime
     created_by: str
+    jwks: dict[str, Any] | None = None
 
 
 class RevocationRepository(Protocol):
@@ -86,6 +88,14 @@ class ClientRepository(Protocol):
 
     async def remove(self, client_id: str) -> bool:
         """Remove a client; False if there is none."""
+        ...
+
+    async def use(self, client_id: str, jti: str, expires: datetime) -> bool:
+        """Note that an assertion was shown; False if it was before."""
+        ...
+
+    async def drop(self, before: datetime) -> int:
+        """Drop assertions that ended before a moment; return how many."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -9,7 +10,8 @@ from sqlalchemy import Row, delete, select
 
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.ports.tokens import ClientRecord
-from dirac.systems.identity.store.tables_tokens import clients
+from dirac.systems.identity.store.digests import exact_key
+from dirac.systems.identity.store.tables_tokens import assertions, clients
 
 
 class ClientStore:
@@ -39,6 +41,15 @@ class ClientStore:
         return bool(
             (await self._tx.execute(delete(clients).where(clients.c.client_id == client_id))).rowcount
         )
+
+    async def use(self, client_id: str, jti: str, expires: datetime) -> bool:
+        """Note that an assertion was shown; False if it was before."""
+        row = {"digest": exact_key(f"{client_id}\n{jti}"), "expires": expires}
+        return bool(await self._tx.insert_missing(assertions, [row]))
+
+    async def drop(self, before: datetime) -> int:
+        """Drop assertions that ended before a moment; return how many."""
+        return (await self._tx.execute(delete(assertions).where(assertions.c.expires < before))).rowcount
 
 
 def _record(row: Row[Any]) -> ClientRecord:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Select,
     Table,
     and_,
     bindparam,
     delete,
-    false,
     func,
     insert,
     or_,
@@ -26,32 +21,20 @@ from dirac.db.transaction import Transaction
 from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
 from dirac.systems.identity.ports.registry import Bearer, Member, RegistryChanges
 from dirac.systems.identity.store.digests import exact_key
+from dirac.systems.identity.store.members import member_beside, member_key, with_member
 from dirac.systems.identity.store.revocations import RevocationStore
-from dirac.systems.identity.store.tables import accounts, certificates, groups, users, vos
+from dirac.systems.identity.store.tables import certificates, groups, users, vos
 
 _CHUNK = 500
 _HOST = "host:"
 
 
-def _with_groups(table: Table, *more: ColumnElement[Any]) -> Select[Any]:
-    """Return the statement that reads people, each with all groups of the VO: one question less."""
-    names = [table.c.vo.label("member_vo"), table.c.sub.label("member_sub"), table.c.username, table.c.groups]
-    of_group = [groups.c.name.label("group_name"), groups.c.properties.label("group_properties")]
-    source = table.outerjoin(groups, groups.c.vo == table.c.vo)
-    return select(*names, table.c.suspended, *of_group, *more).select_from(source)
-
-
 # Made once: to make a statement costs more than to run it.
-_NOT_STOPPED = false().label("stopped")
-_OF_ACCOUNT = and_(accounts.c.vo == bindparam("b_vo"), accounts.c.sub_digest == bindparam("b_digest"))
-_BY_SUBJECT = (
-    _with_groups(users, accounts.c.suspended.label("stopped"), accounts.c.sub.label("known"))
-    .outerjoin(accounts, and_(accounts.c.vo == users.c.vo, accounts.c.sub_digest == bindparam("b_digest")))
-    .where(users.c.vo == bindparam("b_vo"), users.c.sub == bindparam("b_name"))
-)
-_BY_ACCOUNT = _with_groups(accounts, _NOT_STOPPED).where(_OF_ACCOUNT)
-_BY_NAME = _with_groups(users, _NOT_STOPPED).where(
-    users.c.vo == bindparam("b_vo"), users.c.username == bindparam("b_name")
+_BY_SUBJECT = with_member(vos, vos.c.name, bindparam("b_sub")).where(vos.c.name == bindparam("b_vo"))
+_BY_NAME = (
+    select(users, groups.c.name.label("group_name"), groups.c.properties.label("group_properties"))
+    .select_from(users.outerjoin(groups, groups.c.vo == users.c.vo))
+    .where(users.c.vo == bindparam("b_vo"), users.c.username == bindparam("b_name"))
 )
 
 
@@ -125,20 +108,18 @@ class RegistryStore:
 
     async def member(self, vo: str, *, sub: str) -> Member | None:
         """Return a user by subject: one that is declared, or else one whom the VO's provider knows."""
-        given = {"b_vo": vo, "b_name": sub, "b_digest": exact_key(sub)}
+        given = {"b_vo": vo, "b_sub": sub, **member_key(sub)}
         rows = (await self._tx.execute(_BY_SUBJECT, given)).all()
-        if rows and (rows[0].member_vo, rows[0].member_sub) == (vo, sub):
-            return _member_of(rows, outside=rows[0].known is not None)
-        rows = (await self._tx.execute(_BY_ACCOUNT, {"b_vo": vo, "b_digest": given["b_digest"]})).all()
-        if not rows or rows[0].member_vo != vo:
-            return None
-        return _member_of(rows, declared=False, outside=True)
+        return member_beside(rows, vo, sub) if rows else None
 
     async def member_called(self, vo: str, *, username: str) -> Member | None:
         """Return a user by name."""
         rows = (await self._tx.execute(_BY_NAME, {"b_vo": vo, "b_name": username})).all()
-        same = rows and (rows[0].member_vo, rows[0].username) == (vo, username)
-        return _member_of(rows) if same else None
+        if not rows or (rows[0].vo, rows[0].username) != (vo, username):
+            return None
+        user = rows[0]
+        mine = {row.group_name: tuple(row.group_properties) for row in rows if row.group_name in user.groups}
+        return Member(user.vo, user.sub, user.username, user.suspended, mine)
 
     async def user_names(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """Return the names of users, by VO and subject."""
@@ -222,20 +203,6 @@ class RegistryStore:
             for start in range(0, len(wanted), _CHUNK):
                 part = wanted[start : start + _CHUNK]
                 await self._tx.execute(delete(table).where(table.c.vo == vo, table.c[column].in_(part)))
-
-
-def _member_of(rows: Sequence[Row[Any]], *, declared: bool = True, outside: bool = False) -> Member:
-    """Return the user of rows with one of the groups of the VO each."""
-    user = rows[0]
-    return Member(
-        vo=user.member_vo,
-        sub=user.member_sub,
-        username=user.username,
-        suspended=user.suspended or bool(user.stopped),
-        groups={row.group_name: tuple(row.group_properties) for row in rows if row.group_name in user.groups},
-        declared=declared,
-        outside=outside,
-    )
 
 
 def _named(vo: str, sub: str, dn: str, properties: Sequence[str] = ()) -> dict[str, object]:

@@ -12,18 +12,27 @@ from sqlalchemy import ColumnElement, Row, bindparam, delete, insert, select, up
 from dirac.db.sqlite import AT_ONCE
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.ports.logins import Scope
+from dirac.systems.identity.ports.registry import Member
 from dirac.systems.identity.ports.sessions import RefreshRecord
+from dirac.systems.identity.store.members import member_beside, member_key, with_member
 from dirac.systems.identity.store.tables import refresh_tokens as tokens
 
 # Made once: to make a statement costs more than to run it.
 _ADD = insert(tokens)
 _FIND = select(tokens).where(tokens.c.jti == bindparam("b_jti"))
+_CURRENT = select(tokens).where(tokens.c.family == bindparam("b_family"), tokens.c.state == "Active")
 _ROTATE = (
     update(tokens)
     .prefix_with(AT_ONCE, dialect="sqlite")
     .where(tokens.c.jti == bindparam("b_jti"), tokens.c.state == "Active")
-    .values(state="Rotated", rotated=bindparam("b_now"), successor=bindparam("b_successor"))
+    .values(
+        jti=bindparam("b_successor"),
+        previous=bindparam("b_jti"),
+        created=bindparam("b_created"),
+        expires=bindparam("b_expires"),
+    )
 )
+_HELD = with_member(tokens, tokens.c.vo, tokens.c.sub).where(tokens.c.jti == bindparam("b_jti"))
 _CHUNK = 500
 
 
@@ -43,9 +52,26 @@ class SessionStore:
         row = (await self._tx.execute(_FIND, {"b_jti": jti})).first()
         return None if row is None else _record(row)
 
-    async def rotate(self, jti: str, successor: str, now: datetime) -> bool:
-        """Replace an active token; False if it is not active any more."""
-        given = {"b_jti": jti, "b_now": now, "b_successor": successor}
+    async def held(self, jti: str, vo: str, sub: str) -> tuple[RefreshRecord | None, Member | None]:
+        """Return a token of a user, and the user; None for what there is not."""
+        rows = (await self._tx.execute(_HELD, {"b_jti": jti, **member_key(sub)})).all()
+        if not rows or (rows[0].vo, rows[0].sub) != (vo, sub):
+            return None, None
+        return _record(rows[0]), member_beside(rows, vo, sub)
+
+    async def current(self, family: str) -> RefreshRecord | None:
+        """Return the active token of a session."""
+        row = (await self._tx.execute(_CURRENT, {"b_family": family})).first()
+        return None if row is None else _record(row)
+
+    async def rotate(self, jti: str, successor: RefreshRecord) -> bool:
+        """Put another in the place of an active token; False if it is not active any more."""
+        given = {
+            "b_jti": jti,
+            "b_successor": successor.jti,
+            "b_created": successor.created,
+            "b_expires": successor.expires,
+        }
         rotated = await self._tx.execute(_ROTATE, given)
         return rotated.rowcount == 1
 
@@ -91,4 +117,5 @@ def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _record(row: Row[Any]) -> RefreshRecord:
-    return RefreshRecord(**{**row._mapping, "scope": msgspec.convert(row.scope, Scope)})
+    values = {name: getattr(row, name) for name in RefreshRecord.__struct_fields__}
+    return RefreshRecord(**values | {"scope": msgspec.convert(row.scope, Scope)})

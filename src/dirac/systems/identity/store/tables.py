@@ -117,6 +117,7 @@ refresh_tokens = Table(
     Column("session_ends", UtcDateTime, nullable=False),
     Column("rotated", UtcDateTime),
     Column("successor", String(36)),
+    Column("previous", String(36)),
     Index(None, "vo", "sub", "state"),
 )
 

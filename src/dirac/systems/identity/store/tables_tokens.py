@@ -28,6 +28,15 @@ clients = Table(
     Column("secret_digest", String(64), nullable=False),
     Column("created", UtcDateTime, nullable=False),
     Column("created_by", String(320), nullable=False),
+    Column("jwks", Json),
+)
+
+# Assertions of clients that were shown: each is good once.
+assertions = Table(
+    "identity_assertion",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("expires", UtcDateTime, nullable=False, index=True),
 )
 
 issued_secrets = Table(
