@@ -91,7 +91,9 @@ def test_no_route_takes_a_token_that_is_none(world: World, loop: asyncio.Abstrac
     assert loop.run_until_complete(accepted()) == []
 
 
-def test_a_suspended_user_has_no_token_and_gets_no_other(world: World, loop: asyncio.AbstractEventLoop) -> None:
+def test_a_suspended_user_has_no_token_and_gets_no_other(
+    world: World, loop: asyncio.AbstractEventLoop
+) -> None:
     async def refreshed(token: str) -> httpx.Response:
         form = {"grant_type": "refresh_token", "client_id": "dirac", "refresh_token": token}
         return await world.http.post("/api/auth/token", data=form)

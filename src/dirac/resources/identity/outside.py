@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from dirac.core.errors import UnauthenticatedError
+from dirac.core.secrets import Secret
 
 KIND = "dirac.identity_provider"
 """Plugins of this kind are called with `ProviderSettings` and a `Clock`."""
@@ -19,8 +20,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         issuer: Its address, letter by letter as its discovery document has it.
         client_id: Name under which DIRAC is registered there.
-        client_secret_file: File that holds the client's secret; neither this nor a variable: a public client.
-        client_secret_variable: Environment variable that holds it instead.
+        client_secret: The client's secret, which may be replaced at any time; None: a public client.
         scopes: What is asked for; without ``offline_access`` sessions last as long as its tokens.
         username_claim: Claim that user names are made of.
         group_claims: Claims that may hold groups; dots lead into nested ones.
@@ -30,8 +30,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     issuer: str
     client_id: str
-    client_secret_file: str | None = None
-    client_secret_variable: str | None = None
+    client_secret: Secret | None = None
     scopes: tuple[str, ...] = ("openid", "profile", "email", "offline_access")
     username_claim: str = "preferred_username"
     group_claims: tuple[str, ...] = ("wlcg.groups", "groups", "eduperson_entitlement", "entitlements")
