@@ -27,11 +27,13 @@ from dirac.resources.storage.directory import UPLOAD_PATH, DirectoryStore
 from dirac.server import doors, health, housekeeping
 from dirac.server.database import open_database
 from dirac.server.elements import ConfiguredElements, make_element
+from dirac.server.git_settings import git_branches
 from dirac.server.providers import rules_of
 from dirac.server.references import Limits
 from dirac.server.schema import LOCATIONS
 from dirac.server.settings import Settings
 from dirac.systems.configuration import api as configuration_api
+from dirac.systems.configuration import tasks as configuration_tasks
 from dirac.systems.configuration.checks import Checker
 from dirac.systems.configuration.logic import Configuration
 from dirac.systems.configuration.store import ConfigurationUnit
@@ -167,6 +169,8 @@ def build(settings: Settings) -> Installation:
         checker=Checker(plugins.names, lambda kind, name, given: _check(settings, kind, name, given), limits),
         issuer=settings.http.url,
     )
+    branches = git_branches(settings, secrets)
+    git = configuration.beside_git(branches.get("source"), branches.get("mirror"))
     elements = ConfiguredElements(configuration, settings, secrets, limits)
     objects = make_store(settings, secrets, master_key)
     units = DatabaseUnits(database, lambda tx: WorkloadUnit(tx, PilotSecretStore(tx)))
@@ -193,6 +197,8 @@ def build(settings: Settings) -> Installation:
     database.closing.append(audited)
     database.committed.append(lambda _transaction: identity.audit.committed())
     declared = (*identity_tasks.TASKS, *workload_tasks.TASKS, *housekeeping.TASKS)
+    if git.used:
+        declared = (*declared, *configuration_tasks.GIT_TASKS)
     tasks = {task.name: task for task in declared}
     outbox = Outbox(database, tasks)
     drain = Drain()

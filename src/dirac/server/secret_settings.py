@@ -14,6 +14,7 @@ from dirac.core.secrets import SecretReference, references_in
 from dirac.core.time import SystemClock
 from dirac.resources.secrets.resolving import ReferredSecret, Secrets, machine_secrets
 from dirac.resources.secrets.vault import VaultSettings
+from dirac.server.git_settings import git_places
 
 if TYPE_CHECKING:
     from dirac.server.settings import Settings
@@ -87,6 +88,8 @@ def own_references(settings: Settings) -> dict[str, SecretReference]:
         "database.migration_url": settings.database.migration_url,
         "worker.broker_url": settings.worker.broker_url,
     }
+    for role, place in git_places(settings.git).items():
+        given |= {f"git.{role}.password": place.password, f"git.{role}.ssh_key": place.ssh_key}
     found = {name: SecretReference(file=file) for name, file in files.items() if file is not None}
     found |= {name: reference for name, reference in given.items() if reference is not None}
     return found | {

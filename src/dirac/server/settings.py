@@ -17,6 +17,7 @@ from msgspec import Meta
 from dirac.core.errors import InvalidInputError
 from dirac.core.secrets import SecretReference, read_secret, reference_fault
 from dirac.resources.secrets.resolving import ReferredSecret, Secrets, fill
+from dirac.server.git_settings import GitSettings, git_branches
 from dirac.server.secret_settings import SecretsSettings, either, own_references, secrets_of
 from dirac.transport.tls import server_context
 
@@ -190,6 +191,7 @@ class Settings(_Table, frozen=True):
     worker: Worker = Worker()
     metrics: Metrics = Metrics()
     secrets: SecretsSettings = SecretsSettings()
+    git: GitSettings = GitSettings()
     master_key: Annotated[
         SecretReference | None, Meta(description="Where the master key is, if not in `master_key_file`")
     ] = None
@@ -438,6 +440,7 @@ def load(file: Path) -> Settings:
     for option, reference in own_references(settings).items():
         if (fault := reference_fault(msgspec.to_builtins(reference))) is not None:
             raise InvalidInputError(f"{option}: {fault}", where=str(file))
+    git_branches(settings, settings.make_secrets())
     return msgspec.structs.replace(settings, state=str(here / settings.state))
 
 

@@ -162,6 +162,10 @@ def _object(answer: Answer, what: str) -> Mapping[str, Any]:
         said = None
     if answer.status >= 300 or not isinstance(said, Mapping):
         errors = said.get("errors") if isinstance(said, Mapping) else None
-        why = "; ".join(str(each) for each in errors)[:300] if isinstance(errors, list) else ""
+        why = (
+            "; ".join(" ".join(str(each).split()) for each in errors)[:300]
+            if isinstance(errors, list)
+            else ""
+        )
         raise UnavailableError(f"Vault refuses {what}: status {answer.status} {why}".rstrip())
     return said

@@ -1,5 +1,6 @@
 """The configuration tree and its versions: values shared by client and server."""
 
+from dirac.systems.configuration.models.git import GitState, GitSync
 from dirac.systems.configuration.models.storage import (
     Catalog,
     Data,
@@ -68,6 +69,8 @@ __all__ = [
     "Exported",
     "FileText",
     "Files",
+    "GitState",
+    "GitSync",
     "Group",
     "Host",
     "IdentityProvider",
