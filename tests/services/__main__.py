@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from dirac.core.errors import DiracError
 
-from . import dex, mariadb, oidc, postgresql, rabbitmq
+from . import dex, mariadb, oidc, postgresql, rabbitmq, sops
 from .packages import PackageSet, Programs, obtain
 from .server import Server
 
@@ -19,11 +19,12 @@ SETS: dict[str, tuple[PackageSet, type[Server]]] = {
     "rabbitmq": (rabbitmq.PACKAGES, rabbitmq.RabbitMQ),
 }
 
-MADE: dict[str, tuple[str, Callable[[], Programs], Callable[[], Server]]] = {
+MADE: dict[str, tuple[str, Callable[[], Programs], Callable[[], Server] | None]] = {
     "oidc-provider": ("oidc-provider", oidc.programs, oidc.OidcProvider),
     "dex": ("Dex", dex.programs, dex.Dex),
+    "sops": ("age and SOPS", sops.programs, None),
 }
-"""Those that the distribution has no package of."""
+"""Those that the distribution has no package of; some are no servers."""
 NAMES = (*SETS, *MADE)
 
 
@@ -49,7 +50,11 @@ def install(name: str) -> None:
 def check(name: str) -> None:
     """Start and stop a server."""
     if name in MADE:
-        server = MADE[name][2]()
+        start = MADE[name][2]
+        if start is None:
+            install(name)
+            return
+        server = start()
     else:
         wanted, make = SETS[name]
         server = make(obtain(wanted, say))

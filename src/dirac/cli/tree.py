@@ -112,6 +112,8 @@ CONFIG = Branch(
         "diff": Leaf(f"{_CLI}.config.look:diff", "Compare two versions"),
         "log": Leaf(f"{_CLI}.config.look:log", "List the versions"),
         "rollback": Leaf(f"{_CLI}.config.change:rollback", "Go back to an older version"),
+        "git": Leaf(f"{_CLI}.config.git:git", "Show where git repositories stand"),
+        "git-sync": Leaf(f"{_CLI}.config.git:git_sync", "Bring git repositories up to date"),
         "schema": Leaf(f"{_CLI}.config.look:schema", "Print the JSON schema, for editors"),
     },
 )

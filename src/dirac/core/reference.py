@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import NODEFAULT, inspect
 
+from dirac.core.secrets import SecretReference
+
 Section = tuple[str, inspect.StructType]
 
 
@@ -22,9 +24,16 @@ def sections(root: type[msgspec.Struct], separator: str = "/") -> list[Section]:
 
 
 def tables(root: type[msgspec.Struct], separator: str = "/") -> str:
-    """Return a heading and a table for each section: path, type, default and meaning of every option."""
-    parts = []
+    """Return a heading and a table for each section: path, type, default and meaning of every option.
+
+    References to secrets are described where the first one may be.
+    """
+    parts, told = [], False
     for path, section in sections(root, separator):
+        if section.cls is SecretReference:  # the same everywhere
+            if told:
+                continue
+            told = True
         title = f"`{path}`" if path else "The whole"
         rows = [
             f"| `{f'{path}{separator}' if path else ''}{field.encode_name}` | {_type(field.type)} "
@@ -87,6 +96,8 @@ def _type(kind: inspect.Type) -> str:
         return " or ".join(_type(part) for part in kind.types)
     if isinstance(kind, inspect.DictType):
         return "mapping" if isinstance(bare(kind.value_type), inspect.AnyType) else "sections"
+    if isinstance(kind, inspect.StructType) and kind.cls is SecretReference:
+        return "reference"
     if isinstance(kind, inspect.ListType):
         return f"list of {_type(kind.item_type)}"
     if isinstance(kind, inspect.EnumType):

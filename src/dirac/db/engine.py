@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from dirac.core.entropy import Entropy, SystemEntropy
 from dirac.core.errors import InvalidInputError, UnavailableError
@@ -74,6 +75,7 @@ class Database:
         entropy: Source of the identifiers that are made here.
         pool_size: Connections kept open.
         tls: What the server's certificate is verified with; without, connections need not be encrypted.
+        renewed: Gives the address for each new connection: its password may have been replaced.
 
     Raises:
         InvalidInputError: The address is of no use.
@@ -87,6 +89,7 @@ class Database:
         entropy: Entropy | None = None,
         pool_size: int = 10,
         tls: ssl.SSLContext | None = None,
+        renewed: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         parsed = parse_url(url)
         self.url = parsed
@@ -94,6 +97,8 @@ class Database:
         self.clock = clock or SystemClock()
         self.entropy = entropy or SystemEntropy()
         self.engine = _make_engine(parsed, pool_size, tls)
+        if renewed is not None and self.dialect != "sqlite":
+            _renew(self.engine, renewed)
         self._writing = self.engine.sync_engine.execution_options(**{_WRITES: True})
         self._reading = self.engine.sync_engine.execution_options(**{_WRITES: False})
         self.closing: list[Callable[[Transaction], Awaitable[None]]] = []
@@ -283,6 +288,16 @@ def _make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncE
     _watch_pool(engine)
     bounds.install(engine)
     return engine
+
+
+def _renew(engine: AsyncEngine, renewed: Callable[[], Awaitable[str]]) -> None:
+    """Have each new connection log in with what the address says at that moment."""
+
+    def connect(dialect: Any, _record: object, _arguments: object, parameters: dict[str, Any]) -> None:
+        _, fresh = dialect.create_connect_args(parse_url(await_only(renewed())))
+        parameters |= {name: fresh[name] for name in ("user", "password") if name in fresh}
+
+    event.listen(engine.sync_engine, "do_connect", connect)
 
 
 def _look_at_collation(dialect: Any, connection: Any, _record: object) -> None:

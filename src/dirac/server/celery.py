@@ -115,10 +115,12 @@ class CeleryRunner:
 
     Args:
         app: The Celery application.
+        address: Gives the broker's address for each connection; that of the application if not given.
     """
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, address: Callable[[], str] | None = None) -> None:
         self._app = app
+        self._address = address or (lambda: str(app.conf.broker_url))
         self._connection: Connection | None = None
         self._one = threading.RLock()  # a thread that was not waited for may still use the connection
         self.on_room = asyncio.Event()
@@ -172,7 +174,7 @@ class CeleryRunner:
             "write_timeout": _PATIENCE,
             "max_retries": 0,  # the relay tries again
         }
-        url = self._app.conf.broker_url
+        url = self._address()  # each time: its password may have been replaced
         tls = self._app.conf.broker_use_ssl
         return Connection(url, ssl=tls, connect_timeout=_PATIENCE, transport_options=options)  # type: ignore[no-untyped-call]
 

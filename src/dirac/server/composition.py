@@ -21,15 +21,19 @@ from dirac.db.engine import Database, DatabaseUnits
 from dirac.db.outbox import Outbox
 from dirac.db.revisions import require_current
 from dirac.db.transaction import Transaction
+from dirac.resources.secrets.resolving import Secrets
 from dirac.resources.storage.base import ObjectStore
 from dirac.resources.storage.directory import UPLOAD_PATH, DirectoryStore
 from dirac.server import doors, health, housekeeping
 from dirac.server.database import open_database
 from dirac.server.elements import ConfiguredElements, make_element
+from dirac.server.git_settings import git_branches
 from dirac.server.providers import rules_of
+from dirac.server.references import Limits
 from dirac.server.schema import LOCATIONS
 from dirac.server.settings import Settings
 from dirac.systems.configuration import api as configuration_api
+from dirac.systems.configuration import tasks as configuration_tasks
 from dirac.systems.configuration.checks import Checker
 from dirac.systems.configuration.logic import Configuration
 from dirac.systems.configuration.store import ConfigurationUnit
@@ -68,6 +72,7 @@ class Installation:
         provided: What routes and tasks may ask for, by type.
         unlimited: Paths with a limit of their own for the size of a body.
         drain: Announces the end of this process: those who wait for work are answered.
+        secrets: Follows the references to secrets.
         authorities: Whose certificates clients may show; None if they are not asked for any.
     """
 
@@ -82,6 +87,7 @@ class Installation:
     provided: Mapping[type, Any]
     unlimited: frozenset[str]
     drain: Drain
+    secrets: Secrets
     authorities: Authorities | None = None
 
     def provide(self, kind: type) -> Any:
@@ -130,7 +136,9 @@ class Installation:
 def build(settings: Settings) -> Installation:
     """Put an installation together from one server's settings."""
     clock, entropy = SystemClock(), SystemEntropy()
-    database = open_database(settings, clock=clock, entropy=entropy)
+    secrets, limits = settings.make_secrets(), Limits(settings)
+    database = open_database(settings, clock=clock, entropy=entropy, secrets=secrets)
+    master_key = settings.master_key_bytes(secrets)
 
     async def pilot_life() -> int:
         return (await configuration.current()).tree.pilot.token_seconds
@@ -138,7 +146,7 @@ def build(settings: Settings) -> Installation:
     authorities = settings.client_authorities()
 
     async def login_rules(vo: str) -> LoginRules:
-        return rules_of((await configuration.current()).tree, vo, settings)
+        return rules_of((await configuration.current()).tree, vo, settings, secrets)
 
     identity = IdentitySystem(
         units=DatabaseUnits(database, lambda tx: IdentityUnit(tx, PilotRecordStore(tx))),
@@ -146,7 +154,7 @@ def build(settings: Settings) -> Installation:
         entropy=entropy,
         settings=IdentitySettings(
             issuer=settings.http.url,
-            master_key=settings.master_key(),
+            master_key=master_key,
             access_token_seconds=settings.tokens.user_seconds,
             service_token_seconds=settings.tokens.service_seconds,
         ),
@@ -158,11 +166,13 @@ def build(settings: Settings) -> Installation:
         DatabaseUnits(database, lambda tx: ConfigurationUnit(tx, RegistryStore(tx))),
         clock=clock,
         registry=identity.registry,
-        checker=Checker(plugins.names, lambda kind, name, given: _check(settings, kind, name, given)),
+        checker=Checker(plugins.names, lambda kind, name, given: _check(settings, kind, name, given), limits),
         issuer=settings.http.url,
     )
-    elements = ConfiguredElements(configuration, settings)
-    objects = make_store(settings)
+    branches = git_branches(settings, secrets)
+    git = configuration.beside_git(branches.get("source"), branches.get("mirror"))
+    elements = ConfiguredElements(configuration, settings, secrets, limits)
+    objects = make_store(settings, secrets, master_key)
     units = DatabaseUnits(database, lambda tx: WorkloadUnit(tx, PilotSecretStore(tx)))
     workload = WorkloadSystem(
         work=units,
@@ -187,6 +197,8 @@ def build(settings: Settings) -> Installation:
     database.closing.append(audited)
     database.committed.append(lambda _transaction: identity.audit.committed())
     declared = (*identity_tasks.TASKS, *workload_tasks.TASKS, *housekeeping.TASKS)
+    if git.used:
+        declared = (*declared, *configuration_tasks.GIT_TASKS)
     tasks = {task.name: task for task in declared}
     outbox = Outbox(database, tasks)
     drain = Drain()
@@ -212,17 +224,23 @@ def build(settings: Settings) -> Installation:
         provided=provided,
         unlimited=frozenset({UPLOAD_PATH, SUBMIT_PATH}),
         drain=drain,
+        secrets=secrets,
         authorities=authorities,
     )
 
 
-def make_store(settings: Settings) -> ObjectStore:
+def make_store(
+    settings: Settings, secrets: Secrets | None = None, master_key: bytes | None = None
+) -> ObjectStore:
     """Return the store of the sandboxes."""
-    kind, given = settings.sandboxes.type, settings.sandbox_settings()
+    secrets = secrets or settings.make_secrets()
+    kind, given = settings.sandboxes.type, settings.sandbox_settings(secrets)
     if kind == "directory" and not given:
-        key = HKDF(SHA256(), 32, salt=None, info=b"dirac sandbox store").derive(settings.master_key())
+        master_key = master_key or settings.master_key_bytes(secrets)
+        key = HKDF(SHA256(), 32, salt=None, info=b"dirac sandbox store").derive(master_key)
         return DirectoryStore(settings.path("sandboxes"), settings.http.url, key)
     store: ObjectStore = plugins.load("dirac.storage", kind).from_settings(given)
+    store.renewed = lambda: settings.sandbox_settings(secrets)
     return store
 
 

@@ -9,6 +9,7 @@ from dirac.core.time import Clock
 from dirac.db.engine import Database
 from dirac.db.plan import Outcome, Step, Which, choose, pending_contract, settled, step
 from dirac.db.revisions import current, lines
+from dirac.resources.secrets.resolving import Secrets
 from dirac.server.schema import LOCATIONS
 from dirac.server.settings import Settings
 from dirac.transport.tls import load_authorities
@@ -21,6 +22,7 @@ def open_database(
     entropy: Entropy | None = None,
     migrating: bool = False,
     pool_size: int | None = None,
+    secrets: Secrets | None = None,
 ) -> Database:
     """Return the database; connects at its first use.
 
@@ -30,12 +32,16 @@ def open_database(
         entropy: Source of the identifiers that are made there.
         migrating: Be the user that may change tables.
         pool_size: Connections kept open, if not as many as the settings say.
+        secrets: Follows references; made anew if not given.
 
     Raises:
         InvalidInputError: Its address, or the file of its authority, is missing or of no use.
     """
+    secrets = secrets or settings.make_secrets()
+    secret = settings.database_secret(secrets, migrating=migrating)
     return Database(
-        settings.migration_url() if migrating else settings.database_url(),
+        settings.migration_url(secrets) if migrating else settings.database_url(secrets),
+        renewed=None if secret is None else secret.get,
         clock=clock,
         entropy=entropy,
         pool_size=pool_size or settings.database.pool_size,

@@ -132,6 +132,11 @@ METRICS = (
         (),
         ("server",),
     ),
+    Metric(
+        "dirac_secrets_outdated",
+        Gauge,
+        "References to secrets that cannot be followed at present, so that the last good secret is used",
+    ),
     Metric("dirac_database_connections_in_use", Gauge, "Connections of the pool that are in use"),
     Metric("dirac_database_connections_limit", Gauge, "Connections that the pool opens at most"),
     Metric(

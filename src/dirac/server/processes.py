@@ -30,7 +30,7 @@ def make_runner(installation: Installation, metrics: Metrics) -> Runner:
     if settings.worker.runner == "celery":
         from dirac.server.celery import CeleryRunner, make_celery  # optional, and slow to load
 
-        return CeleryRunner(make_celery(settings))
+        return CeleryRunner(make_celery(settings), lambda: settings.broker_url(installation.secrets))
     executor = Executor(installation.outbox, installation.tasks, installation.provide, metrics.task)
     return InProcessRunner(executor, concurrency=settings.worker.concurrency)
 
@@ -59,8 +59,17 @@ async def relaying(installation: Installation, metrics: Metrics, *, counting: bo
         await runner.close()
 
 
-def follow_database(installation: Installation, metrics: Metrics) -> None:
-    """Have the metrics tell how much of the pool of connections is in use."""
+def secrets_health(installation: Installation) -> str:
+    """Say in a word how it is about the references to secrets."""
+    problems = installation.secrets.problems
+    if not problems:
+        return "as referred to"
+    return "the last good ones are used: " + "; ".join(f"{at}: {why}" for at, why in problems.items())
+
+
+def follow_installation(installation: Installation, metrics: Metrics) -> None:
+    """Have the metrics tell how much of the pool of connections is in use, and which secrets are old."""
+    metrics.follow("dirac_secrets_outdated", lambda: float(len(installation.secrets.problems)))
     pool = installation.database.engine.pool
     used, size = getattr(pool, "checkedout", None), getattr(pool, "size", None)
     if used is not None and size is not None:  # a database in memory has a single one
@@ -95,7 +104,7 @@ def work(settings: Settings) -> None:
 
     installation = build(settings)
     metrics = Metrics("worker", installation.version)
-    follow_database(installation, metrics)
+    follow_installation(installation, metrics)
 
     async def begin() -> Executor:
         await installation.begin()
@@ -108,7 +117,11 @@ def work(settings: Settings) -> None:
             await ask_database(installation)
             if not connected():
                 raise UnavailableError("there is no connection to the broker")
-            return {"database": "answers", "broker": "connected"}
+            return {
+                "database": "answers",
+                "broker": "connected",
+                "secrets": secrets_health(installation),
+            }
 
         return listening(settings, metrics, health, loop)
 
@@ -134,7 +147,7 @@ async def _schedule(settings: Settings) -> None:
         loop.add_signal_handler(number, told.set)
     installation = build(settings)
     metrics = Metrics("scheduler", installation.version)
-    follow_database(installation, metrics)
+    follow_installation(installation, metrics)
     try:
         await installation.begin()
         async with relaying(installation, metrics, counting=True) as relay:
@@ -143,7 +156,11 @@ async def _schedule(settings: Settings) -> None:
                 await ask_database(installation)
                 if relay.trouble is not None:
                     raise UnavailableError(relay.trouble)
-                return {"database": "answers", "relay": "hands out"}
+                return {
+                    "database": "answers",
+                    "relay": "hands out",
+                    "secrets": secrets_health(installation),
+                }
 
             with listening(settings, metrics, health, loop):
                 log.info("the scheduler runs")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from dirac.core.secrets import Secret, SecretReference
 from dirac.resources.identity.outside import ProviderSettings
+from dirac.resources.secrets.resolving import ReferredSecret, Secrets
+from dirac.server.references import Limits
 from dirac.server.settings import Settings
 from dirac.systems.configuration.models import (
     STORAGE_VERBS,
@@ -18,7 +19,7 @@ from dirac.systems.identity.logic.provider_claims import LoginRules
 from dirac.systems.identity.models import AcceptableUse
 
 
-def rules_of(tree: Tree, vo: str, settings: Settings) -> LoginRules:
+def rules_of(tree: Tree, vo: str, settings: Settings, secrets: Secrets) -> LoginRules:
     """Return the rules of logins to a VO; those of one that does not exist let nobody in."""
     found = tree.virtual_organisations.get(vo)
     if found is None:
@@ -30,7 +31,7 @@ def rules_of(tree: Tree, vo: str, settings: Settings) -> LoginRules:
         return LoginRules(policy=policy, capabilities=capability_rules(found))
     return LoginRules(
         plugin=given.type,
-        provider=provider_settings(given, settings),
+        provider=provider_settings(given, settings, secrets),
         admits=given.admits.value,
         groups=given.groups,
         default_group=found.default_group,
@@ -57,10 +58,36 @@ def capability_rules(given: VirtualOrganisation) -> CapabilityRules | None:
     )
 
 
-def provider_settings(given: IdentityProvider, settings: Settings) -> ProviderSettings:
+def provider_settings(given: IdentityProvider, settings: Settings, secrets: Secrets) -> ProviderSettings:
     """Return how to speak to a provider from this server."""
-    options = {name: getattr(given, name) for name in ProviderSettings.__struct_fields__}
-    for name in ("client_secret_file", "client_key_file"):
-        if (file := getattr(given, name)) is not None:
-            options[name] = str(settings.path(file))
-    return msgspec.convert(options, ProviderSettings)
+    return ProviderSettings(
+        issuer=given.issuer,
+        client_id=given.client_id,
+        client_secret=client_secret(given, settings, secrets),
+        client_key=_secret(given.client_key, "client_key", settings, secrets),
+        client_key_id=given.client_key_id,
+        scopes=tuple(given.scopes),
+        username_claim=given.username_claim,
+        group_claims=tuple(given.group_claims),
+        scim_url=given.scim_url,
+        scim_scopes=tuple(given.scim_scopes),
+    )
+
+
+def client_secret(given: IdentityProvider, settings: Settings, secrets: Secrets) -> Secret | None:
+    """Return the secret of DIRAC at a provider, None for a public client; also in the old spelling."""
+    option, reference = "client_secret", given.client_secret
+    if given.client_secret_file is not None:
+        option, reference = "client_secret_file", SecretReference(file=given.client_secret_file)
+    elif given.client_secret_variable is not None:
+        option, reference = (
+            "client_secret_variable",
+            SecretReference(environment=given.client_secret_variable),
+        )
+    return _secret(reference, option, settings, secrets)
+
+
+def _secret(
+    reference: SecretReference | None, option: str, settings: Settings, secrets: Secrets
+) -> Secret | None:
+    return None if reference is None else ReferredSecret(reference, option, secrets, Limits(settings))

@@ -20,7 +20,7 @@ from dirac.server.composition import Installation, build
 from dirac.server.control import bind, hold
 from dirac.server.listener import listening, tell_expiry
 from dirac.server.metrics import Metrics
-from dirac.server.processes import ask_database, follow_database, relaying
+from dirac.server.processes import ask_database, follow_installation, relaying, secrets_health
 from dirac.server.settings import Settings
 from dirac.systems.configuration.logic import Configuration
 from dirac.systems.workload.logic.explain import Explain
@@ -42,7 +42,7 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
     """Return the application of an installation; background work is handed out while it is served."""
     told = metrics or Metrics("server", installation.version)
     drain = installation.drain
-    follow_database(installation, told)
+    follow_installation(installation, told)
     installation.provide(Matching).refused.append(told.refused)
     installation.provide(ShadowPolicy).told.append(told.compared)
     installation.provide(Explain).told.append(told.explained)
@@ -59,7 +59,7 @@ def make_app(installation: Installation, metrics: Metrics | None = None) -> Fast
         await ask_database(installation)
         if drain.begun:
             raise UnavailableError("draining: this server is about to end")
-        return {"database": "answers"}
+        return {"database": "answers", "secrets": secrets_health(installation)}
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -1,6 +1,7 @@
 """What one server needs to know of itself: a TOML file, every option with its meaning.
 
 What all servers of an installation share is the configuration (`dirac.systems.configuration`).
+Secrets are not in the file: it says where each of them is (`dirac.core.secrets.SecretReference`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import msgspec
 from msgspec import Meta
 
 from dirac.core.errors import InvalidInputError
-from dirac.core.secrets import read_secret
+from dirac.core.secrets import SecretReference, read_secret, reference_fault
+from dirac.resources.secrets.resolving import ReferredSecret, Secrets, fill
+from dirac.server.git_settings import GitSettings, git_branches
+from dirac.server.secret_settings import SecretsSettings, either, own_references, secrets_of
 from dirac.transport.tls import server_context
 
 if TYPE_CHECKING:
@@ -86,19 +90,26 @@ class Metrics(_Table, frozen=True):
 
 
 class DatabaseSettings(_Table, frozen=True):
-    """Where the database is: `url`, or `url_file` for one that holds a password."""
+    """Where the database is: `url`, a reference to it if it holds a password."""
 
     url: Annotated[
-        str | None, Meta(description="Address without a password; SQLite in `state` if there is none")
+        str | SecretReference | None,
+        Meta(
+            description="Address without a password, or a reference to one that has; SQLite in `state` if "
+            "there is none"
+        ),
     ] = None
     url_file: Annotated[
-        str | None, Meta(description="File that holds the address, readable by the server only")
+        str | None, Meta(description="File that holds the address: the same as `url = {file = FILE}`")
+    ] = None
+    migration_url: Annotated[
+        SecretReference | None,
+        Meta(
+            description="Where the address for the user that changes tables is; if not given, the usual one"
+        ),
     ] = None
     migration_url_file: Annotated[
-        str | None,
-        Meta(
-            description="File with the address for the user that changes tables; if not given, the usual one"
-        ),
+        str | None, Meta(description="File that holds it: the same as `migration_url = {file = FILE}`")
     ] = None
     ca_file: Annotated[
         str | None,
@@ -111,7 +122,12 @@ class Sandboxes(_Table, frozen=True):
     """Where sandboxes are kept."""
 
     type: Annotated[str, Meta(description="Plugin of kind dirac.storage")] = "directory"
-    settings: Annotated[dict[str, Any], Meta(description="Settings of the plugin")] = {}
+    settings: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Settings of the plugin; for secrets references: `secret_access_key = {file = FILE}`"
+        ),
+    ] = {}
     settings_file: Annotated[
         str | None,
         Meta(description="JSON file of further ones, for secrets; readable by the server only"),
@@ -148,7 +164,12 @@ class Worker(_Table, frozen=True):
     runner: Annotated[
         Literal["in-process", "celery"], Meta(description="`celery` needs a broker and `dirac-server worker`")
     ] = "in-process"
-    broker_url_file: Annotated[str | None, Meta(description="File with the broker's AMQP address")] = None
+    broker_url: Annotated[SecretReference | None, Meta(description="Where the broker's AMQP address is")] = (
+        None
+    )
+    broker_url_file: Annotated[
+        str | None, Meta(description="File that holds it: the same as `broker_url = {file = FILE}`")
+    ] = None
     broker_ca_file: Annotated[
         str | None,
         Meta(description="Authorities of the broker's certificate (PEM) for `amqps`; else the machine's"),
@@ -177,6 +198,11 @@ class Settings(_Table, frozen=True):
     expiry: Expiry = Expiry()
     worker: Worker = Worker()
     metrics: Metrics = Metrics()
+    secrets: SecretsSettings = SecretsSettings()
+    git: GitSettings = GitSettings()
+    master_key: Annotated[
+        SecretReference | None, Meta(description="Where the master key is, if not in `master_key_file`")
+    ] = None
     master_key_file: Annotated[
         str, Meta(description="File of at least 32 random bytes, readable by the server only")
     ] = "master.key"
@@ -274,64 +300,107 @@ class Settings(_Table, frozen=True):
         except InvalidInputError as error:
             raise InvalidInputError(f"{_name(table)}.{error.message}", hint=error.hint) from None
 
-    def sandbox_settings(self) -> dict[str, Any]:
-        """Return the settings of the sandboxes' plugin, those of the file over those of the table.
+    def make_secrets(self) -> Secrets:
+        """Return what follows references to secrets, of these settings and of the configuration."""
+        return secrets_of(self.secrets, self.path)
+
+    def sandbox_settings(self, secrets: Secrets | None = None) -> dict[str, Any]:
+        """Return the settings of the sandboxes' plugin, with secrets, those of the file over the table's.
+
+        Args:
+            secrets: Follows references; made anew if not given.
 
         Raises:
-            InvalidInputError: The file cannot be read, others may read it, or it holds no JSON object.
+            InvalidInputError: The file cannot be read, others may read it, or it holds no JSON object; or
+                another secret cannot be had.
+            UnavailableError: Whoever holds a secret does not answer.
         """
-        chosen = self.sandboxes
+        chosen, secrets = self.sandboxes, secrets or self.make_secrets()
+        given = fill(chosen.settings, "sandboxes.settings", secrets)
         if chosen.settings_file is None:
-            return chosen.settings
+            return given
         option = "sandboxes.settings_file"
-        path = self.path(chosen.settings_file)
+        text = ReferredSecret(SecretReference(file=chosen.settings_file), option, secrets).read()
         try:
-            return chosen.settings | msgspec.json.decode(_secret(path, option), type=dict[str, Any])
+            return given | msgspec.json.decode(text, type=dict[str, Any])
         except msgspec.DecodeError:  # what it says might quote a secret
-            raise InvalidInputError(f"{option}: {path} holds no JSON object") from None
+            raise InvalidInputError(
+                f"{option}: {self.path(chosen.settings_file)} holds no JSON object"
+            ) from None
 
-    def database_url(self) -> str:
+    def database_secret(self, secrets: Secrets, *, migrating: bool = False) -> ReferredSecret | None:
+        """Return where the database's address is kept, None if it is no secret.
+
+        Args:
+            secrets: Follows the reference.
+            migrating: That of the user that may change tables, if there is one.
+
+        Raises:
+            InvalidInputError: It is given twice.
+        """
+        given = self.database
+        if migrating:
+            found = either("database.migration_url", given.migration_url, given.migration_url_file, secrets)
+            if found is not None:
+                return found
+        return either("database.url", given.url, given.url_file, secrets)
+
+    def database_url(self, secrets: Secrets | None = None) -> str:
         """Return the database's address; SQLite in the state directory by default.
 
         Raises:
-            InvalidInputError: It is given twice, or the file that should hold it cannot be read.
+            InvalidInputError: It is given twice, or cannot be had.
+            UnavailableError: Whoever holds it does not answer.
         """
-        if self.database.url is not None and self.database.url_file is not None:
-            raise InvalidInputError("database.url and database.url_file are both set", hint="Remove one")
-        if self.database.url_file is not None:
-            return _secret(self.path(self.database.url_file), "database.url_file")
-        return self.database.url or f"sqlite:///{self.path('dirac.db')}"
+        secret = self.database_secret(secrets or self.make_secrets())
+        if secret is not None:
+            return secret.read()
+        url = self.database.url
+        return url if isinstance(url, str) and url else f"sqlite:///{self.path('dirac.db')}"
 
-    def migration_url(self) -> str:
+    def migration_url(self, secrets: Secrets | None = None) -> str:
         """Return the database's address for the user that may change tables; that of the server by default.
 
         Raises:
-            InvalidInputError: The file that should hold it cannot be read.
+            InvalidInputError: It is given twice, or cannot be had.
+            UnavailableError: Whoever holds it does not answer.
         """
-        if self.database.migration_url_file is None:
-            return self.database_url()
-        return _secret(self.path(self.database.migration_url_file), "database.migration_url_file")
+        secrets = secrets or self.make_secrets()
+        secret = self.database_secret(secrets, migrating=True)
+        return self.database_url(secrets) if secret is None else secret.read()
 
-    def broker_url(self) -> str:
+    def broker_url(self, secrets: Secrets | None = None) -> str:
         """Return the broker's address.
 
         Raises:
-            InvalidInputError: It is not set, or cannot be read.
+            InvalidInputError: It is not set, set twice, or cannot be had.
+            UnavailableError: Whoever holds it does not answer.
         """
-        if self.worker.broker_url_file is None:
-            raise InvalidInputError("worker.broker_url_file is not set", hint="The runner 'celery' needs it")
-        return _secret(self.path(self.worker.broker_url_file), "worker.broker_url_file")
+        worker = self.worker
+        secrets = secrets or self.make_secrets()
+        secret = either("worker.broker_url", worker.broker_url, worker.broker_url_file, secrets)
+        if secret is None:
+            raise InvalidInputError(
+                "worker.broker_url_file is not set", hint="The runner 'celery' needs it, or worker.broker_url"
+            )
+        return secret.read()
 
-    def master_key(self) -> bytes:
+    def master_key_bytes(self, secrets: Secrets | None = None) -> bytes:
         """Return the key from which all others are derived.
 
         Raises:
-            InvalidInputError: The file cannot be read, is too short, or others may read it.
+            InvalidInputError: It cannot be had, is too short, or others may read it.
+            UnavailableError: Whoever holds it does not answer.
         """
         path = self.path(self.master_key_file)
-        key = read_secret(path, "master_key_file", forbidden=0o077, hint="Make one: dirac-server up")
+        if self.master_key is None:
+            key = read_secret(path, "master_key_file", forbidden=0o077, hint="Make one: dirac-server up")
+        else:
+            key = ReferredSecret(self.master_key, "master_key", secrets or self.make_secrets()).read_bytes()
         if len(key) < SHORTEST_KEY:
-            raise InvalidInputError(f"the master key {path} is shorter than {SHORTEST_KEY} bytes")
+            raise InvalidInputError(
+                f"the master key {self.master_key or path} is shorter than {SHORTEST_KEY} bytes"
+            )
         return key
 
 
@@ -356,13 +425,6 @@ def _check_tls(table: Http | Metrics) -> None:
         )
 
 
-def _secret(path: Path, option: str) -> str:
-    try:
-        return read_secret(path, option, forbidden=0o007).decode()
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{option}: {path} holds no text") from None
-
-
 def load(file: Path) -> Settings:
     """Read the settings of a server.
 
@@ -383,6 +445,10 @@ def load(file: Path) -> Settings:
         raise InvalidInputError(_readable(str(error)), where=str(file)) from None
     for table in (settings.http, settings.metrics):
         _check_tls(table)
+    for option, reference in own_references(settings).items():
+        if (fault := reference_fault(msgspec.to_builtins(reference))) is not None:
+            raise InvalidInputError(f"{option}: {fault}", where=str(file))
+    git_branches(settings, settings.make_secrets())
     return msgspec.structs.replace(settings, state=str(here / settings.state))
 
 

@@ -28,7 +28,7 @@ def keyed(site: Site) -> Iterator[OidcProvider]:
         vo = astro(site, provider)
         outside = vo["identity_provider"]
         del outside["client_secret_file"]
-        outside["client_key_file"] = site.secret("key", KEY.as_pem(private=True).decode())
+        outside["client_key"] = {"file": site.secret("key", KEY.as_pem(private=True).decode())}
         outside["client_key_id"] = "ours"
         tokens = {"audiences": [SE], "issued_by": "provider", "groups": {"astro_user": {"read": ["/"]}}}
         site.configure(astro=vo | {"capability_tokens": tokens})
@@ -57,7 +57,7 @@ def test_a_key_logs_people_in_and_gets_tokens_for_elements(site: Site, keyed: Oi
 
 
 async def test_the_doctor_says_that_the_key_cannot_be_used(site: Site, keyed: OidcProvider) -> None:
-    file = Path(site.vos["astro"]["identity_provider"]["client_key_file"])
+    file = Path(site.vos["astro"]["identity_provider"]["client_key"]["file"])
     content = file.read_text()
     patient = Patient(site.directory / "dirac.toml", site.settings)
     try:
@@ -65,4 +65,4 @@ async def test_the_doctor_says_that_the_key_cannot_be_used(site: Site, keyed: Oi
         found = [one.detail for one in await examine(patient, people.checks(patient)) if not one.ok]
     finally:
         file.write_text(content)
-    assert any("client_key_file" in detail for detail in found), found
+    assert any("client_key" in detail for detail in found), found

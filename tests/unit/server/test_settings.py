@@ -128,13 +128,13 @@ def test_an_unsafe_master_key_is_refused(
     if content is not None:
         secret(tmp_path / "master.key", content, mode)
     with pytest.raises(InvalidInputError, match=message) as caught:
-        Settings(state=str(tmp_path)).master_key()
+        Settings(state=str(tmp_path)).master_key_bytes()
     assert "kkk" not in str(caught.value)
 
 
 def test_a_master_key_is_read_without_the_end_of_its_line(tmp_path: Path) -> None:
     secret(tmp_path / "master.key", b"k" * SHORTEST_KEY + b"\n")
-    assert Settings(state=str(tmp_path)).master_key() == b"k" * SHORTEST_KEY
+    assert Settings(state=str(tmp_path)).master_key_bytes() == b"k" * SHORTEST_KEY
 
 
 def test_processes_of_a_host_have_ports_of_their_own(tmp_path: Path) -> None:

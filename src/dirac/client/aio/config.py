@@ -17,6 +17,8 @@ from dirac.systems.configuration.models import (
     Explanation,
     Exported,
     Files,
+    GitState,
+    GitSync,
     Rollback,
     Version,
 )
@@ -252,6 +254,32 @@ class Config:
         """
         request = Rollback(version=version, comment=comment)
         return await self._http.call("POST", "/api/config/rollback", Applied, body=request, repeatable=True)
+
+    async def git(self) -> list[GitState]:
+        """Return where the repositories beside the configuration stand; for administrators.
+
+        Example::
+
+            for state in await client.config.git():
+                print(state.role, state.commit_id, state.problem)
+        """
+        return await self._http.call("GET", "/api/config/git", list[GitState])
+
+    async def sync_git(self, *, rewritten: bool = False) -> list[GitState]:
+        """Have new commits taken over and new versions sent now; returns where all stood before.
+
+        Args:
+            rewritten: Take the source as it is, although its branch was rewritten.
+
+        Raises:
+            ConflictError: There is no repository.
+
+        Example::
+
+            await client.config.sync_git()
+        """
+        request = GitSync(rewritten=rewritten)
+        return await self._http.call("POST", "/api/config/git", list[GitState], body=request, repeatable=True)
 
     async def schema(self) -> dict[str, Any]:
         """Return the JSON schema of the configuration.

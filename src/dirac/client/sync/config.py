@@ -18,6 +18,8 @@ from dirac.systems.configuration.models import (
     Explanation,
     Exported,
     Files,
+    GitState,
+    GitSync,
     Rollback,
     Version,
 )
@@ -249,6 +251,32 @@ class Config:
         """
         request = Rollback(version=version, comment=comment)
         return self._http.call("POST", "/api/config/rollback", Applied, body=request, repeatable=True)
+
+    def git(self) -> list[GitState]:
+        """Return where the repositories beside the configuration stand; for administrators.
+
+        Example::
+
+            for state in client.config.git():
+                print(state.role, state.commit_id, state.problem)
+        """
+        return self._http.call("GET", "/api/config/git", list[GitState])
+
+    def sync_git(self, *, rewritten: bool = False) -> list[GitState]:
+        """Have new commits taken over and new versions sent now; returns where all stood before.
+
+        Args:
+            rewritten: Take the source as it is, although its branch was rewritten.
+
+        Raises:
+            ConflictError: There is no repository.
+
+        Example::
+
+            client.config.sync_git()
+        """
+        request = GitSync(rewritten=rewritten)
+        return self._http.call("POST", "/api/config/git", list[GitState], body=request, repeatable=True)
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema of the configuration.

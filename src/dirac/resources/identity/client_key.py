@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -11,27 +10,25 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from joserfc import jwk, jwt
 
 from dirac.core.errors import InvalidInputError
-from dirac.core.secrets import read_secret
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_OPTION = "client_key_file"
 _SECONDS = 120
 
 
-def assertion(file: Path, key_id: str | None, *, client_id: str, audience: str, now: float) -> dict[str, str]:
+def assertion(pem: str, key_id: str | None, *, client_id: str, audience: str, now: float) -> dict[str, str]:
     """Return the parameters that prove to one endpoint, for some minutes and once, that we are a client.
 
     Args:
-        file: The private key, as PEM: RSA or P-256.
+        pem: The private key: RSA or P-256.
         key_id: Its name at the provider.
         client_id: Our name there.
         audience: The endpoint.
         now: The time.
 
     Raises:
-        InvalidInputError: The file is of no use.
+        InvalidInputError: The key is of no use.
     """
-    algorithm, key = _loaded(file)
+    algorithm, key = _loaded(pem)
     header = {"alg": algorithm} | ({"kid": key_id} if key_id else {})
     claims = {
         "iss": client_id,
@@ -45,14 +42,13 @@ def assertion(file: Path, key_id: str | None, *, client_id: str, audience: str, 
     return {"client_id": client_id, "client_assertion_type": ASSERTION, "client_assertion": token}
 
 
-def _loaded(file: Path) -> tuple[str, jwk.Key]:
-    content = read_secret(file, _OPTION, forbidden=0o007)
+def _loaded(pem: str) -> tuple[str, jwk.Key]:
     try:
-        private = load_pem_private_key(content, None)
+        private = load_pem_private_key(pem.encode(), None)
     except (ValueError, TypeError):
-        raise InvalidInputError(f"{_OPTION}: {file} is no private key in PEM without a password") from None
+        raise InvalidInputError("client_key: this is no private key in PEM without a password") from None
     if isinstance(private, RSAPrivateKey):
-        return "RS256", jwk.RSAKey.import_key(content)
+        return "RS256", jwk.RSAKey.import_key(pem)
     if isinstance(private, EllipticCurvePrivateKey) and isinstance(private.curve, SECP256R1):
-        return "ES256", jwk.ECKey.import_key(content)
-    raise InvalidInputError(f"{_OPTION}: {file} is a key of a kind that is not used", hint="Use RSA or P-256")
+        return "ES256", jwk.ECKey.import_key(pem)
+    raise InvalidInputError("client_key: this key is of a kind that is not used", hint="Use RSA or P-256")

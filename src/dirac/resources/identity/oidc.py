@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import os
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 
 from dirac.core.errors import InvalidInputError, UnauthenticatedError, UnavailableError
-from dirac.core.secrets import read_secret
 from dirac.core.time import Clock
 from dirac.resources.identity import scim
 from dirac.resources.identity.client_key import assertion
@@ -34,6 +32,8 @@ from dirac.transport.retry import BackOff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+log = logging.getLogger(__name__)
 
 _SECONDS = 10.0  # that a call may take: a person is waiting
 # A request is made once: somebody waits for it, who can ask again, or what was said last will do.
@@ -73,10 +73,10 @@ class OidcProvider:
 
     async def probe(self) -> str:
         """Return where the provider lets people log in, if it is usable."""
-        self._secret()
+        await self._secret()
         async with self._bounded():
             found = await self._discover()
-            self._assertion(found.token_endpoint)
+            await self._shown(found.token_endpoint)
             if not (await self._fetch_keys()).get("keys"):
                 raise UnavailableError(f"{found.jwks_uri} has no keys")
             return found.authorization_endpoint
@@ -257,31 +257,35 @@ class OidcProvider:
 
     # How we ask
 
-    def _secret(self) -> str:
-        """Return the client's secret, empty for a public client; read each time, as it may be replaced."""
-        if (name := self._settings.client_secret_variable) is not None:
-            if not (value := os.environ.get(name)):
-                raise InvalidInputError(f"client_secret_variable: there is no {name} in the environment")
-            return value
-        if (file := self._settings.client_secret_file) is None:
-            return ""
-        return read_secret(Path(file), "client_secret_file", forbidden=0o007).decode()
+    async def _secret(self) -> str:
+        """Return the client's secret, empty for a public client; it may be replaced at any time."""
+        secret = self._settings.client_secret
+        return "" if secret is None else await secret.get()
 
-    def _assertion(self, audience: str) -> dict[str, str] | None:
-        """Return what our key proves to an endpoint, None if we have none."""
-        if (file := self._settings.client_key_file) is None:
-            return None
+    async def _shown(self, audience: str) -> dict[str, str]:
+        """Return what our key proves to an endpoint; nothing if we have none."""
+        if (key := self._settings.client_key) is None:
+            return {}
         names = {"client_id": self._settings.client_id, "audience": audience}
-        return assertion(Path(file), self._settings.client_key_id, **names, now=self._clock.now().timestamp())
+        now = self._clock.now().timestamp()
+        return assertion(await key.get(), self._settings.client_key_id, **names, now=now)
 
     async def _ask(self, found: Discovered, grant: str, form: Mapping[str, str]) -> Answer:
         """Ask the token endpoint for something (RFC 6749, 2.3.1)."""
+        try:
+            proof = await self._shown(found.token_endpoint)
+            secret = "" if proof else await self._secret()
+        except InvalidInputError as error:  # of the operators: whoever logs in need not know where it is
+            log.error("the secret at %s cannot be had: %s", self._settings.issuer, error)
+            raise UnavailableError(
+                "this installation cannot show the identity provider who it is",
+                hint="Tell the operators: dirac-server doctor",
+            ) from None
         client = self._settings.client_id
         form = {"grant_type": grant, **form}
         headers: dict[str, str] = {}
-        if (proof := self._assertion(found.token_endpoint)) is not None:
+        if proof:
             return await self._send("POST", found.token_endpoint, form={**form, **proof})
-        secret = self._secret()
         methods = found.token_endpoint_auth_methods_supported
         if not secret:
             form["client_id"] = client

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from dirac.core.errors import UnauthenticatedError
+from dirac.core.secrets import Secret
 
 KIND = "dirac.identity_provider"
 """Plugins of this kind are called with `ProviderSettings` and a `Clock`."""
@@ -19,9 +20,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         issuer: Its address, letter by letter as its discovery document has it.
         client_id: Name under which DIRAC is registered there.
-        client_secret_file: File that holds the client's secret; neither this nor a variable: a public client.
-        client_secret_variable: Environment variable that holds it instead.
-        client_key_file: File that holds the client's private key, to be used instead of a secret.
+        client_secret: The client's secret, which may be replaced at any time; None: a public client.
+        client_key: The client's private key, to be used instead of a secret.
         client_key_id: Name of that key at the provider.
         scopes: What is asked for; without ``offline_access`` sessions last as long as its tokens.
         username_claim: Claim that user names are made of.
@@ -32,9 +32,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     issuer: str
     client_id: str
-    client_secret_file: str | None = None
-    client_secret_variable: str | None = None
-    client_key_file: str | None = None
+    client_secret: Secret | None = None
+    client_key: Secret | None = None
     client_key_id: str | None = None
     scopes: tuple[str, ...] = ("openid", "profile", "email", "offline_access")
     username_claim: str = "preferred_username"

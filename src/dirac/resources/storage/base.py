@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any, Self
 
 import msgspec
@@ -84,7 +84,13 @@ class ObjectStore(ABC):
     Raises:
         InvalidInputError: (any call) A key is impossible, see `check_key`.
         UnavailableError: (any call) The store does not answer; what was asked may have happened or not.
+
+    Attributes:
+        renewed: Gives the settings as they are now, where secrets in them may be replaced; may wait. A store
+            that shows secrets asks before it shows them. None if they are what they were.
     """
+
+    renewed: Callable[[], Mapping[str, Any]] | None = None
 
     @classmethod
     @abstractmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from functools import partial
@@ -19,6 +20,8 @@ import msgspec
 from dirac.core.errors import DiracError, InvalidInputError, NotFoundError, UnavailableError
 from dirac.resources.settings import read_settings
 from dirac.resources.storage.base import ObjectStore, Upload, check_key, check_object
+
+log = logging.getLogger(__name__)
 
 DELETE_LIMIT = 1000
 """Objects that one call of the S3 API removes at most."""
@@ -56,6 +59,10 @@ class S3Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __repr__(self) -> str:
         # The secret must not end up in logs.
         return f"S3Settings(bucket={self.bucket!r}, endpoint_url={self.endpoint_url!r})"
+
+
+def _keys(settings: S3Settings) -> tuple[str | None, str | None]:
+    return settings.access_key_id, settings.secret_access_key
 
 
 class S3Store(ObjectStore):
@@ -194,12 +201,26 @@ class S3Store(ObjectStore):
 
     def _connected(self) -> Any:
         with self._lock:
+            self._renew()
             if self._client is None:
                 client = self._connect()
                 if self._settings.create_bucket:
                     self._ensure_bucket(client)
                 self._client = client
             return self._client
+
+    def _renew(self) -> None:
+        """Show other keys from now on, if they were replaced; what is under way ends with the old ones."""
+        if self.renewed is None:
+            return
+        try:
+            fresh = read_settings(S3Settings, self.renewed(), "object store 's3'")
+        except DiracError as error:  # half of a new file, perhaps
+            log.warning("the settings of bucket %r cannot be read anew: %s", self._bucket, error)
+            return
+        if _keys(fresh) != _keys(self._settings):
+            log.info("bucket %r is used with other keys from now on", self._bucket)
+            self._settings, self._client = fresh, None
 
     def _connect(self) -> Any:
         import boto3

@@ -32,7 +32,7 @@ def _settings(patient: Patient) -> str:
 
 
 def _master_key(patient: Patient) -> str:
-    return f"{len(patient.settings.master_key())} bytes"
+    return f"{len(patient.settings.master_key_bytes())} bytes"
 
 
 def _sandbox_settings(patient: Patient) -> str:

@@ -44,7 +44,9 @@ async def _outside(patient: Patient) -> str:
 
 async def _ask(patient: Patient, vo: str, given: IdentityProvider) -> str:
     """Return what is wrong with a provider, nothing if it can be used."""
-    made = installed_outside_provider(given.type, provider_settings(given, patient.settings), SystemClock())
+    made = installed_outside_provider(
+        given.type, provider_settings(given, patient.settings, patient.settings.make_secrets()), SystemClock()
+    )
     try:
         await made.probe()
     except DiracError as error:

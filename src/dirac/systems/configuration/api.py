@@ -23,6 +23,8 @@ from dirac.systems.configuration.models import (
     Explanation,
     Exported,
     Files,
+    GitState,
+    GitSync,
     Rollback,
     Tree,
     Version,
@@ -36,6 +38,7 @@ routers = (router,)
 Reader = Annotated[Identity, allowed(policy.read)]
 Editor = Annotated[Identity, allowed(policy.change)]
 Administrator = Annotated[Identity, allowed(policy.roll_back)]
+Keeper = Annotated[Identity, allowed(policy.look_after_git)]
 Provided = Annotated[Configuration, provided(Configuration)]
 Key = Annotated[str, Query(min_length=1, max_length=2000)]
 Moment = Annotated[datetime, Query()]
@@ -149,6 +152,21 @@ async def get_log(
 ) -> list[Version]:
     """Return the versions, newest first."""
     return await configuration.log(caller, limit, before)
+
+
+@router.get("/git")
+async def get_git(caller: Keeper, configuration: Provided) -> list[GitState]:
+    """Return where the repositories beside the configuration stand, and what is in the way."""
+    return await configuration.git.states()
+
+
+@router.post("/git", status_code=202)
+async def sync_git(
+    caller: Keeper, configuration: Provided, request: Annotated[GitSync, body(GitSync)]
+) -> list[GitState]:
+    """Have new commits taken over and new versions sent now; returns where all stood before."""
+    await configuration.git.ask(rewritten=request.rewritten)
+    return await configuration.git.states()
 
 
 @router.post("/import")

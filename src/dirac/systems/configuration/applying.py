@@ -15,9 +15,18 @@ from dirac.core.errors import (
 )
 from dirac.core.unit import Event, Units
 from dirac.systems.configuration import document, policy
+from dirac.systems.configuration.brought import Brought, Noted, other_texts
 from dirac.systems.configuration.delegation import VOS, own_only, refused
 from dirac.systems.configuration.document import MAX_BYTES
-from dirac.systems.configuration.edits import Edit, Judge, Outcome, place_of, unknown_options
+from dirac.systems.configuration.edits import (
+    Edit,
+    Judge,
+    Outcome,
+    place_of,
+    standing,
+    text_digest,
+    unknown_options,
+)
 from dirac.systems.configuration.keeping import Keeper
 from dirac.systems.configuration.layout import FILE_NAME, State, load
 from dirac.systems.configuration.merging import put_together
@@ -33,10 +42,11 @@ from dirac.systems.configuration.trees import (
 )
 from dirac.systems.identity.models import Identity
 
-_MAX_COMMENT = 4096
+MAX_COMMENT = 4096
 _MAX_PATHS = 100
 _TRIES = 5
 _SHOWN = 20
+_LONGEST_AUTHOR = 400
 _DEFAULTS = 4  # times as long as without its defaults is a large tree with them
 
 
@@ -49,6 +59,9 @@ class Applying:
         registry: Told of the communities and their members whenever they may have changed.
         judge: Decides whether an edit may be.
         effects: Tell what an edit would do.
+
+    Attributes:
+        follow_up: Task that is enqueued with each version; None for none.
     """
 
     def __init__(
@@ -64,6 +77,7 @@ class Applying:
         self._registry = registry
         self._judge = judge
         self._effects = effects
+        self.follow_up: str | None = None
 
     async def apply(self, identity: Identity, request: Apply) -> Applied:
         """Do what `Configuration.apply` says."""
@@ -86,6 +100,47 @@ class Applying:
         raise ConflictError(
             "others change the configuration all the time; this was not applied", hint="Apply it again"
         )
+
+    async def bring(
+        self,
+        identity: Identity,
+        request: Apply,
+        before: Mapping[str, str],
+        since: int,
+        *,
+        author: str = "",
+        after: Mapping[str, str] | None = None,
+        noted: Noted | None = None,
+    ) -> Applied:
+        """Apply an edit of files as they are kept elsewhere; texts are kept although they mean the same.
+
+        Args:
+            identity: Who.
+            request: The edit, with `files` and `removed`.
+            before: All files that it was made from, as they are elsewhere.
+            since: The version that was the newest when these were taken over.
+            author: Who made it, if not who brings it.
+            after: All files with the edit, as they are elsewhere.
+            noted: Called in the transaction of the effect; in one of its own if there is none.
+
+        Raises:
+            DiracError: As for `Configuration.apply`.
+        """
+        _check_comment(request.comment)
+        _check_files(request)
+        edit = Edit(dict(request.files), frozenset(request.removed))
+        old = {name: before[name] for name in edit.changed.keys() | edit.removed if name in before}
+        digests = {name: text_digest(text) for name, text in (after or {}).items()}
+        for _ in range(_TRIES):
+            async with self._units.read() as unit:
+                head = await self._keeper.newest(unit)
+                theirs = await _texts(unit, head, edit)
+            base = await asyncio.to_thread(standing, before, since, head)
+            brought = Brought(author, digests, noted)
+            applied = await self._attempt(identity, request, edit, (base, old), (head, theirs), brought)
+            if applied is not None:
+                return applied
+        raise ConflictError("others change the configuration all the time; this was not applied")
 
     async def rollback(self, identity: Identity, number: int, comment: str) -> Applied:
         """Do what `Configuration.rollback` says."""
@@ -124,14 +179,19 @@ class Applying:
         edit: Edit,
         base: tuple[State, Mapping[str, str]],
         head: tuple[State, Mapping[str, str]],
+        brought: Brought | None = None,
     ) -> Applied | None:
         """Apply an edit once; None if another version came meanwhile."""
         now = head[0].snapshot.version
         _check_files_of_vo(identity, edit, base[0], head[0])
         outcome, edit = await asyncio.to_thread(put_together, self._judge, edit, base, head)
         merged = list(range(base[0].snapshot.version + 1, now + 1))
-        if not outcome.changes and _same_files(head[0], outcome) and not head[0].unreadable:
+        new = brought is not None and other_texts(head[0], outcome, edit)
+        if not new and not outcome.changes and _same_files(head[0], outcome) and not head[0].unreadable:
             await self._keeper.adopt(head[0])
+            if brought is not None and brought.noted is not None and not request.dry_run:
+                async with self._units.write() as unit:
+                    await brought.noted(unit, now, made=False, exact=False)
             return Applied(now, [], warnings=outcome.warnings)
         if request.expected_version not in (None, now):
             raise ConflictError(
@@ -149,7 +209,7 @@ class Applying:
             return Applied(
                 now + 1, outcome.changes, outcome.files, warnings, _seen(effects, identity), merged
             )
-        state = await self._write(identity, request, head[0], edit, outcome)
+        state = await self._write(identity, request, head[0], edit, outcome, brought)
         if state is None:
             if request.expected_version is not None:
                 raise _overtaken(now + 1)
@@ -166,7 +226,13 @@ class Applying:
         ] + more
 
     async def _write(
-        self, identity: Identity, request: Apply, head: State, edit: Edit, outcome: Outcome
+        self,
+        identity: Identity,
+        request: Apply,
+        head: State,
+        edit: Edit,
+        outcome: Outcome,
+        brought: Brought | None = None,
     ) -> State | None:
         normal = await asyncio.to_thread(normal_form, outcome.tree)
         number, name = head.snapshot.version + 1, digest(normal)
@@ -181,7 +247,8 @@ class Applying:
         }
         hosts = registered_hosts(outcome.tree)
         async with self._units.write() as unit:
-            version = Version(number, name, unit.now, identity.subject, request.comment)
+            author = (brought.author if brought is not None else "") or identity.subject
+            version = Version(number, name, unit.now, author[:_LONGEST_AUTHOR], request.comment)
             if not changed:  # nothing but what is removed already
                 return head
             if not await unit.versions.add(version, changed, _for_the_release_before(edit, outcome, normal)):
@@ -193,6 +260,11 @@ class Applying:
                 changed_vos = registered(outcome.tree, sorted(vos))
                 await self._registry.replace(unit, changed_vos, hosts=hosts, actor=version.author, scope=vos)
             unit.record(_event(version, outcome.changes))
+            if brought is not None and brought.noted is not None:
+                digests = {file: part.digest for file, part in outcome.parts.items()}
+                await brought.noted(unit, number, made=True, exact=digests == brought.digests)
+            if self.follow_up is not None:
+                unit.enqueue(self.follow_up, key=self.follow_up)
         snapshot = Snapshot(version=number, digest=name, time=version.time, tree=outcome.tree)
         return State(snapshot, outcome.parts)
 
@@ -316,8 +388,8 @@ def _event(version: Version, changes: Sequence[Change]) -> Event:
 
 
 def _check_comment(comment: str) -> None:
-    if len(comment) > _MAX_COMMENT or "\x00" in comment:
-        raise InvalidInputError(f"a comment has at most {_MAX_COMMENT} characters, and none of them is NUL")
+    if len(comment) > MAX_COMMENT or "\x00" in comment:
+        raise InvalidInputError(f"a comment has at most {MAX_COMMENT} characters, and none of them is NUL")
 
 
 def _overtaken(number: int) -> ConflictError:

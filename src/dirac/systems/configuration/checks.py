@@ -5,12 +5,21 @@ The checks read plain values, not a typed tree, so that they still run on a text
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
+import msgspec
+
 from dirac.core.errors import InvalidInputError
+from dirac.core.secrets import (
+    ADVICE,
+    SecretReference,
+    filled,
+    names_a_secret,
+    reference_fault,
+    references_in,
+    secret_text,
+)
 from dirac.systems.configuration.models.capabilities import IssuedBy
 from dirac.systems.configuration.shape import Path, suggestion
 from dirac.systems.configuration.trees import subject
@@ -18,31 +27,26 @@ from dirac.systems.configuration.trees import subject
 Found = Iterator[tuple[Path, str]]
 Installed = Callable[[str], Sequence[str]]
 CheckComputing = Callable[[str, str, Mapping[str, Any]], None]
+Refused = Callable[[SecretReference], str | None]
 
 BUILT_IN_PROVIDER = "password"
 
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
-_SECRETS = frozenset(
-    {
-        "password",
-        "passwd",
-        "passphrase",
-        "pwd",
-        "secret",
-        "secrets",
-        "token",
-        "credential",
-        "credentials",
-        "apikey",
-    }
-)
-_SECRET_KEYS = frozenset({("private", "key"), ("api", "key"), ("access", "key"), ("secret", "key")})
-_HARMLESS_ENDS = frozenset({"file", "path", "directory", "dir", "seconds", "lifetime", "url", "endpoint"})
-_PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@", re.IGNORECASE)
+_CLIENT_SECRETS = {
+    "client_secret": None,
+    "client_secret_file": "file",
+    "client_secret_variable": "environment",
+    "client_key": None,
+}
+_STAND_IN = "(a secret)"  # what plugins are shown in a check: nobody learns by one what is in a file
 _ADVICE = (
     "secrets never belong in the configuration; put it into a file that only the server can read, "
     "and the file's name here"
 )
+
+
+def anything(_reference: SecretReference) -> str | None:
+    """Say that a reference may lead anywhere."""
+    return None
 
 
 class Checker:
@@ -52,14 +56,18 @@ class Checker:
         installed: Gives the names of the plugins of a kind.
         check_computing: Raises `InvalidInputError` if a computing element of that plugin and name cannot
             have these settings.
+        refused: Says why a reference to a secret may not be followed.
 
     Attributes:
         installed: Gives the names of the plugins of a kind.
     """
 
-    def __init__(self, installed: Installed, check_computing: CheckComputing) -> None:
+    def __init__(
+        self, installed: Installed, check_computing: CheckComputing, refused: Refused = anything
+    ) -> None:
         self.installed = installed
         self._check_computing = check_computing
+        self._refused = refused
 
     def check(self, tree: Mapping[str, Any], within: Collection[str] | None = None) -> Found:
         """Yield the place and the text of every fault.
@@ -127,18 +135,25 @@ class Checker:
                 (*path, "type"),
                 f"there is no identity provider plugin `{plugin}`{suggestion(plugin, plugins)}",
             )
-        if "client_secret_file" in provider and "client_secret_variable" in provider:
-            yield (*path, "client_secret_variable"), "the secret has two places; remove one of them"
-        if "client_key_file" in provider and {"client_secret_file", "client_secret_variable"} & {*provider}:
-            yield (*path, "client_key_file"), "the client has a secret and a key; remove one of them"
+        yield from self._client_secret(provider, path)
         if "groups" in vo:
             mapped = _section(provider, "groups")
             for value in mapped:
                 yield from _listed(mapped, (*path, "groups"), value, groups, "group")
 
+    def _client_secret(self, provider: Mapping[str, Any], path: Path) -> Found:
+        given = [name for name in _CLIENT_SECRETS if provider.get(name) is not None]
+        for name in given[1:]:
+            yield (*path, name), f"the client has a `{given[0]}` as well; remove one of them"
+        if given:
+            kind, value = _CLIENT_SECRETS[given[0]], provider[given[0]]
+            reference = value if kind is None else {kind: value}
+            if isinstance(reference, Mapping):
+                yield from reference_faults(reference, (*path, given[0]), self._refused)
+
     def _element(self, name: str, element: Mapping[str, Any], path: Path) -> Found:
         settings = _section(element, "settings")
-        secrets = list(secrets_in(settings, (*path, "settings")))
+        secrets = list(secrets_in(settings, (*path, "settings"), self._refused))
         yield from secrets
         plugin = element.get("type")
         if plugin is None:
@@ -148,7 +163,8 @@ class Checker:
             yield (*path, "type"), f"there is no computing plugin `{plugin}`{suggestion(plugin, known)}"
         elif not secrets:
             try:
-                self._check_computing(plugin, name, settings)
+                stand_in = {place: _STAND_IN for place, _ in references_in(settings)}
+                self._check_computing(plugin, name, filled(settings, stand_in))
             except InvalidInputError as error:
                 yield (*path, "settings"), str(error)
 
@@ -229,25 +245,33 @@ def _shadow(shadow: Mapping[str, Any], vos: Mapping[str, Any], sites: Mapping[st
         yield from _listed(banned, (*path, "banned_sites"), name, sites, "site")
 
 
-def secrets_in(value: Any, path: Path) -> Found:
-    """Yield the places of values that look like secrets, and why they may not be there."""
+def secrets_in(value: Any, path: Path, refused: Refused | None = None) -> Found:
+    """Yield the places of values that look like secrets, and why they may not be there.
+
+    Args:
+        value: Options that nobody here knows.
+        path: Where they are.
+        refused: Where a reference is what is meant: says why one may not be followed.
+    """
     if isinstance(value, Mapping):
         for name, item in value.items():
-            if _names_a_secret(name):
+            if not names_a_secret(name):
+                yield from secrets_in(item, (*path, name), refused)
+            elif refused is None:
                 yield (*path, name), f"`{name}` looks like a secret; {_ADVICE}"
+            elif not isinstance(item, Mapping):
+                yield (*path, name), f"`{name}` is a secret, which never stands here; {ADVICE}"
             else:
-                yield from secrets_in(item, (*path, name))
+                yield from reference_faults(item, (*path, name), refused)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from secrets_in(item, (*path, str(index)))
-    elif isinstance(value, str) and _PASSWORD_IN_URL.search(value):
-        yield path, f"there is a password in this address; {_ADVICE}"
+            yield from secrets_in(item, (*path, str(index)), refused)
+    elif isinstance(value, str) and (found := secret_text(value)) is not None:
+        yield path, f"{found}; {_ADVICE}"
 
 
-def _names_a_secret(name: str) -> bool:
-    words = [word.lower() for word in _WORDS.findall(name)]
-    if (
-        not words or words[-1] in _HARMLESS_ENDS or words == ["space", "token"]
-    ):  # a space of a storage element
-        return False
-    return not _SECRETS.isdisjoint(words) or not _SECRET_KEYS.isdisjoint(pairwise(words))
+def reference_faults(given: Mapping[str, Any], path: Path, refused: Refused) -> Found:
+    """Yield why a section is no reference to a secret, or may not be followed."""
+    fault = reference_fault(given) or refused(msgspec.convert(given, SecretReference))
+    if fault is not None:
+        yield path, fault

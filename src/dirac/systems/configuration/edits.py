@@ -16,7 +16,7 @@ from dirac.systems.configuration import document
 from dirac.systems.configuration.checks import Checker
 from dirac.systems.configuration.document import Document, refusal
 from dirac.systems.configuration.layout import Part, State, join, owner
-from dirac.systems.configuration.models import Change, Tree
+from dirac.systems.configuration.models import Change, Snapshot, Tree
 from dirac.systems.configuration.shape import Fault, Path, Position
 from dirac.systems.configuration.trees import diff, normal_form, plain
 
@@ -76,6 +76,31 @@ class _Lazy(Mapping[str, Any]):
         return len(self._section.__struct_fields__)
 
 
+def text_digest(text: str) -> str:
+    """Return the name of a text: its SHA-256, hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def standing(texts: Mapping[str, str], number: int, near: State) -> State:
+    """Return the state that some files make, with a number; what another state has of them is taken from it.
+
+    Raises:
+        InvalidInputError: They make none.
+    """
+    parts: dict[str, Part] = {}
+    for name, text in sorted(texts.items()):
+        digest, known = text_digest(text), near.parts.get(name)
+        same = known is not None and known.digest == digest
+        parts[name] = known if same and known is not None else Part(digest, document.read(text, name).tree())
+    if parts == near.parts:
+        return near
+    tree, clashes = join({name: part.tree for name, part in parts.items()})
+    if clashes:
+        place = "/".join(clashes[0].path)
+        raise InvalidInputError(f"{clashes[0].first} and {clashes[0].second} both say {place}")
+    return State(Snapshot(version=min(number, near.snapshot.version), tree=tree), parts)
+
+
 class Judge:
     """Decides whether an edit may be.
 
@@ -109,8 +134,7 @@ class Judge:
             if name not in edit.removed and name not in documents
         }
         parts |= {
-            name: Part(hashlib.sha256(edit.changed[name].encode()).hexdigest(), each.sound())
-            for name, each in documents.items()
+            name: Part(text_digest(edit.changed[name]), each.sound()) for name, each in documents.items()
         }
         parts = dict(sorted(parts.items()))
         tree, clashes = join({name: part.tree for name, part in parts.items()})

@@ -16,6 +16,7 @@ from dirac.systems.configuration.conversion import convert, export
 from dirac.systems.configuration.diracx import served
 from dirac.systems.configuration.edits import Judge
 from dirac.systems.configuration.effects import PeopleEffects
+from dirac.systems.configuration.git import FOLLOW, Git
 from dirac.systems.configuration.keeping import CHECK_SECONDS, Keeper
 from dirac.systems.configuration.looking import Looking
 from dirac.systems.configuration.models import (
@@ -32,7 +33,7 @@ from dirac.systems.configuration.models import (
     Snapshot,
     Version,
 )
-from dirac.systems.configuration.ports import ConfigurationUnit, Effects, Registry
+from dirac.systems.configuration.ports import Branch, ConfigurationUnit, Effects, Registry
 from dirac.systems.configuration.trees import digest, visible
 from dirac.systems.identity.models import Identity
 
@@ -69,6 +70,7 @@ class Configuration:
 
     Attributes:
         effects: Who tells what a change would do; later systems add themselves.
+        git: Brings commits to this configuration, and this configuration to commits.
     """
 
     def __init__(
@@ -82,13 +84,27 @@ class Configuration:
     ) -> None:
         self._issuer = issuer
         self._installed = checker.installed
+        self._units = units
+        self._clock = clock
         self._keeper = Keeper(units, clock)
         self._looking = Looking(units, self._keeper)
         self.effects: list[Effects] = [PeopleEffects()]
         self._applying = Applying(units, self._keeper, registry, Judge(checker), self.effects)
+        self.git = Git(units, clock, self._applying, None, None)
         self._served: dict[str | None, Serving] = {}
         self._served_size = 0
         self._serving = asyncio.Lock()
+
+    def beside_git(self, source: Branch | None, mirror: Branch | None) -> Git:
+        """Have repositories beside this configuration; return what looks after them.
+
+        Args:
+            source: The branch to follow, if there is one.
+            mirror: The branch that follows, if there is one.
+        """
+        self.git = Git(self._units, self._clock, self._applying, source, mirror)
+        self._applying.follow_up = FOLLOW if self.git.used else None
+        return self.git
 
     @property
     def problem(self) -> str | None:

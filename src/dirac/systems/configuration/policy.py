@@ -33,6 +33,15 @@ def roll_back(identity: Identity) -> None:
         )
 
 
+def look_after_git(identity: Identity) -> None:
+    """Who may change all of the configuration: what is in a repository is all of it."""
+    if not changes_everything(identity):
+        raise NotAllowedError(
+            f"{identity.subject} in the group {identity.group!r} may not look after git repositories",
+            hint="This needs the property ServiceAdministrator",
+        )
+
+
 def changes_everything(identity: Identity) -> bool:
     """Tell whether the caller may change all of it."""
     return sees_everything(identity)

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
 from dirac.core.unit import UnitOfWork
-from dirac.systems.configuration.models import Effect, Tree, Version
+from dirac.resources.repositories.git import Commit, Draft, Place
+from dirac.systems.configuration.models import Effect, GitState, Tree, Version
 from dirac.systems.identity.models import RegisteredHost, RegisteredVO
 
 WHOLE: Final = "configuration.yml"
@@ -73,6 +74,14 @@ class Versions(Protocol):
         """Return the texts of files at a version, of those that are there."""
         ...
 
+    async def changed(self, number: int) -> tuple[bool, dict[str, str | None]]:
+        """Return what a version says anew: texts by name of the file, None for those that it removed.
+
+        Returns:
+            Whether all other files are gone; and the files.
+        """
+        ...
+
     async def history(self, name: str, upto: int, limit: int) -> list[tuple[int, Tree | None]]:
         """Return the versions that changed a file, newest first, with the part of the tree from then on."""
         ...
@@ -97,8 +106,70 @@ class Versions(Protocol):
         ...
 
 
+class GitStates(Protocol):
+    """Where repositories and the configuration stand to each other."""
+
+    async def state(self, role: str) -> GitState | None:
+        """Return where a repository stands; None if nobody has looked yet."""
+        ...
+
+    async def put(self, state: GitState) -> None:
+        """Keep where a repository stands."""
+        ...
+
+    async def brought(self, version: int, commit: str, *, exact: bool) -> None:
+        """Note the commit that a version came from, and whether its files are those of the commit."""
+        ...
+
+    async def origin(self, version: int) -> tuple[str, bool] | None:
+        """Return the commit that a version came from, if any, and whether its files are the same."""
+        ...
+
+
+class Branch(Protocol):
+    """A branch of a repository; `dirac.resources.repositories.git.GitBranch` says what each call does."""
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        ...
+
+    async def fetch(self) -> str | None:
+        """Bring what is new, and return the newest commit."""
+        ...
+
+    async def has(self, commit: str) -> bool:
+        """Tell whether a commit is known here."""
+        ...
+
+    async def follows(self, commit: str, earlier: str) -> bool:
+        """Tell whether a commit is another one, or comes after it."""
+        ...
+
+    async def commits(self, after: str | None, upto: str) -> list[Commit]:
+        """Return the commits after another one, oldest first."""
+        ...
+
+    async def texts(self, commit: str) -> dict[str, str]:
+        """Return the files of a commit."""
+        ...
+
+    async def make(self, draft: Draft) -> str:
+        """Make a commit, and return its name."""
+        ...
+
+    async def send(self, commit: str) -> None:
+        """Make a commit the branch's newest one."""
+        ...
+
+
 class ConfigurationUnit(UnitOfWork, Protocol):
     """A unit of work on the configuration."""
+
+    @property
+    def git(self) -> GitStates:
+        """Where repositories stand."""
+        ...
 
     @property
     def versions(self) -> Versions:

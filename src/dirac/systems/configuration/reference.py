@@ -59,8 +59,9 @@ export has it again. Secrets are left out. Computing elements of a type that no 
 until there is one and you import again. `maxCPUTime` with `SI00` becomes normalised seconds.
 
 **Secrets never belong in the configuration**: whoever reads it, its history or its backups would have them.
-Put a secret into a file that only the server can read, and the file's name into the configuration. Settings
-of plugins that are called like a secret (`password`, `secret`, `token`, `private_key`, ...) are refused.
+Write where a secret is, not what it is: a [reference](secrets.md), as in `client_secret: {file: FILE}`.
+Settings of computing elements that are called like a secret (`password`, `token`, `private_key`, ...) are
+references as well; anything else there is refused, and so is what looks like a secret in any other place.
 
 Numbers are decimal. Text that looks like a number, a date or `yes`/`no` must be quoted. Anchors and aliases
 (`&name`, `*name`) may save repetition; merging with `<<` is not accepted.

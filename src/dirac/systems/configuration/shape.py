@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple
 from msgspec import inspect
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from dirac.core.secrets import ADVICE, SecretReference
+
 Path = tuple[str, ...]
 
 MAX_DEPTH = 40
@@ -146,6 +148,9 @@ class Shaper:
         return entries
 
     def _section(self, node: Node, kind: inspect.StructType, path: Path) -> Any:
+        if kind.cls is SecretReference and not isinstance(node, MappingNode):
+            # Whatever stands here is not repeated: messages are kept in logs.
+            return self._fault(node, path, f"a secret never stands here; {ADVICE}")
         entries = self._entries(node, path)
         if entries is None:
             return _BAD

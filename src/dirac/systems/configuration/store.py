@@ -14,7 +14,7 @@ from dirac.db.tables import new_metadata
 from dirac.db.transaction import Transaction
 from dirac.db.types import LongText, UtcDateTime
 from dirac.db.unit import SystemUnit
-from dirac.systems.configuration.models import Tree, Version
+from dirac.systems.configuration.models import GitState, Tree, Version
 from dirac.systems.configuration.ports import WHOLE, KeptFile, KeptPart
 
 T = TypeVar("T")
@@ -49,6 +49,30 @@ files = Table(
     # The part of the tree that the text makes, in JSON: reading YAML takes a hundred times as long.
     Column("part", LongText, nullable=False),
     Index("ix_configuration_file_name_version", "name", "version"),
+)
+
+git = Table(
+    "configuration_git",
+    metadata,
+    Column("role", String(16), primary_key=True),
+    Column("place", LongText, nullable=False),
+    # The newest one that the configuration and the branch have in common; empty before the first.
+    Column("commit_id", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("problem", LongText, nullable=False),
+    Column("notes", LongText, nullable=False),
+    Column("time", UtcDateTime, nullable=False),
+    Column("runs", Integer, nullable=False),
+)
+
+commits = Table(
+    "configuration_commit",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    # That the version came from.
+    Column("commit_id", String(64), nullable=False),
+    # Whether its files are those of the commit; else they are merged with what others had changed.
+    Column("exact", Integer, nullable=False),
 )
 
 _LISTED = [versions.c[name] for name in Version.__struct_fields__]
@@ -130,6 +154,19 @@ class VersionStore:
                     found[row.name] = KeptFile(row.name, row.version, row.text)
         return found
 
+    async def changed(self, number: int) -> tuple[bool, dict[str, str | None]]:
+        """Return what a version says anew: texts by name of the file, None for those that it removed.
+
+        Returns:
+            Whether all other files are gone; and the files.
+        """
+        if await self._whole(number) == number:
+            row = (await self._tx.execute(select(versions.c.text).where(versions.c.number == number))).one()
+            return True, {WHOLE: row.text}
+        query = select(files.c.name, files.c.digest, files.c.text).where(files.c.version == number)
+        rows = await self._tx.execute(query)
+        return False, {row.name: row.text if row.digest else None for row in rows}
+
     async def history(self, name: str, upto: int, limit: int) -> list[tuple[int, Tree | None]]:
         """Return the versions that changed a file, newest first, with the part of the tree from then on."""
         query = (
@@ -208,6 +245,33 @@ def _decoded(part: str, place: str) -> Tree:
         raise InternalError(f"{place} was made by another release: {error}") from error
 
 
+class GitStore:
+    """Implements `ports.GitStates` in a transaction."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    async def state(self, role: str) -> GitState | None:
+        """Return where a repository stands; None if nobody has looked yet."""
+        row = (await self._tx.execute(select(git).where(git.c.role == role))).first()
+        return None if row is None else GitState(**row._mapping)
+
+    async def put(self, state: GitState) -> None:
+        """Keep where a repository stands."""
+        row = msgspec.structs.asdict(state)
+        await self._tx.put(git, row, [name for name in row if name != "role"])
+
+    async def brought(self, version: int, commit: str, *, exact: bool) -> None:
+        """Note the commit that a version came from."""
+        row = {"version": version, "commit_id": commit, "exact": int(exact)}
+        await self._tx.insert_missing(commits, [row])
+
+    async def origin(self, version: int) -> tuple[str, bool] | None:
+        """Return the commit that a version came from, if any, and whether its files are the same."""
+        row = (await self._tx.execute(select(commits).where(commits.c.version == version))).first()
+        return None if row is None else (row.commit_id, bool(row.exact))
+
+
 class ConfigurationUnit(SystemUnit):
     """A transaction, dressed with what the configuration needs; implements `ports.ConfigurationUnit`.
 
@@ -219,4 +283,5 @@ class ConfigurationUnit(SystemUnit):
     def __init__(self, tx: Transaction, registry: object = None) -> None:
         super().__init__(tx)
         self.versions = VersionStore(tx)
+        self.git = GitStore(tx)
         self.registry = registry

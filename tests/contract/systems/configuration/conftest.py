@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from dirac.db.engine import Database, DatabaseUnits
 from dirac.systems.configuration.checks import Checker
 from dirac.systems.configuration.logic import Configuration
 from dirac.systems.configuration.ports import ConfigurationUnit as Unit
-from dirac.systems.configuration.store import ConfigurationUnit
+from dirac.systems.configuration.store import ConfigurationUnit, metadata
 from dirac.systems.identity.models import Identity, Property, RegisteredHost, RegisteredVO
 from dirac.testing.time import FakeClock
 
@@ -51,18 +52,51 @@ def _check_computing(plugin: str, name: str, settings: Mapping[str, Any]) -> Non
         raise InvalidInputError(f"{plugin} {name} has no setting {unknown.pop()!r}")
 
 
+@asynccontextmanager
+async def ready(url: str) -> AsyncIterator[tuple[Callable[[], Configuration], Identity]]:
+    """Give what makes configurations on a database that is emptied before, and who may do everything."""
+    database = Database(url)
+    try:
+        async with database.write() as tx:
+            for table in reversed(metadata.sorted_tables):
+                await tx.execute(table.delete())
+        yield (
+            lambda: _configuration(DatabaseUnits(database, ConfigurationUnit), FakeClock()),
+            _administrator(),
+        )
+    finally:
+        await database.close()
+
+
+def _configuration(units: Any, clock: FakeClock) -> Configuration:
+    return Configuration(
+        units,
+        clock=clock,
+        registry=RecordingRegistry(),
+        checker=Checker(lambda kind: ["local"] if kind == "dirac.computing" else [], _check_computing),
+        issuer="https://dirac.example",
+    )
+
+
+def _administrator() -> Identity:
+    return Identity(
+        vo="",
+        sub="alice",
+        username="alice",
+        group="user",
+        properties=frozenset({Property.SERVICE_ADMINISTRATOR}),
+        kind="service",
+        token_id="t",
+        expires=datetime(2027, 1, 1, tzinfo=UTC),
+    )
+
+
 @pytest.fixture
 def make_configuration(database: Database, clock: FakeClock) -> Callable[..., Configuration]:
     """Make configurations on one database, as several processes of an installation do."""
 
     def make(units: Any = None) -> Configuration:
-        return Configuration(
-            units or DatabaseUnits(database, ConfigurationUnit),
-            clock=clock,
-            registry=RecordingRegistry(),
-            checker=Checker(lambda kind: ["local"] if kind == "dirac.computing" else [], _check_computing),
-            issuer="https://dirac.example",
-        )
+        return _configuration(units or DatabaseUnits(database, ConfigurationUnit), clock)
 
     return make
 
@@ -93,6 +127,6 @@ def make_identity() -> MakeIdentity:
 
 
 @pytest.fixture
-def admin(make_identity: MakeIdentity) -> Identity:
+def admin() -> Identity:
     """Somebody who may do everything here."""
-    return make_identity("", Property.SERVICE_ADMINISTRATOR, kind="service")
+    return _administrator()

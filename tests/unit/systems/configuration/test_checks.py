@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from dirac.core.errors import InvalidInputError
+from dirac.core.secrets import SecretReference
+from dirac.systems.configuration import document
 from dirac.systems.configuration.checks import Checker
 
 PLUGINS = {
@@ -106,12 +108,12 @@ def test_a_candidate_changes_what_is_there(shadow: dict[str, Any], path: str, te
         (
             {"identity_provider": IAM | {"client_secret_file": "f", "client_secret_variable": "V"}},
             "identity_provider/client_secret_variable",
-            "the secret has two places",
+            "as well; remove one of them",
         ),
         (
-            {"identity_provider": IAM | {"client_secret_file": "f", "client_key_file": "k"}},
-            "identity_provider/client_key_file",
-            "a secret and a key",
+            {"identity_provider": IAM | {"client_secret_file": "f", "client_key": {"file": "k"}}},
+            "identity_provider/client_key",
+            "as well; remove one of them",
         ),
         (
             {"capability_tokens": {"audiences": ["x"], "groups": {"usr": {}}}},
@@ -170,9 +172,65 @@ def test_settings_that_the_plugin_refuses() -> None:
     ["password", "client_secret", "Token", "accessToken", "apiKey", "private-key", "PASSPHRASE", "user.pwd"],
 )
 def test_a_setting_that_is_called_like_a_secret_is_refused(name: str) -> None:
-    ((place, text),) = _faults(**_element(type="slurm", settings={"deep": [{name: "x"}]}))
+    ((place, text),) = _faults(**_element(type="slurm", settings={"deep": [{name: "hunter2"}]}))
     assert place.endswith(f"settings/deep/0/{name}")
+    assert "{file: FILE}" in text
+    assert "hunter2" not in text
+    assert _faults(**_element(type="slurm", settings={"deep": [{name: {"file": "x"}}]})) == []
+    ((place, text),) = _faults(operations={name: {"file": "x"}})  # nobody follows references there
+    assert place == f"operations/{name}"
     assert "secrets never belong in the configuration" in text
+
+
+def test_a_secret_where_a_reference_is_meant_is_refused_with_its_place_and_not_repeated() -> None:
+    text = """\
+virtual_organisations:
+  astro:
+    default_group: user
+    groups: {user: {}}
+    identity_provider:
+      issuer: https://iam.test
+      client_id: dirac
+      client_secret: hunter2
+"""
+    for secret in ("hunter2", "{value: hunter2}", "[hunter2]", "1234567"):
+        found = document.read(text.replace("hunter2", secret, 1), "vo.yml").faults
+        (fault,) = found
+        assert (fault.line, fault.path[:4]) == (
+            8,
+            ("virtual_organisations", "astro", "identity_provider", "client_secret"),
+        )
+        assert "hunter2" not in fault.message
+        assert "1234567" not in fault.message
+    assert "{file: FILE}" in document.read(text, "vo.yml").faults[0].message
+
+
+@pytest.mark.parametrize("given", [{}, {"file": "a", "environment": "B"}, {"vault": "../x", "key": "a"}])
+def test_a_reference_leads_to_one_place(given: dict[str, str]) -> None:
+    ((place, _),) = _faults(virtual_organisations=_vo(identity_provider=IAM | {"client_secret": given}))
+    assert place == "virtual_organisations/astro/identity_provider/client_secret"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"client_secret": {"file": "own"}}, {"client_secret_file": "own"}, {"client_secret_variable": "own"}],
+)
+def test_a_reference_that_may_not_be_followed_is_refused(given: dict[str, Any]) -> None:
+    def refused(reference: SecretReference) -> str | None:
+        return "the server's own" if reference.place == "own" else None
+
+    checker = Checker(lambda kind: PLUGINS.get(kind, []), _check_computing, refused)
+    tree = {"virtual_organisations": _vo(identity_provider=IAM | given)}
+    assert [text for _, text in checker.check(tree)] == ["the server's own"]
+    element = _element(type="slurm", settings={"password": {"file": "own"}})
+    assert [text for _, text in checker.check(element)] == ["the server's own"]
+
+
+def test_plugins_are_not_asked_with_secrets_in_a_check() -> None:
+    shown: list[Mapping[str, Any]] = []
+    checker = Checker(lambda kind: PLUGINS.get(kind, []), lambda _plugin, _name, given: shown.append(given))
+    assert list(checker.check(_element(type="slurm", settings={"token": {"file": "/etc/passwd"}}))) == []
+    assert shown == [{"token": "(a secret)"}]
 
 
 @pytest.mark.parametrize(

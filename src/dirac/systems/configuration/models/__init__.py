@@ -7,6 +7,7 @@ from dirac.systems.configuration.models.capabilities import (
     GroupCapabilities,
     IssuedBy,
 )
+from dirac.systems.configuration.models.git import GitState, GitSync
 from dirac.systems.configuration.models.storage import (
     Catalog,
     Data,
@@ -78,6 +79,8 @@ __all__ = [
     "Exported",
     "FileText",
     "Files",
+    "GitState",
+    "GitSync",
     "Group",
     "GroupCapabilities",
     "Host",

@@ -2,7 +2,7 @@
 
 Defaults, the JSON schema, the documentation and the checks come from these classes. Names of files,
 databases and addresses of one server are not here: they are that server's settings. Secrets are not here
-either: everybody who may read the tree, its history and its backups would have them.
+either, only where they are: everybody who may read the tree, its history and its backups would have them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from dirac.core.secrets import SecretReference
 from dirac.systems.configuration.models.capabilities import CapabilityTokens
 from dirac.systems.configuration.models.storage import Data
 from dirac.systems.configuration.models.values import (
@@ -110,21 +111,22 @@ class IdentityProvider(Section, frozen=True):
         str, Meta(min_length=1, max_length=255, description="Name under which DIRAC is registered there")
     ]
     type: Annotated[str, Meta(description="Plugin of kind dirac.identity_provider")] = "oidc"
+    client_secret: Annotated[
+        SecretReference | None,
+        Meta(description="Where the client's secret is on the servers; none for a public client"),
+    ] = None
     client_secret_file: Annotated[
-        Path | None,
-        Meta(
-            description="File on the servers that holds the client's secret; neither this nor a variable for "
-            "a public client. Relative paths start at the server's `state`"
-        ),
+        Path | None, Meta(description="File that holds it: the same as `client_secret: {file: FILE}`")
     ] = None
     client_secret_variable: Annotated[
-        Name | None, Meta(description="Environment variable of the servers that holds it instead")
+        Name | None,
+        Meta(description="Variable that holds it: the same as `client_secret: {environment: NAME}`"),
     ] = None
-    client_key_file: Annotated[
-        Path | None,
+    client_key: Annotated[
+        SecretReference | None,
         Meta(
-            description="File on the servers that holds a private key (PEM: RSA or P-256), with which DIRAC "
-            "proves who it is instead of a secret (`private_key_jwt`); the provider has the public half"
+            description="Where a private key (PEM: RSA or P-256) is on the servers, by which DIRAC proves who "
+            "it is instead of a secret (`private_key_jwt`); the provider has the public half"
         ),
     ] = None
     client_key_id: Annotated[Text | None, Meta(description="Name of that key (`kid`) at the provider")] = None
@@ -259,7 +261,8 @@ class ComputingElement(Section, frozen=True):
 
     type: Annotated[str, Meta(description="Plugin of kind dirac.computing")]
     settings: Annotated[
-        dict[str, Any], Meta(description="Settings of the plugin; never a secret, but the file that holds it")
+        dict[str, Any],
+        Meta(description="Settings of the plugin; never a secret, but where it is: `password: {file: FILE}`"),
     ] = {}
     queues: Annotated[dict[QueueName, Queue], Meta(min_length=1, description="The element's queues")] = (
         msgspec.field(default_factory=lambda: {"default": Queue()})

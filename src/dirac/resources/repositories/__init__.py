@@ -1,0 +1,1 @@
+"""Repositories of files with a history."""

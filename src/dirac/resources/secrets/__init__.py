@@ -1,0 +1,1 @@
+"""Where secrets are: environment, files, encrypted files, Vault."""
