@@ -125,8 +125,8 @@ class IdentityProvider(Section, frozen=True):
     client_key: Annotated[
         SecretReference | None,
         Meta(
-            description="Where a private key (PEM: RSA or P-256) is on the servers, by which DIRAC proves who "
-            "it is instead of a secret (`private_key_jwt`); the provider has the public half"
+            description="Where a private key (PEM: RSA or P-256) is on the servers, which says who DIRAC is "
+            "instead of a secret (`private_key_jwt`); the provider has the public half"
         ),
     ] = None
     client_key_id: Annotated[Text | None, Meta(description="Name of that key (`kid`) at the provider")] = None
