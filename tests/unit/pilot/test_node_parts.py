@@ -131,9 +131,12 @@ class TestSlots:
 
     def test_what_has_left_its_session_is_found_by_its_mark(self, tmp_path: Path) -> None:
         def sleeper(mark: str) -> subprocess.Popen[bytes]:
-            return subprocess.Popen(
+            started = subprocess.Popen(
                 ["/bin/sleep", "60"], start_new_session=True, env=os.environ | {MARK: mark}
             )
+            while not Path(f"/proc/{started.pid}/environ").read_bytes():
+                pass  # it has begun before the kernel can tell with what
+            return started
 
         mine, other = sleeper(str(tmp_path / "slot-01")), sleeper(str(tmp_path / "slot-011"))
         try:
