@@ -59,6 +59,7 @@ virtual_organisations:
     users:
       bob: {groups: [bio_user]}
       ben: {groups: [bio_admin]}
+      max: {groups: [bio_user]}
 """,
     "installation.yaml": f"""\
 hosts:
@@ -67,6 +68,7 @@ hosts:
 sites:
   {SITE}:
     virtual_organisations: [astro]
+    managers: {{bio: {{users: [max]}}}}
     computing_elements:
       {NODE_CE}: {{type: node}}
 """,
