@@ -159,7 +159,7 @@ async def living(directory: Path, url: str | None = None) -> AsyncIterator[World
     settings = Settings(
         state=str(directory),
         database=DatabaseSettings(url=url),
-        http=Http(tls_client_ca=str(grid.directory)),
+        http=Http(tls_client_ca=str(grid.directory), vomsdir=str(grid.vomsdir)),
     )
     make_master_key(settings)
     installation = build(settings)
