@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from fastapi import APIRouter
@@ -36,6 +37,7 @@ from dirac.systems.configuration import api as configuration_api
 from dirac.systems.configuration import tasks as configuration_tasks
 from dirac.systems.configuration.checks import Checker
 from dirac.systems.configuration.logic import Configuration
+from dirac.systems.configuration.managing import Managed, Managing
 from dirac.systems.configuration.store import ConfigurationUnit
 from dirac.systems.identity import api as identity_api
 from dirac.systems.identity import tasks as identity_tasks
@@ -74,6 +76,7 @@ class Installation:
         drain: Announces the end of this process: those who wait for work are answered.
         secrets: Follows the references to secrets.
         authorities: Whose certificates clients may show; None if they are not asked for any.
+        managing: Tells who looks after which site, at no cost.
     """
 
     settings: Settings
@@ -88,6 +91,7 @@ class Installation:
     unlimited: frozenset[str]
     drain: Drain
     secrets: Secrets
+    managing: Callable[[], Awaitable[Managing]]
     authorities: Authorities | None = None
 
     def provide(self, kind: type) -> Any:
@@ -100,7 +104,14 @@ class Installation:
         Raises:
             UnauthenticatedError: It is none of ours, or expired.
         """
-        return await self.identity.authenticate(token)
+        return await self._managing(await self.identity.authenticate(token))
+
+    async def _managing(self, identity: Identity) -> Identity:
+        """Say what somebody looks after, by the configuration of this moment."""
+        if identity.kind != "user":
+            return identity
+        places = (await self.managing()).places(identity)
+        return msgspec.structs.replace(identity, manages=places) if places else identity
 
     async def authenticate_peer(self, peer: Peer, headers: Mapping[str, str]) -> Identity:
         """Return who has shown a certificate, or for whom a trusted host acts.
@@ -115,7 +126,7 @@ class Installation:
         wish = NO_WISH
         if SUBJECT_HEADER in headers or GROUP_HEADER in headers or VO_HEADER in headers:
             wish = Wish(headers.get(SUBJECT_HEADER), headers.get(GROUP_HEADER), headers.get(VO_HEADER))
-        return await self.identity.certificates.authenticate(peer.certificates, wish)
+        return await self._managing(await self.identity.certificates.authenticate(peer.certificates, wish))
 
     async def begin(self) -> None:
         """Prepare for the first request.
@@ -225,6 +236,7 @@ def build(settings: Settings) -> Installation:
         unlimited=frozenset({UPLOAD_PATH, SUBMIT_PATH}),
         drain=drain,
         secrets=secrets,
+        managing=Managed(configuration.current).current,
         authorities=authorities,
     )
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
 
+import msgspec
 from fastapi import APIRouter, Query
 from fastapi.routing import APIRoute
 
 from dirac.core.errors import InvalidInputError, NotFoundError
 from dirac.core.search import Condition, Paging, SearchParams
+from dirac.systems.configuration.logic import Configuration
+from dirac.systems.configuration.managing import declared
+from dirac.systems.configuration.models import Tree
 from dirac.systems.identity import policy
 from dirac.systems.identity.logic.registry import Registry
 from dirac.systems.identity.logic.rights import allows, openings, somebody, used
-from dirac.systems.identity.models import Able, Identity, RegisteredVO, WhoCan
+from dirac.systems.identity.models import Able, Identity, Place, RegisteredVO, WhoCan
 from dirac.systems.workload import policy as workload
 from dirac.systems.workload.logic.pilots import Pilots
 from dirac.systems.workload.logic.queries import Queries
@@ -22,6 +26,8 @@ from dirac.transport.routing import Allowed, Open, Policy, SystemRouter, allowed
 router = SystemRouter("/api/auth", "auth")
 
 _MOST_NAMED = 100
+# Routes of other parts that are about one site.
+_OF_SITES = ("revoke_holdings", "list_holders")
 
 
 class Thing(NamedTuple):
@@ -30,10 +36,12 @@ class Thing(NamedTuple):
     Attributes:
         vo: Its VO.
         owner: Name of the user that it belongs to; None if it is the VO's.
+        place: Where it is, of what those look after who manage that.
     """
 
     vo: str
     owner: str | None
+    place: Place | None = None
 
 
 class Doors:
@@ -44,11 +52,18 @@ class Doors:
         registry: Who there is.
         queries: Finds jobs.
         pilots: Finds pilots.
+        configuration: Tells who looks after which sites.
     """
 
     def __init__(
-        self, routers: Sequence[APIRouter], registry: Registry, queries: Queries, pilots: Pilots
+        self,
+        routers: Sequence[APIRouter],
+        registry: Registry,
+        queries: Queries,
+        pilots: Pilots,
+        configuration: Configuration,
     ) -> None:
+        self._configuration = configuration
         self._routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
         self._registry = registry
         self._queries = queries
@@ -71,13 +86,17 @@ class Doors:
         own = None if policy.is_operator(caller) else caller.vo
         vos = await self._registry.vos(own)
         able = [one for vo in vos for one in _able(guard.policy, vo, found)]
+        if found is not None and found.place is not None:
+            tree = (await self._configuration.current()).tree
+            able += _looking_after(guard.policy, tree, found.place, own)
         return WhoCan(route.unique_id, request, openings(guard.policy), able)
 
     def _route(self, verb: str, noun: str) -> APIRoute:
         same = [
             route
             for route in self._routes
-            if noun and any(noun.startswith(str(tag).strip(".").rstrip("s")) for tag in route.tags)
+            if (noun and any(noun.startswith(str(tag).strip(".").rstrip("s")) for tag in route.tags))
+            or (noun == "site" and route.name in _OF_SITES)
         ]
         if not same:
             nouns = sorted({str(tag).rstrip("s") for route in self._routes for tag in route.tags})
@@ -99,14 +118,27 @@ class Doors:
             page = await self._queries.search(caller, _wanted("JobID", name, "VO", "Owner"), Paging())
         elif noun == "pilot":
             workload.read_pilots(caller)
-            page = await self._pilots.search(caller, _wanted("PilotStamp", name, "VO"), Paging())
+            wanted = _wanted("PilotStamp", name, "VO", "GridSite", "DestinationSite")
+            page = await self._pilots.search(caller, wanted, Paging())
+        elif noun == "site":
+            tree = (await self._configuration.current()).tree
+            known = tree.sites.get(name)
+            if known is None or not (
+                policy.is_operator(caller)
+                or caller.vo in known.virtual_organisations
+                or caller.looks_after(name)
+            ):
+                raise NotFoundError(f"there is no site {name!r}")
+            return Thing(caller.vo, None, Place(name))
         else:
             raise InvalidInputError(
                 f"a {noun} has no owner of its own", where="object", hint=f"Leave out {':' + name!r}"
             )
         if not page.rows:
             raise NotFoundError(f"there is no {noun} {name!r}")
-        return Thing(page.rows[0]["VO"], page.rows[0].get("Owner"))
+        row = page.rows[0]
+        place = Place(row["GridSite"], row["DestinationSite"]) if noun == "pilot" else None
+        return Thing(row["VO"], row.get("Owner"), place)
 
 
 def _wanted(parameter: str, value: str, *shown: str) -> SearchParams:
@@ -129,6 +161,18 @@ def _able(door: Policy, vo: RegisteredVO, thing: Thing | None) -> Iterator[Able]
         ]
         if named:
             yield Able(vo.name, group.name, used(door, member), len(named), named[:_MOST_NAMED])
+
+
+def _looking_after(door: Policy, tree: Tree, place: Place, vo: str | None) -> Iterator[Able]:
+    """Yield those who look after a place, if that opens a door: of one VO, or of all; groups have a `*`."""
+    for managed, whose, managers in declared(tree):
+        if not managed.covers(place.site, place.ce) or vo not in (None, whose):
+            continue
+        person = somebody("user", vo=whose)
+        rights = used(door, msgspec.structs.replace(person, manages=frozenset({managed})))
+        names = [*managers.users, *(f"{group}/*" for group in managers.groups)]
+        if rights and names:
+            yield Able(whose, "", rights, len(names), names[:_MOST_NAMED])
 
 
 def _reaches(visible: workload.Visibility, vo: str, username: str, thing: Thing) -> bool:
@@ -156,4 +200,6 @@ async def who_can(
 
 def furnish(provided_: dict[type, Any], routers: Sequence[APIRouter]) -> None:
     """Provide what this module's routes ask for."""
-    provided_[Doors] = Doors(routers, provided_[Registry], provided_[Queries], provided_[Pilots])
+    provided_[Doors] = Doors(
+        routers, provided_[Registry], provided_[Queries], provided_[Pilots], provided_[Configuration]
+    )

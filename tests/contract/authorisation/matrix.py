@@ -40,7 +40,7 @@ def routes(app: FastAPI) -> dict[str, APIRoute]:
         f"{method} {route.path}": route
         for route in app.routes
         if isinstance(route, APIRoute)
-        for method in sorted(route.methods)
+        for method in sorted(route.methods or ())
     }
 
 

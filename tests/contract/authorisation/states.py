@@ -98,7 +98,7 @@ OVER: dict[str, tuple[Maker, tuple[str, ...]]] = {
     ),
 }
 # Who may look at a job does not depend on its state: the first table has that.
-JOB_ROUTES = (
+JOB_ROUTES: tuple[str, ...] = (
     "GET /api/jobs/{job_id}/sandbox",
     "PATCH /api/jobs/heartbeat",
     "PATCH /api/jobs/metadata",
@@ -114,7 +114,7 @@ JOB_ROUTES = (
     "POST /api/jobs/{job_id}/follow",
     "POST /api/proxies/delegations",
 )
-PILOT_ROUTES = (
+PILOT_ROUTES: tuple[str, ...] = (
     "PATCH /api/pilots/metadata",
     "POST /api/jobs/match",
     "POST /api/pilots/token/renew",

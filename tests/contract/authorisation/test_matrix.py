@@ -14,7 +14,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from dirac.systems.identity.logic.rights import allows, used, with_properties
-from dirac.systems.identity.models import Identity, Kind, Property
+from dirac.systems.identity.models import Identity, Kind, Place, Property
 from dirac.systems.workload import policy as workload_policy
 from dirac.systems.workload.policy import Visibility
 from dirac.transport.routing import Allowed
@@ -35,6 +35,7 @@ from tests.loading import load
 
 KINDS: tuple[Kind, ...] = ("user", "pilot", "job", "service", "node")
 _FEW = 3
+PLACE = Place("DIRAC.Observatory.org", "farm")
 
 
 @pytest.mark.parametrize(("table", "look"), [(TABLE, observe_all), (STATES, observe_states)])
@@ -87,6 +88,9 @@ def _identities() -> Iterator[Identity]:
         for vo in ("", "astro"):
             for properties in [*sets, *(set(Property) - few for few in sets)]:
                 yield with_properties(person(kind, vo), properties)
+            for properties in sets[: len(Property) + 1]:
+                one = with_properties(person(kind, vo), properties)
+                yield msgspec.structs.replace(one, manages=frozenset({PLACE}))
 
 
 def test_removing_a_right_never_turns_a_refusal_into_an_answer(world: World) -> None:
@@ -96,8 +100,13 @@ def test_removing_a_right_never_turns_a_refusal_into_an_answer(world: World) -> 
     allowed = {
         (policy, one.kind, one.vo, one.properties): allows(policy, one)
         for one in _identities()
+        if not one.manages
         for policy in policies
     }
+    for one in _identities():
+        less = msgspec.structs.replace(one, manages=frozenset())
+        for policy, name in policies.items():
+            assert allows(policy, one) or not allows(policy, less), (name, one)
     wrong = [
         f"{policies[policy]}: {kind} of {vo!r} with {sorted(properties)}, but not with {name} as well"
         for (policy, kind, vo, properties), answer in allowed.items()
@@ -116,12 +125,29 @@ def test_a_limited_proxy_opens_no_door_that_a_full_one_does_not(world: World) ->
             assert allows(policy, one) or not allows(policy, limited), (name, one)
 
 
+def test_who_looks_after_less_sees_less() -> None:
+    one = person("user", "astro", Property.NORMAL_USER)
+    few, more = (
+        frozenset({PLACE}),
+        frozenset({PLACE, Place("DIRAC.Observatory.org"), Place("LCG.A.ch", "ce")}),
+    )
+    seen = [
+        workload_policy.readable_pilots(msgspec.structs.replace(one, manages=each))
+        for each in (frozenset(), few, more)
+    ]
+    assert [set(each.places) for each in seen] == [set(), few, more]
+    assert {each.vo for each in seen} == {"astro"}
+    for each in (few, more):
+        manager = msgspec.structs.replace(one, manages=each)
+        assert workload_policy.readable(manager) == workload_policy.readable(one), "not jobs"
+
+
 @pytest.mark.parametrize("reach", [workload_policy.readable, workload_policy.changeable])
 def test_removing_a_right_never_shows_more(reach: Callable[[Identity], Visibility]) -> None:
     def wide(visible: Visibility) -> tuple[bool, bool]:
         return visible.vo is None, visible.owner_sub is None
 
-    seen = {(one.kind, one.vo, one.properties): wide(reach(one)) for one in _identities()}
+    seen = {(one.kind, one.vo, one.properties): wide(reach(one)) for one in _identities() if not one.manages}
     for (kind, vo, properties), (all_vos, all_owners) in seen.items():
         for name in properties:
             less = seen.get((kind, vo, properties - {name}), (False, False))

@@ -59,6 +59,7 @@ virtual_organisations:
     users:
       bob: {groups: [bio_user]}
       ben: {groups: [bio_admin]}
+      max: {groups: [bio_user]}
 """,
     "installation.yaml": f"""\
 hosts:
@@ -67,6 +68,7 @@ hosts:
 sites:
   {SITE}:
     virtual_organisations: [astro]
+    managers: {{bio: {{users: [max]}}}}
     computing_elements:
       {NODE_CE}: {{type: node}}
 """,
@@ -157,7 +159,7 @@ async def living(directory: Path, url: str | None = None) -> AsyncIterator[World
     settings = Settings(
         state=str(directory),
         database=DatabaseSettings(url=url),
-        http=Http(tls_client_ca=str(grid.directory)),
+        http=Http(tls_client_ca=str(grid.directory), vomsdir=str(grid.vomsdir)),
     )
     make_master_key(settings)
     installation = build(settings)

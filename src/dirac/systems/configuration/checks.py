@@ -85,6 +85,9 @@ class Checker:
         for name, site in _section(tree, "sites").items():
             path = ("sites", name)
             yield from _listed(site, path, "virtual_organisations", vos, "VO")
+            yield from _managers(site, vos, path)
+            for element, options in _section(site, "computing_elements").items():
+                yield from _managers(options, vos, (*path, "computing_elements", element))
             if within is None or name in within:
                 for element, options in _section(site, "computing_elements").items():
                     yield from self._element(element, options, (*path, "computing_elements", element))
@@ -167,6 +170,16 @@ class Checker:
                 self._check_computing(plugin, name, filled(settings, stand_in))
             except InvalidInputError as error:
                 yield (*path, "settings"), str(error)
+
+
+def _managers(place: Mapping[str, Any], vos: Mapping[str, Any], path: Path) -> Found:
+    """Check that those are there who look after a site or a computing element."""
+    managers = _section(place, "managers")
+    yield from _listed(place, path, "managers", vos, "VO")
+    for vo in managers:
+        for option, noun in (("users", "user"), ("groups", "group")):
+            known = _section(_section(vos, vo), option)
+            yield from _listed(_section(managers, vo), (*path, "managers", vo), option, known, noun)
 
 
 def _certificates(vos: Mapping[str, Any], hosts: Mapping[str, Any]) -> Found:

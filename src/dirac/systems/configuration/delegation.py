@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dirac.systems.configuration.models import Change, Delegation, Tree, VirtualOrganisation
+from dirac.systems.configuration.managing import declared
+from dirac.systems.configuration.models import Change, Delegation, Managers, Tree, VirtualOrganisation
 from dirac.systems.configuration.trees import normal_form
 
 VOS = "virtual_organisations"
@@ -38,19 +39,28 @@ def refused(
         elif path[2] not in options:
             yield path, f"the installation keeps this option for itself; of {vo} you may change: {allowed}"
     if before is not None and after is not None:
-        yield from _beyond(before, after, limits, vo)
+        managers = [one for _, whose, one in declared(old) if whose == vo]
+        yield from _beyond(before, after, limits, vo, managers)
 
 
 def _beyond(
-    before: VirtualOrganisation, after: VirtualOrganisation, limits: Delegation, vo: str
+    before: VirtualOrganisation,
+    after: VirtualOrganisation,
+    limits: Delegation,
+    vo: str,
+    managers: Sequence[Managers],
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     free = frozenset(limits.properties)
-    tied = {
+    tied: dict[str, list[str]] = {
         name: sorted(set(group.properties) - free)
         for vo_ in (before, after)
         for name, group in vo_.groups.items()
         if not free.issuperset(group.properties)
     }
+    for one in managers:
+        for name in one.groups:
+            tied.setdefault(name, []).append("sites to look after")
+    looking_after = {name for one in managers for name in one.users}
     for name in _differing(before.groups, after.groups):
         if name in tied:
             properties = ", ".join(tied[name])
@@ -64,13 +74,16 @@ def _beyond(
                 (VOS, vo, "users", name, "groups"),
                 (f"who is in the group {group}, which has {properties}, is the installation's to say"),
             )
-        if old and new and known & tied.keys():
+        if old and new and (known & tied.keys() or name in looking_after):
             # Another subject or certificate is another person, who would get the rights of the one before.
             reason = "this user has rights that only the installation gives"
             if (old.sub or name) != (new.sub or name):
                 yield (VOS, vo, "users", name, "sub"), reason
             if set(old.dns) != set(new.dns):
                 yield (VOS, vo, "users", name, "dns"), reason
+            if old.suspended != new.suspended:
+                # Who is suspended is in no group, and who is restored in all of them.
+                yield (VOS, vo, "users", name, "suspended"), reason
     most = limits.max_users
     if most is not None and len(after.users) > max(most, len(before.users)):
         yield (VOS, vo, "users"), f"there would be {len(after.users)} users; the installation allows {most}"

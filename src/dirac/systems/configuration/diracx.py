@@ -165,8 +165,10 @@ def _vo(registry: Mapping[str, Any], name: str) -> dict[str, Any]:
             if sub in users:
                 users[sub][1]["groups"].append(group)
     support = {name.lower(): value for name, value in below(registry, "Support").items() if value}
+    default = str(registry.get("DefaultGroup") or "")
     return {
-        "default_group": str(registry.get("DefaultGroup") or next(iter(groups), "")),
+        # One that is not there would make all of the VO unsound.
+        "default_group": default if default in groups else next(iter(groups), ""),
         "groups": groups,
         "users": {username: made for username, made in users.values() if made["groups"]},
         **({"support": support} if support else {}),

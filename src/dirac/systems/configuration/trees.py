@@ -11,7 +11,15 @@ from typing import Any
 import msgspec
 from msgspec import NODEFAULT, Struct, structs
 
-from dirac.systems.configuration.models import Change, IdentityProvider, Tree, VirtualOrganisation
+from dirac.systems.configuration.models import (
+    Change,
+    ComputingElement,
+    IdentityProvider,
+    Managers,
+    Site,
+    Tree,
+    VirtualOrganisation,
+)
 from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
 
 
@@ -79,6 +87,7 @@ def _differences(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[Change]:
 def visible(tree: Tree, vo: str) -> Tree:
     """Return the part of a tree that members of a VO may see; of shared sites, nothing of other VOs."""
     own = tree.virtual_organisations.get(vo)
+    strange = _Strangers(tree, vo)
     return structs.replace(
         tree,
         virtual_organisations={} if own is None else {vo: own},
@@ -87,7 +96,13 @@ def visible(tree: Tree, vo: str) -> Tree:
             name: structs.replace(
                 site,
                 virtual_organisations=[vo],
-                limits={each: limit for each, limit in site.limits.items() if limit.vo in (None, vo)},
+                managers=_own(site.managers, vo),
+                computing_elements=_elements(site, strange),
+                limits={
+                    each: limit
+                    for each, limit in site.limits.items()
+                    if limit.vo in (None, vo) and not (strange.group(limit.group) or strange.user(limit.user))
+                },
             )
             for name, site in tree.sites.items()
             if vo in site.virtual_organisations
@@ -107,6 +122,49 @@ def visible(tree: Tree, vo: str) -> Tree:
         # What nobody knows may be about anybody.
         extensions={},
     )
+
+
+class _Strangers:
+    """Tells what is other VOs' only; people of outside providers are in no tree."""
+
+    def __init__(self, tree: Tree, vo: str) -> None:
+        self.vo = vo
+        self._own = tree.virtual_organisations.get(vo)
+        self._others = [one for name, one in tree.virtual_organisations.items() if name != vo]
+
+    def group(self, name: str | None) -> bool:
+        """Tell it of a group."""
+        mine = self._own is not None and name in self._own.groups
+        return not mine and any(name in other.groups for other in self._others)
+
+    def user(self, name: str | None) -> bool:
+        """Tell it of a user."""
+        mine = self._own is not None and name in self._own.users
+        return not mine and any(name in other.users for other in self._others)
+
+
+def _elements(site: Site, strange: _Strangers) -> dict[str, ComputingElement]:
+    """Return the computing elements of a shared site, without queues that are for others only."""
+    elements = site.computing_elements
+    queues_ = (queue for one in elements.values() for queue in one.queues.values())
+    if not any(one.managers for one in elements.values()) and not any(q.groups or q.users for q in queues_):
+        return elements
+    found = {}
+    for name, element in elements.items():
+        queues = {}
+        for each, queue in element.queues.items():
+            groups = [one for one in queue.groups if not strange.group(one)]
+            users = [one for one in queue.users if not strange.user(one)]
+            # An empty list is for everybody.
+            if bool(groups) == bool(queue.groups) and bool(users) == bool(queue.users):
+                queues[each] = structs.replace(queue, groups=groups, users=users)
+        if queues:
+            found[name] = structs.replace(element, queues=queues, managers=_own(element.managers, strange.vo))
+    return found
+
+
+def _own(managers: dict[str, Managers], vo: str) -> dict[str, Managers]:
+    return {name: one for name, one in managers.items() if name == vo}
 
 
 def registered(tree: Tree, names: Iterable[str]) -> list[RegisteredVO]:

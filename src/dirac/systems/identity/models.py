@@ -28,6 +28,22 @@ class Property(StrEnum):
     VO_ADMINISTRATOR = "VOAdministrator"
 
 
+class Place(msgspec.Struct, frozen=True, order=True):
+    """A site, or one computing element of it.
+
+    Attributes:
+        site: Its name.
+        ce: Of the computing element; empty for the whole site.
+    """
+
+    site: str
+    ce: str = ""
+
+    def covers(self, site: str | None, ce: str | None) -> bool:
+        """Tell whether a place is this one, or within it."""
+        return self.site == site and self.ce in ("", ce)
+
+
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """The bearer of an access token: always a pair of VO and subject, never a name alone.
 
@@ -51,6 +67,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
             whom a trusted host acts; empty for tokens.
         limited: Whether that was a limited proxy, which has no properties and is not to become anything else.
         acting: Name of the host that acts for the user with its certificate; empty if none does.
+        manages: What the configuration says that this person looks after.
     """
 
     vo: str
@@ -70,11 +87,16 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str = ""
     limited: bool = False
     acting: str = ""
+    manages: frozenset[Place] = frozenset()
 
     @property
     def subject(self) -> str:
         """``vo:sub``, the form in tokens and in the history."""
         return f"{self.vo}:{self.sub}"
+
+    def looks_after(self, site: str | None, ce: str | None = None) -> bool:
+        """Tell whether this person looks after a site, or after a computing element there."""
+        return any(place.covers(site, ce) for place in self.manages)
 
 
 class TokenResponse(msgspec.Struct, frozen=True, omit_defaults=True):

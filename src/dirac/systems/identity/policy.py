@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dirac.core.errors import NotAllowedError
-from dirac.systems.identity.models import AuditRecord, Identity, Property
+from dirac.systems.identity.models import AuditRecord, Identity, Place, Property
 
 
 def anybody(identity: Identity) -> None:
@@ -53,26 +53,29 @@ def issue_secrets(identity: Identity) -> None:
 
 
 def revoke(identity: Identity) -> None:
-    """Allow revocations; of what, `may_revoke` says.
+    """Allow revocations, also to those who look after a site; of what, `may_revoke` says.
 
     Raises:
         NotAllowedError: The caller may revoke nothing.
     """
+    if _manages(identity):
+        return
     _need(identity, "revoke what others hold", *_OF_PILOTS)
 
 
-def may_revoke(identity: Identity, kind: str, vo: str) -> None:
+def may_revoke(identity: Identity, kind: str, vo: str, place: Place | None = None) -> None:
     """Allow revoking pilots and sites to those who look after pilots, users and VOs to who manages tokens.
 
     Args:
         identity: Who asks.
         kind: What is to be revoked.
         vo: Of which VO; empty for all.
+        place: The site, or where the pilot is: who looks after it may revoke them for all VOs.
 
     Raises:
         NotAllowedError: The caller may not revoke that.
     """
-    if is_operator(identity):
+    if is_operator(identity) or (place is not None and identity.looks_after(place.site, place.ce)):
         return
     if vo != identity.vo:
         raise NotAllowedError(f"what members of {vo or 'every VO'!r} hold is not yours to revoke")
@@ -80,12 +83,26 @@ def may_revoke(identity: Identity, kind: str, vo: str) -> None:
 
 
 def see_holders(identity: Identity) -> None:
-    """Allow looking at who holds what: in one's own VO, or as an operator everywhere.
+    """Allow looking at who holds what: in one's VO, at a site one looks after, as an operator everywhere.
+
+    Raises:
+        NotAllowedError: The caller may not.
+    """
+    if not _manages(identity):
+        sees_people(identity)
+
+
+def sees_people(identity: Identity) -> None:
+    """Allow looking at what the members of one's own VO hold.
 
     Raises:
         NotAllowedError: The caller may not.
     """
     _need(identity, "see who holds credentials", *_OF_PEOPLE)
+
+
+def _manages(identity: Identity) -> bool:
+    return identity.kind == "user" and bool(identity.manages)
 
 
 _OF_PEOPLE = (Property.PROXY_MANAGEMENT,)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from dirac.core.errors import NotAllowedError
-from dirac.systems.identity.models import Identity, Property
+from dirac.systems.identity.models import Identity, Place, Property
 
 
 class Visibility(msgspec.Struct, frozen=True):
@@ -20,10 +20,12 @@ class Visibility(msgspec.Struct, frozen=True):
     Attributes:
         vo: Only what belongs to this virtual organisation; None for all.
         owner_sub: Only what belongs to this subject of it; None for all.
+        places: Besides, what is at these sites or computing elements; only of pilots.
     """
 
     vo: str | None = None
     owner_sub: str | None = None
+    places: tuple[Place, ...] = ()
 
 
 def readable(identity: Identity) -> Visibility:
@@ -41,8 +43,10 @@ def changeable(identity: Identity) -> Visibility:
 
 
 def readable_pilots(identity: Identity) -> Visibility:
-    """Return whose pilots somebody may see: pilots belong to a VO, not to a person."""
-    return Visibility() if is_service_administrator(identity) else Visibility(vo=identity.vo)
+    """Return whose pilots somebody may see: those of the VO, and all at a site that one looks after."""
+    if is_service_administrator(identity):
+        return Visibility()
+    return Visibility(vo=identity.vo, places=tuple(sorted(identity.manages)))
 
 
 def is_service_administrator(identity: Identity) -> bool:
@@ -116,7 +120,7 @@ def update_pilots(identity: Identity) -> None:
 
 def read_pilots(identity: Identity) -> None:
     """Allow looking at pilots; which ones is a matter of `readable_pilots`."""
-    if not is_service_administrator(identity):
+    if not is_service_administrator(identity) and not (identity.kind == "user" and identity.manages):
         _need(identity, "look at pilots", Property.NORMAL_USER, Property.JOB_ADMINISTRATOR, Property.OPERATOR)
 
 

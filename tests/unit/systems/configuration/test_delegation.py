@@ -12,6 +12,8 @@ from dirac.systems.configuration.models import (
     Delegation,
     Group,
     IdentityProvider,
+    Managers,
+    Site,
     Tree,
     User,
     VirtualOrganisation,
@@ -38,7 +40,7 @@ def user(name: str, **changed: Any) -> dict[str, User]:
     return VO.users | {name: msgspec.structs.replace(VO.users[name], **changed)}
 
 
-@pytest.mark.parametrize("changed", [{"dns": ["/CN=mallory"]}, {"sub": "mallory"}])
+@pytest.mark.parametrize("changed", [{"dns": ["/CN=mallory"]}, {"sub": "mallory"}, {"suspended": True}])
 def test_who_has_rights_of_the_installation_stays_who_it_is(changed: dict[str, Any]) -> None:
     assert places(users=user("ada", **changed)) == [
         f"virtual_organisations/astro/users/ada/{next(iter(changed))}"
@@ -48,6 +50,25 @@ def test_who_has_rights_of_the_installation_stays_who_it_is(changed: dict[str, A
 
 def test_nobody_is_added_to_a_group_with_rights_of_the_installation() -> None:
     assert places(users=user("bob", groups=["users", "managers"]))
+
+
+def test_who_looks_after_a_site_is_the_installation_s_to_say() -> None:
+    managers = {"astro": Managers(users=["bob"], groups=["operators"])}
+    vo = msgspec.structs.replace(VO, groups=VO.groups | {"operators": Group()})
+    old = Tree(
+        virtual_organisations={"astro": vo},
+        sites={"LCG.A.ch": Site(virtual_organisations=["astro"], managers=managers)},
+    )
+
+    def refusals(users: dict[str, User]) -> list[str]:
+        changed = msgspec.structs.replace(vo, users=users)
+        new = msgspec.structs.replace(old, virtual_organisations={"astro": changed})
+        return ["/".join(path) for path, _ in refused(old, new, diff(old, new), "astro")]
+
+    prefix = "virtual_organisations/astro/users"
+    assert refusals(VO.users | {"eve": User(groups=["users", "operators"])}) == [f"{prefix}/eve/groups"]
+    assert refusals(user("bob", sub="mallory")) == [f"{prefix}/bob/sub"]
+    assert refusals(user("ada", email="ada@example.org")) == []
 
 
 def test_a_vo_does_not_choose_who_vouches_for_its_members() -> None:

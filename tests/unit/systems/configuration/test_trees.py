@@ -138,6 +138,39 @@ def test_neither_limits_of_other_vos_nor_candidates_are_visible() -> None:
     assert part.workload.shadow is None
 
 
+def test_queues_and_limits_tell_no_names_of_other_vos() -> None:
+    text = """
+    virtual_organisations:
+      astro:
+        default_group: users
+        groups: {users: {}}
+        users: {ada: {groups: [users]}, eve: {groups: [users]}}
+      bio:
+        default_group: lab
+        groups: {lab: {}, users: {}}
+        users: {bob: {groups: [lab]}, eve: {groups: [lab]}}
+    sites:
+      LCG.A.ch:
+        virtual_organisations: [astro, bio]
+        computing_elements:
+          ce:
+            type: x
+            queues: {both: {users: [bob, ada]}, theirs: {users: [bob]}, lab: {groups: [lab]}, all: {}}
+            managers: {bio: {users: [bob]}, astro: {users: [ada]}}
+          shared: {type: x, queues: {q: {users: [eve, outsider], groups: [users]}}}
+          closed: {type: x, queues: {q: {users: [bob]}}}
+        managers: {bio: {groups: [lab]}}
+        limits: {one: {user: bob}, lab: {group: lab}, eve: {user: eve}, users: {group: users}}
+    """
+    site = visible(read(text).tree(), "astro").sites["LCG.A.ch"]
+    assert set(site.limits) == {"eve", "users"}
+    assert set(site.computing_elements) == {"ce", "shared"}
+    queues = site.computing_elements["ce"].queues
+    assert (set(queues), queues["both"].users) == ({"both", "all"}, ["ada"])
+    assert site.computing_elements["shared"].queues["q"].users == ["eve", "outsider"], "from a provider"
+    assert (site.managers, set(site.computing_elements["ce"].managers)) == ({}, {"astro"})
+
+
 def test_hosts_and_names_of_certificates_are_told_to_identity_and_hosts_to_no_vo() -> None:
     tree = read(
         """

@@ -232,6 +232,13 @@ class DelegatedOption(StrEnum):
     EXTENSIONS = "extensions"
 
 
+class Managers(Section, frozen=True):
+    """Members of a VO who look after a site or a computing element."""
+
+    users: Annotated[list[Name], Meta(description="Users of the VO, by user name")] = []
+    groups: Annotated[list[Name], Meta(description="Groups of the VO: whoever acts in one of them")] = []
+
+
 class Queue(Section, frozen=True):
     """A queue of a computing element: what one pilot gets there, and how many there may be."""
 
@@ -267,6 +274,10 @@ class ComputingElement(Section, frozen=True):
     queues: Annotated[dict[QueueName, Queue], Meta(min_length=1, description="The element's queues")] = (
         msgspec.field(default_factory=lambda: {"default": Queue()})
     )
+    managers: Annotated[
+        dict[VOName, Managers],
+        Meta(description="By VO, who sees the pilots of all VOs there, and may revoke them"),
+    ] = {}
 
 
 class JobLimit(Section, frozen=True):
@@ -290,6 +301,12 @@ class Site(Section, frozen=True):
         dict[ElementName, ComputingElement], Meta(description="The site's computing elements")
     ] = {}
     limits: Annotated[dict[LimitName, JobLimit], Meta(description="Limits for jobs at the site")] = {}
+    managers: Annotated[
+        dict[VOName, Managers],
+        Meta(
+            description="By VO, who sees pilots and credentials of all VOs at the site, and may revoke them"
+        ),
+    ] = {}
 
 
 class Pilot(Section, frozen=True):

@@ -135,7 +135,7 @@ def privileges(deed: Deed) -> list[str]:
     identity: Identity = deed.identity
     if deed.method in _READING or identity.kind not in ("user", "service"):
         return []
-    if identity.properties <= _COMMON:
+    if identity.properties <= _COMMON and not identity.manages:
         return []  # as most requests that write
     widened = identity.properties.intersection(map(str, deed.widened))
     return sorted(widened.union(used(deed.policy, identity)) - _COMMON)

@@ -41,7 +41,7 @@ class Holdings:
         database is asked does not depend on how many there are.
 
         Args:
-            identity: Who asks: others than operators see their own VO.
+            identity: Who asks: others than operators see their own VO, and a site that they look after.
             vo: Only this VO.
             site: Only pilots at this site, and no logins.
             limit: Logins, and pilots, to name at most.
@@ -50,6 +50,10 @@ class Holdings:
             NotAllowedError: The VO is not the caller's.
         """
         everything = policy.is_operator(identity)
+        if site is not None and identity.looks_after(site):
+            everything = True  # of that site: then neither logins nor clients are told
+        if not everything:
+            policy.sees_people(identity)
         if not everything and vo not in (None, identity.vo):
             raise NotAllowedError(f"what members of {vo!r} hold is not yours to see")
         whose = vo if everything else identity.vo

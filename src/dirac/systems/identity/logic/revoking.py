@@ -9,7 +9,7 @@ from dirac.systems.identity import policy
 from dirac.systems.identity.logic.events import subject_id
 from dirac.systems.identity.logic.revocations import Revocations
 from dirac.systems.identity.logic.tokens import Tokens
-from dirac.systems.identity.models import Identity
+from dirac.systems.identity.models import Identity, Place
 from dirac.systems.identity.models_tokens import RevocationOrder, RevocationReceipt
 from dirac.systems.identity.ports.pilots import Reach
 from dirac.systems.identity.ports.tokens import RevocationRecord
@@ -48,7 +48,10 @@ class Revoking:
         vo = order.name if order.kind == "vo" else order.vo or identity.vo
         if order.kind == "vo" and order.vo not in ("", order.name):
             raise InvalidInputError(f"the VO {order.name!r} is not one of {order.vo!r}", where="vo")
-        policy.may_revoke(identity, order.kind, vo)
+        place, whose = await self._place(identity, order)
+        if place is not None and identity.looks_after(place.site, place.ce):
+            vo = order.vo or whose  # who looks after a site does so for all VOs
+        policy.may_revoke(identity, order.kind, vo, place)
         if order.kind == "user" and not vo:
             raise InvalidInputError("users are users of a VO", where="vo", hint="Name the VO, too")
         async with self._units.write() as unit:
@@ -73,6 +76,18 @@ class Revoking:
             unit.record(_event(identity, unit, receipt))
         self._revocations.expect()
         return receipt
+
+    async def _place(self, identity: Identity, order: RevocationOrder) -> tuple[Place | None, str]:
+        """Return the site that is meant, or where the pilot is, and its VO, as far as that matters."""
+        if order.kind == "site":
+            return Place(order.name), ""
+        if order.kind != "pilot" or not identity.manages:
+            return None, ""
+        async with self._units.read() as unit:
+            secret = await unit.pilot_secrets.find(order.name)
+        if secret is None or not secret.site:
+            return None, ""
+        return Place(secret.site, secret.ce or ""), secret.vo
 
     async def _name(self, unit: Unit, order: RevocationOrder, vo: str) -> str:
         """Return the name in tokens: of users, that is their subject, and people know their names."""

@@ -14,7 +14,7 @@ from typing import get_args
 import msgspec
 
 from dirac.core.errors import NotAllowedError
-from dirac.systems.identity.models import Identity, Kind, Property
+from dirac.systems.identity.models import Identity, Kind, Place, Property
 
 Policy = Callable[[Identity], None]
 
@@ -26,6 +26,8 @@ _KINDS: dict[Kind, str] = {
     "node": "worker nodes",
 }
 _MOST_TOGETHER = 2
+MANAGER = "manager"
+"""What the right of those is called who look after a site, in front of its name."""
 assert set(_KINDS) == set(get_args(Kind))  # noqa: S101 - a new kind needs a name
 
 
@@ -46,13 +48,14 @@ def with_properties(identity: Identity, properties: Iterable[str]) -> Identity:
 def used(policy: Policy, identity: Identity) -> list[str]:
     """Return the properties of somebody each of which opens a door that is closed without any.
 
-    Where only several together open it, these are returned.
+    Where only several together open it, these are returned. What somebody looks after opens doors as well.
     """
-    if allows(policy, with_properties(identity, ())):
+    bare = msgspec.structs.replace(identity, properties=frozenset(), manages=frozenset())
+    if allows(policy, bare):
         return []
-    alone = [
-        name for name in sorted(identity.properties) if allows(policy, with_properties(identity, [name]))
-    ]
+    alone = [name for name in sorted(identity.properties) if allows(policy, with_properties(bare, [name]))]
+    if identity.manages and allows(policy, msgspec.structs.replace(bare, manages=identity.manages)):
+        alone += [f"{MANAGER}:{place.site}" for place in sorted(identity.manages)]
     if alone or not allows(policy, identity):
         return alone
     return [
@@ -92,10 +95,14 @@ def openings(policy: Policy) -> list[str]:
             found.setdefault(" or ".join(alone), []).append(name)
     if len(found.get("", ())) == len(_KINDS):
         return ["everybody with a token"]
-    return [
+    lines = [
         f"{', '.join(names)}{f' with {properties}' if properties else ''}"
         for properties, names in found.items()
     ]
+    manager = msgspec.structs.replace(somebody("user"), manages=frozenset({Place("site")}))
+    if allows(policy, manager) and not allows(policy, somebody("user")):
+        lines.append("people who look after a site, for that site")
+    return lines
 
 
 def somebody(kind: Kind, *, vo: str = "vo", group: str = "group", properties: Iterable[str] = ()) -> Identity:

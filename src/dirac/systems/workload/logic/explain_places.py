@@ -101,7 +101,9 @@ class ExplainPlaces:
         """
         tree = (await self._configuration.current()).tree
         async with self._units.read() as unit:
-            found = await unit.pilots.named(readable_pilots(identity), name)
+            # What waits for a pilot is its VO's: who looks after the site of another one's is not told.
+            own = msgspec.structs.replace(readable_pilots(identity), places=())
+            found = await unit.pilots.named(own, name)
         row = _only(found, name)
         waiting = await self._seen(identity, row.vo, tree)
         measured, offer = self._offers.get(row.pilot_stamp) or (None, _of_queue(row, tree))

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, bindparam, func, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, true, update
 
 from dirac.core.search import Condition, Page, Paging, SearchParams, SummaryParams
 from dirac.db.search import Searchable
@@ -68,7 +68,13 @@ SEARCHABLE = Searchable(
 
 
 def _visible(visible: Visibility) -> ColumnElement[bool]:
-    return true() if visible.vo is None else _c.vo == visible.vo
+    if visible.vo is None:
+        return true()
+    places = [
+        and_(_c.grid_site == place.site, *([_c.destination_site == place.ce] if place.ce else []))
+        for place in visible.places
+    ]
+    return or_(_c.vo == visible.vo, *places)
 
 
 async def free_pilots(tx: Transaction, stamps: Sequence[str], job_ids: Sequence[int]) -> None:
