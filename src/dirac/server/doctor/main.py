@@ -17,6 +17,7 @@ from dirac.server.doctor import (
     machine,
     network,
     people,
+    references,
     sandboxes,
     work,
 )
@@ -31,6 +32,7 @@ CONCERNS: tuple[ModuleType, ...] = (
     certificates,
     network,
     people,
+    references,
     machine,
     work,
 )
