@@ -86,7 +86,7 @@ def provider_secrets(tree: Mapping[str, Any], vos: list[str], directory: str) ->
             raise AnsibleFilterError(
                 f"vault_identity_secrets has a secret for {name}, which has no identity provider of its own"
             )
-        if "client_secret_variable" not in provider:
+        if "client_secret_variable" not in provider and "client_secret" not in provider:
             provider.setdefault("client_secret_file", f"{directory}/identity-{name}")
     return tree
 

@@ -19,6 +19,7 @@ options:
   url: {description: Address of the service, type: str, required: true}
   token_file: {description: File with the operator's token, type: path, required: true}
   tree: {description: The configuration that would be applied, type: str, required: true}
+  file: {description: Name of its file, type: str, default: configuration.yml}
 """
 
 
@@ -28,16 +29,24 @@ def migrations(environment: Path, new: dict) -> list[dict]:
     return [{"revision": name, **facts} for name, facts in sorted(new.items()) if name not in known]
 
 
+def planned(program: Path, words: list[str], given: dict) -> subprocess.CompletedProcess[str]:
+    """Ask the service what the tree would change."""
+    return subprocess.run(
+        [str(program), "config", "apply", "-", *words, "--dry-run", "--json"],
+        env={**os.environ, "DIRAC_URL": given["url"], "DIRAC_TOKEN_FILE": given["token_file"]},
+        input=given["tree"], capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
 def configuration(given: dict) -> tuple[list[dict], str]:
     """Return how the configuration would change, and what kept us from finding out."""
     program = Path(given["environment"], "bin/dirac")
     if not program.exists() or not Path(given["token_file"]).exists():
         return [], "there is no service yet to compare the configuration with"
-    done = subprocess.run(
-        [str(program), "config", "apply", "-", "--dry-run", "--json"],
-        env={**os.environ, "DIRAC_URL": given["url"], "DIRAC_TOKEN_FILE": given["token_file"]},
-        input=given["tree"], capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    one_file = ["--as", given["file"]]
+    done = planned(program, one_file, given)
+    if done.returncode and "No such option" in done.stderr:  # of the release before, which replaces all files
+        done = planned(program, [], given)
     if done.returncode:
         return [], f"the configuration cannot be compared: {done.stderr.strip()}"
     changes = json.loads(done.stdout)["changes"]
@@ -61,6 +70,7 @@ def main() -> None:
             "url": {"type": "str", "required": True},
             "token_file": {"type": "path", "required": True, "no_log": False},
             "tree": {"type": "str", "required": True},
+            "file": {"type": "str", "default": "configuration.yml"},
         },
         supports_check_mode=True,
     )

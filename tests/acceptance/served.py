@@ -15,6 +15,7 @@ from dirac.db.engine import Database
 from dirac.db.schema import migrate
 from dirac.server.composition import build
 from dirac.server.control import make_master_key
+from dirac.server.git_settings import GitSettings
 from dirac.server.schema import LOCATIONS
 from dirac.server.serve import make_app
 from dirac.server.settings import DatabaseSettings, Http, Settings
@@ -44,19 +45,23 @@ sites:
 
 
 @contextmanager
-def serving(state: Path, database_url: str | None, migration_url: str | None = None) -> Iterator[Settings]:
+def serving(
+    state: Path, database_url: str | None, migration_url: str | None = None, git: GitSettings | None = None
+) -> Iterator[Settings]:
     """Serve a new installation, configured with `TREE`; there is nothing in it that would start pilots.
 
     Args:
         state: Its directory.
         database_url: Its database, empty; SQLite if not given.
         migration_url: The same for the user that makes the tables, if that is another one.
+        git: Repositories beside its configuration.
     """
     port = free_port()
     settings = Settings(
         state=str(state),
         http=Http(url=f"http://127.0.0.1:{port}", port=port),
         database=DatabaseSettings(url=database_url),
+        git=git or GitSettings(),
     )
     make_master_key(settings)
     asyncio.run(_migrate(migration_url or settings.database_url()))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dirac.server.git_settings import GitPlace, GitSettings
 from tests.acceptance.served import TREE, serving
 from tests.acceptance.tokens import mint_all
 
@@ -62,9 +63,19 @@ Resources
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def far(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty repository."""
+    far = tmp_path_factory.mktemp("far") / "far.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", "-b", "main", far], check=True)
+    return far
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, far: Path) -> Iterator[Run]:
     """Run `dirac` as the operator of an installation, in a directory."""
-    with serving(tmp_path_factory.mktemp("state"), None) as settings:
+    place = GitPlace(url=f"file://{far}", directory="conf")
+    git = GitSettings(source=place, mirror=place)
+    with serving(tmp_path_factory.mktemp("state"), None, git=git) as settings:
         home = tmp_path_factory.mktemp("home")
         token = home / "token"
         token.write_text(mint_all(settings)["operator"])
@@ -141,3 +152,52 @@ def test_a_configuration_of_dirac_comes_in_and_goes_out(run: Run, tmp_path: Path
     for line in CFG.splitlines():
         assert line.strip() in exported
     assert "Registry:" in run("export", "--format", "diracx", where=tmp_path).stdout
+
+
+def test_one_file_is_applied_and_those_of_others_stay(run: Run, tmp_path: Path) -> None:
+    run("rollback", "1", "--yes", where=tmp_path)
+    members = "virtual_organisations:\n  astro:\n    users:\n      eve: {groups: [astro_user]}\n"
+    (tmp_path / "members.yml").write_text(members)
+    refused = run("apply", "members.yml", "--as", "vo/astro.yml", "--yes", where=tmp_path, code=2).stderr
+    assert "default_group` is missing" in refused, "a VO is in one file"
+    (tmp_path / "mine.yml").write_text("pilot: {idle_seconds: 7}\n")
+    run("apply", "mine.yml", "--as", "mine.yml", "--yes", where=tmp_path)
+    (tmp_path / "site.yml").write_text(TREE + "workload: {max_retries: 7}\n")
+    planned = run("plan", "site.yml", "--as", "configuration.yml", where=tmp_path).stdout
+    assert "idle_seconds" not in planned
+    run("apply", "site.yml", "--as", "configuration.yml", "--yes", where=tmp_path)
+    shown = json.loads(run("show", "--json", where=tmp_path).stdout)["tree"]
+    assert (shown["pilot"]["idle_seconds"], shown["workload"]["max_retries"]) == (7, 7)
+    run("apply", "site.yml", "--yes", where=tmp_path)  # without it, this is all of it
+    shown = json.loads(run("show", "--json", where=tmp_path).stdout)["tree"]
+    assert shown["pilot"]["idle_seconds"] == 60
+
+
+def test_a_repository_meets_the_configuration(run: Run, far: Path, tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        person = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+        done = subprocess.run(
+            ["git", *person, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    run("rollback", "1", "--yes", where=tmp_path)
+    said = run("git-sync", where=tmp_path).stdout
+    assert said.count("all is well") == 2, said
+    git("clone", "--quiet", str(far), "clone")
+    conf = tmp_path / "clone" / "conf"
+    assert (conf / "configuration.yml").read_text() == TREE
+    (conf / "rules.yml").write_text("workload: {max_retries: many}\n")
+    git("-C", "clone", "add", "conf")
+    git("-C", "clone", "commit", "--quiet", "-m", "A mistake")
+    git("-C", "clone", "push", "--quiet", "origin", "main")
+    refused = run("git-sync", where=tmp_path, code=1).stdout
+    assert "rules.yml:1:25: workload/max_retries" in refused
+    (conf / "rules.yml").write_text("workload: {max_retries: 4}\n")
+    git("-C", "clone", "commit", "--quiet", "--all", "-m", "Four")
+    git("-C", "clone", "push", "--quiet", "origin", "main")
+    run("git-sync", where=tmp_path)
+    states = json.loads(run("git", "--json", where=tmp_path).stdout)
+    assert [(state["role"], state["problem"]) for state in states] == [("source", ""), ("mirror", "")]
+    newest = json.loads(run("log", "--json", where=tmp_path).stdout)[0]
+    assert (newest["author"], newest["comment"]) == ("Ada <ada@example.org>", "Four")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dirac.core.secrets import Secret, SecretReference
+from dirac.core.secrets import SecretReference
 from dirac.resources.identity.outside import ProviderSettings
 from dirac.resources.secrets.resolving import ReferredSecret, Secrets
 from dirac.server.references import Limits
@@ -74,7 +74,7 @@ def provider_settings(given: IdentityProvider, settings: Settings, secrets: Secr
     )
 
 
-def client_secret(given: IdentityProvider, settings: Settings, secrets: Secrets) -> Secret | None:
+def client_secret(given: IdentityProvider, settings: Settings, secrets: Secrets) -> ReferredSecret | None:
     """Return the secret of DIRAC at a provider, None for a public client; also in the old spelling."""
     option, reference = "client_secret", given.client_secret
     if given.client_secret_file is not None:

@@ -48,7 +48,13 @@ def _ask(environment: Path, **answer: object) -> tuple[list[dict[str, object]], 
     token = environment.parent / "operator.token"
     token.touch()
     found: tuple[list[dict[str, object]], str] = plan.configuration(
-        {"environment": str(environment), "token_file": str(token), "url": "http://x", "tree": "{}"}
+        {
+            "environment": str(environment),
+            "token_file": str(token),
+            "url": "http://x",
+            "tree": "{}",
+            "file": "x.yml",
+        }
     )
     return found
 
@@ -138,5 +144,5 @@ def test_what_is_taken_away_needs_care(environment: Path) -> None:
 
 def test_what_keeps_it_from_comparing_is_said(environment: Path) -> None:
     assert _ask(environment, error="no route") == ([], "the configuration cannot be compared: no route")
-    given = {"environment": "/nowhere", "token_file": "/nowhere", "url": "", "tree": ""}
+    given = {"environment": "/nowhere", "token_file": "/nowhere", "url": "", "tree": "", "file": "x.yml"}
     assert plan.configuration(given) == ([], "there is no service yet to compare the configuration with")

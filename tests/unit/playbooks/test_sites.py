@@ -60,14 +60,18 @@ def test_a_provider_is_told_where_its_secret_is() -> None:
     vos = {
         "bio": {"identity_provider": iam},
         "astro": {"identity_provider": iam | {"client_secret_file": "/mine"}},
+        "phys": {"identity_provider": iam | {"client_secret": {"vault": "dirac/phys", "key": "iam"}}},
         "chem": {"identity_provider": iam},
         "geo": {},
     }
     tree = {"virtual_organisations": vos}
-    found = sites.provider_secrets(tree, ["bio", "astro"], "/etc/dirac/secrets")["virtual_organisations"]
+    found = sites.provider_secrets(tree, ["bio", "astro", "phys"], "/etc/dirac/secrets")[
+        "virtual_organisations"
+    ]
     assert found["bio"]["identity_provider"]["client_secret_file"] == "/etc/dirac/secrets/identity-bio"
     assert found["astro"]["identity_provider"]["client_secret_file"] == "/mine"
     assert found["chem"] == {"identity_provider": iam}
+    assert "client_secret_file" not in found["phys"]["identity_provider"]
     assert "client_secret_file" not in iam
     with pytest.raises(AnsibleFilterError, match="geo, which has no identity provider"):
         sites.provider_secrets(tree, ["geo"], "/x")

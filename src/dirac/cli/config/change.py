@@ -35,12 +35,20 @@ Base = Annotated[
     ),
 ]
 
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--as", metavar="NAME", help="This is one file of the configuration, of that name; the others stay."
+    ),
+]
+
 
 @command(
     "dirac config pull conf && vi conf/vo/bio.yml && dirac config apply conf",
     "dirac config apply site.yml  # shows what would change, and asks",
     "dirac config apply site.yml --dry-run",
     "dirac config apply site.yml --yes --comment 'A second queue'",
+    "dirac config apply bio.yml --as vo/bio.yml  # other files stay as they are",
     "dirac config apply site.yml --yes --json  # {version, changes: [{path, old, new}], ...}",
 )
 def apply(
@@ -50,13 +58,14 @@ def apply(
     yes: Yes = False,
     comment: Comment = "",
     base: Base = None,
+    name: As = None,
     as_json: Json = False,
 ) -> None:
     """Make a file or a directory the configuration. All of it is checked before anything changes."""
     if source == "-" or not sys.stdin.isatty() or as_json:
         _require(yes or dry_run)
     with client(ctx) as dirac:
-        send = _sender(dirac, source, base)
+        send = _sender(dirac, source, base, name)
         version = None
         if not yes and not dry_run:
             planned = send(dry_run=True)
@@ -81,10 +90,12 @@ def apply(
     "dirac config plan conf",
     "dirac config plan site.yml --json  # {version, changes, warnings, effects: [{vo, text, number}], ...}",
 )
-def plan(ctx: typer.Context, source: Source, base: Base = None, as_json: Json = False) -> None:
+def plan(
+    ctx: typer.Context, source: Source, base: Base = None, name: As = None, as_json: Json = False
+) -> None:
     """Show what a file or a directory would change, and what that does to jobs and people; change nothing."""
     with client(ctx) as dirac:
-        planned = _sender(dirac, source, base)(dry_run=True)
+        planned = _sender(dirac, source, base, name)(dry_run=True)
     _tell(planned, dry_run=True, shown=False, as_json=as_json)
 
 
@@ -146,11 +157,13 @@ def rollback(
     _tell(applied, dry_run=False, shown=not yes, as_json=as_json)
 
 
-def _sender(dirac: Client, source: str, base: int | None) -> Callable[..., Applied]:
+def _sender(dirac: Client, source: str, base: int | None, as_file: str | None) -> Callable[..., Applied]:
     """Return what sends a file or a directory, and takes what else is to be said."""
     from dirac.cli.config.folder import edit, read
 
     if source != "-" and Path(source).is_dir():
+        if as_file is not None:
+            raise InvalidInputError("--as is for one file, and this is a directory", hint="Leave it out")
         found = edit(dirac, Path(source), base)
 
         def send_files(**said: Any) -> Applied:
@@ -165,6 +178,8 @@ def _sender(dirac: Client, source: str, base: int | None) -> Callable[..., Appli
     name = "standard input" if source == "-" else Path(source).name
 
     def send_text(**said: Any) -> Applied:
+        if as_file is not None:
+            return dirac.config.apply_files({as_file: text}, base=base, **said)
         return dirac.config.apply(text, file=name, base=base, **said)
 
     return send_text

@@ -26,6 +26,7 @@ from dirac.core.errors import ConflictError, InvalidInputError, UnavailableError
 from dirac.core.secrets import Secret
 
 _SECONDS = 120.0
+_PIPE, _DEVNULL = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
 _TOLD = 300
 _HERE = frozenset({"127.0.0.1", "::1", "localhost"})
 _REJECTED = re.compile(r"non-fast-forward|fetch first|\[rejected\]|\[remote rejected\]")
@@ -227,8 +228,8 @@ class GitBranch:
             where = ["--git-dir", str(self._copy)] if here else []
             try:
                 running = await asyncio.create_subprocess_exec(
-                    "git", *where, *words, env=environment, stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                    "git", *where, *words, env=environment, stdin=_DEVNULL if given is None else _PIPE,
+                    stdout=_PIPE, stderr=_PIPE,
                 )  # fmt: skip
             except OSError as error:
                 raise UnavailableError(
@@ -236,7 +237,10 @@ class GitBranch:
                 ) from None
             try:
                 async with asyncio.timeout(_SECONDS):
-                    out, said = await running.communicate((given or "").encode())
+                    out, said = await running.communicate(None if given is None else given.encode())
+            except RuntimeError:  # of uvloop: it has ended before it was given all
+                await running.wait()
+                out, said = b"", b"it did not read what it was given"
             except TimeoutError:
                 raise UnavailableError(f"git {words[0]} did not end within {_SECONDS:.0f} s") from None
             finally:

@@ -18,6 +18,7 @@ from dirac.server.doctor import (
     machine,
     network,
     people,
+    references,
     sandboxes,
     work,
 )
@@ -32,6 +33,7 @@ CONCERNS: tuple[ModuleType, ...] = (
     certificates,
     network,
     people,
+    references,
     machine,
     work,
     endings,
