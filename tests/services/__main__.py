@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from dirac.core.errors import DiracError
 
-from . import dex, mariadb, oidc, postgresql, rabbitmq
+from . import dex, mariadb, oidc, pebble, postgresql, rabbitmq
 from .packages import PackageSet, Programs, obtain
 from .server import Server
 
@@ -22,6 +22,7 @@ SETS: dict[str, tuple[PackageSet, type[Server]]] = {
 MADE: dict[str, tuple[str, Callable[[], Programs], Callable[[], Server]]] = {
     "oidc-provider": ("oidc-provider", oidc.programs, oidc.OidcProvider),
     "dex": ("Dex", dex.programs, dex.Dex),
+    "pebble": ("Pebble", pebble.programs, pebble.Pebble),
 }
 """Those that the distribution has no package of."""
 NAMES = (*SETS, *MADE)
