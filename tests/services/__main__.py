@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from dirac.core.errors import DiracError
 
-from . import dex, mariadb, oidc, postgresql, rabbitmq, sops
+from . import dex, mariadb, oidc, pebble, postgresql, rabbitmq, sops
 from .packages import PackageSet, Programs, obtain
 from .server import Server
 
@@ -23,6 +23,7 @@ MADE: dict[str, tuple[str, Callable[[], Programs], Callable[[], Server] | None]]
     "oidc-provider": ("oidc-provider", oidc.programs, oidc.OidcProvider),
     "dex": ("Dex", dex.programs, dex.Dex),
     "sops": ("age and SOPS", sops.programs, None),
+    "pebble": ("Pebble", pebble.programs, pebble.Pebble),
 }
 """Those that the distribution has no package of; some are no servers."""
 NAMES = (*SETS, *MADE)
