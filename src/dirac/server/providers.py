@@ -89,5 +89,5 @@ def client_secret(given: IdentityProvider, settings: Settings, secrets: Secrets)
 
 def _secret(
     reference: SecretReference | None, option: str, settings: Settings, secrets: Secrets
-) -> Secret | None:
+) -> ReferredSecret | None:
     return None if reference is None else ReferredSecret(reference, option, secrets, Limits(settings))
