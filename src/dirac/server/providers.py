@@ -60,11 +60,12 @@ def capability_rules(given: VirtualOrganisation) -> CapabilityRules | None:
 
 def provider_settings(given: IdentityProvider, settings: Settings, secrets: Secrets) -> ProviderSettings:
     """Return how to speak to a provider from this server."""
+    secret, key = client_secrets(given, settings, secrets)
     return ProviderSettings(
         issuer=given.issuer,
         client_id=given.client_id,
-        client_secret=client_secret(given, settings, secrets),
-        client_key=_secret(given.client_key, "client_key", settings, secrets),
+        client_secret=secret,
+        client_key=key,
         client_key_id=given.client_key_id,
         scopes=tuple(given.scopes),
         username_claim=given.username_claim,
@@ -74,8 +75,10 @@ def provider_settings(given: IdentityProvider, settings: Settings, secrets: Secr
     )
 
 
-def client_secret(given: IdentityProvider, settings: Settings, secrets: Secrets) -> ReferredSecret | None:
-    """Return the secret of DIRAC at a provider, None for a public client; also in the old spelling."""
+def client_secrets(
+    given: IdentityProvider, settings: Settings, secrets: Secrets
+) -> tuple[ReferredSecret | None, ReferredSecret | None]:
+    """Return the secret, also in the old spelling, and the key of DIRAC at a provider, as far as it has them."""
     option, reference = "client_secret", given.client_secret
     if given.client_secret_file is not None:
         option, reference = "client_secret_file", SecretReference(file=given.client_secret_file)
@@ -84,10 +87,8 @@ def client_secret(given: IdentityProvider, settings: Settings, secrets: Secrets)
             "client_secret_variable",
             SecretReference(environment=given.client_secret_variable),
         )
-    return _secret(reference, option, settings, secrets)
-
-
-def _secret(
-    reference: SecretReference | None, option: str, settings: Settings, secrets: Secrets
-) -> ReferredSecret | None:
-    return None if reference is None else ReferredSecret(reference, option, secrets, Limits(settings))
+    limits = Limits(settings)
+    return (
+        None if reference is None else ReferredSecret(reference, option, secrets, limits),
+        None if given.client_key is None else ReferredSecret(given.client_key, "client_key", secrets, limits),
+    )
