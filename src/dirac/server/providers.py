@@ -78,7 +78,7 @@ def provider_settings(given: IdentityProvider, settings: Settings, secrets: Secr
 def client_secrets(
     given: IdentityProvider, settings: Settings, secrets: Secrets
 ) -> tuple[ReferredSecret | None, ReferredSecret | None]:
-    """Return the secret of DIRAC at a provider, also in the old spelling, and its key, as far as there are."""
+    """Return the secret of DIRAC at a provider, also in the old spelling, and its key, if there are."""
     option, reference = "client_secret", given.client_secret
     if given.client_secret_file is not None:
         option, reference = "client_secret_file", SecretReference(file=given.client_secret_file)
