@@ -268,6 +268,13 @@ def test_every_route_is_walked(installation: Installation, astro: Astro) -> None
     assert routes - walked - OPEN == set(), "routes that nobody has tried"
 
 
+def told(attempt: Attempt, answer: httpx.Response) -> str:
+    """Return what an answer tells bob: what he asked himself, as the audit log has it, is no news."""
+    if attempt.path != "/api/audit/search":
+        return answer.text
+    return json.dumps([row for row in answer.json() if row["Actor"] != "bio:bob"])
+
+
 def test_nothing_of_another_vo_is_seen_or_touched(
     installation: Installation, astro: Astro, bob: httpx.Client
 ) -> None:
@@ -283,7 +290,7 @@ def test_nothing_of_another_vo_is_seen_or_touched(
         name = f"{attempt.method} {attempt.path} {attempt.params or ''} {attempt.body or ''}"
         if answer.status_code not in attempt.allowed:
             faults.append(f"{name}: {answer.status_code} {answer.text[:200]}")
-        elif answer.status_code < 300 and any(word in answer.text for word in ASTRO):
+        elif answer.status_code < 300 and any(word in told(attempt, answer) for word in ASTRO):
             faults.append(f"{name}: shows {answer.text[:300]}")
     assert not faults, "\n".join(faults)
     assert snapshot(installation) == astro.snapshot, "nothing of astro has changed"

@@ -141,11 +141,24 @@ async def test_holders_at_the_site_are_told_without_logins(world: World) -> None
         answer = await world.ask("GET", f"/api/auth/holders{query}", world.tokens["manager"])
         return answer.json() if answer.is_success else answer.status_code
 
-    (vo,) = (await holders(f"?site={SITE}"))["vos"]
+    nodes, vo = (await holders(f"?site={SITE}"))["vos"]
+    assert (nodes["name"], {one["ce"] for one in nodes["sites"][0]["nodes"]}) == ("", {NODE_CE})
+    assert [each["name"] for each in (await holders(f"?site={SITE}&vo=astro"))["vos"]] == ["astro"]
     assert (vo["name"], vo["users"], [site["name"] for site in vo["sites"]]) == ("astro", [], [SITE])
     assert [pilot["stamp"] for pilot in vo["sites"][0]["pilots"]] == ["here"]
     for query in ("", "?vo=bio", "?vo=astro", f"?site={ELSEWHERE}"):
         assert await holders(query) == 403, query
+
+
+async def test_revoked_credentials_of_nodes_are_held_by_nobody(world: World) -> None:
+    path = f"/api/auth/holders?site={SITE}"
+    for gone, role in ((False, "manager"), (True, "manager"), (True, "service")):
+        if gone:
+            await revoke(world, "site", SITE)
+        found = (await world.ask("GET", path, world.tokens[role])).json()["vos"]
+        assert any(site["nodes"] for vo in found for site in vo["sites"]) is not gone
+    seen = (await world.ask("GET", path, world.tokens["voadmin"])).json()["vos"]
+    assert [vo["name"] for vo in seen] in ([], ["astro"]), "credentials of nodes are of no VO"
 
 
 async def test_what_they_do_is_in_the_audit_log(world: World) -> None:

@@ -352,7 +352,8 @@ def _branches(vo: HeldVO) -> Iterator[tuple[str, list[str]]]:
                 + (f", {pilot.status}" if pilot.status else "")
                 + "".join(f", job {run.job_id} attempt {run.attempt}" for run in pilot.runs)
                 for pilot in site.pilots
-            ],
+            ]
+            + [f"nodes of {one.ce}, since {text(one.since)}  {one.credential_id}" for one in site.nodes],
         )
     for name in vo.clients:
         yield f"client {name}", []
@@ -360,6 +361,8 @@ def _branches(vo: HeldVO) -> Iterator[tuple[str, list[str]]]:
 
 def _site(site: HeldSite) -> str:
     parts = [f"{_number(site.logged_in, 'pilot')} logged in", f"{_number(site.unused, 'secret')} unused"]
+    if site.nodes:
+        parts.append(_number(len(site.nodes), "node credential"))
     if site.issued:
         parts.append(f"{_number(site.issued, 'use')} left of issued secrets")
     return f"site {site.name or '(not known)'}: {', '.join(parts)}"

@@ -230,6 +230,14 @@ class HeldPilot(msgspec.Struct, frozen=True):
     runs: list[HeldRun]
 
 
+class HeldNodes(msgspec.Struct, frozen=True):
+    """A credential of the worker nodes of a computing element; its secret is not kept."""
+
+    credential_id: str
+    ce: str
+    since: datetime
+
+
 class HeldSite(msgspec.Struct, frozen=True):
     """Who holds what at a site.
 
@@ -239,6 +247,7 @@ class HeldSite(msgspec.Struct, frozen=True):
         issued: Uses that are left of the secrets that were issued in bulk.
         logged_in: Pilots that have logged in.
         pilots: The latest of them.
+        nodes: Credentials of its worker nodes, which are of no VO.
     """
 
     name: str
@@ -246,6 +255,7 @@ class HeldSite(msgspec.Struct, frozen=True):
     issued: int
     logged_in: int
     pilots: list[HeldPilot]
+    nodes: list[HeldNodes] = []
 
 
 class HeldVO(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from dirac.core.unit import Units
 from dirac.systems.identity import policy
 from dirac.systems.identity.models import Identity
 from dirac.systems.identity.models_tokens import (
+    HeldNodes,
     HeldPilot,
     HeldRun,
     HeldSession,
@@ -18,7 +19,13 @@ from dirac.systems.identity.models_tokens import (
     HeldVO,
     Holders,
 )
-from dirac.systems.identity.ports.pilots import IssuedSecretRecord, PilotSecretRecord, PilotState, SecretCount
+from dirac.systems.identity.ports.pilots import (
+    IssuedSecretRecord,
+    NodeCredentialRecord,
+    PilotSecretRecord,
+    PilotState,
+    SecretCount,
+)
 from dirac.systems.identity.ports.sessions import RefreshRecord
 from dirac.systems.identity.ports.tokens import ClientRecord
 from dirac.systems.identity.ports.unit import Unit
@@ -65,9 +72,10 @@ class Holdings:
             pilots = await unit.pilot_secrets.held(whose, site, unit.now, limit + 1)
             clients = [] if site else await unit.clients.all()
             stamps = [pilot.stamp for pilot in pilots[:limit]]
+            nodes = await unit.nodes.good(site) if everything and vo is None else []
             states = await unit.pilot_records.states(stamps) if unit.pilot_records and stamps else {}
         users = _users(sessions[:limit], names)
-        sites = _sites(counts, issued, pilots[:limit], states)
+        sites = _sites(counts, issued, pilots[:limit], states, nodes)
         owned = _clients(clients, whose)
         vos = sorted({*users, *sites, *owned})
         return Holders(
@@ -92,6 +100,7 @@ def _sites(
     issued: Sequence[IssuedSecretRecord],
     pilots: Sequence[PilotSecretRecord],
     states: dict[str, PilotState],
+    nodes: Sequence[NodeCredentialRecord],
 ) -> dict[str, list[HeldSite]]:
     used: defaultdict[tuple[str, str], int] = defaultdict(int)
     unused, left = used.copy(), used.copy()
@@ -108,10 +117,12 @@ def _sites(
             pilot = HeldPilot(one.stamp, one.ce or "", one.used, state.status, held)
             named[one.vo, one.site or ""].append(pilot)
     sites: defaultdict[str, list[HeldSite]] = defaultdict(list)
-    for place in sorted({*used, *left}):
-        sites[place[0]].append(
-            HeldSite(place[1], unused[place], left[place], used[place], named.get(place, []))
-        )
+    credentials: defaultdict[tuple[str, str], list[HeldNodes]] = defaultdict(list)
+    for node in nodes:
+        credentials["", node.site].append(HeldNodes(node.credential_id, node.ce, node.created))
+    for place in sorted({*used, *left, *credentials}):
+        held_there = named.get(place, []), credentials.get(place, [])
+        sites[place[0]].append(HeldSite(place[1], unused[place], left[place], used[place], *held_there))
     return sites
 
 

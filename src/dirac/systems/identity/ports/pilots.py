@@ -188,6 +188,10 @@ class NodeCredentialRepository(Protocol):
         """Return a credential."""
         ...
 
+    async def good(self, site: str | None) -> list[NodeCredentialRecord]:
+        """Return those that were not revoked, at a site or everywhere, in order of places."""
+        ...
+
     async def revoke(self, site: str, ce: str | None, now: datetime) -> int:
         """Revoke the credentials of a computing element, or of a whole site; return how many were good."""
         ...

@@ -28,6 +28,14 @@ class NodeCredentialStore:
         row = (await self._tx.execute(statement)).first()
         return None if row is None else NodeCredentialRecord(**row._mapping)
 
+    async def good(self, site: str | None) -> list[NodeCredentialRecord]:
+        """Return those that were not revoked, at a site or everywhere, in order of places."""
+        statement = select(nodes).where(nodes.c.revoked.is_(None))
+        if site is not None:
+            statement = statement.where(nodes.c.site == site)
+        rows = await self._tx.execute(statement.order_by(nodes.c.site, nodes.c.ce, nodes.c.created))
+        return [NodeCredentialRecord(**row._mapping) for row in rows]
+
     async def revoke(self, site: str, ce: str | None, now: datetime) -> int:
         """Revoke the credentials of a computing element, or of a whole site; return how many were good."""
         good = [nodes.c.site == site, nodes.c.revoked.is_(None)]
