@@ -4,6 +4,8 @@
     python -m bench.configuration --engine postgresql
     python -m bench.configuration --vos 100 --users 1000 --sites 500
 
+A login is one on a device, with a password that costs next to nothing to check (what Argon2 takes is the same
+everywhere and much more); it is measured beside one of an installation of 10 VOs, 100 users and 10 sites.
 Each VO and each site is a file of its own. CPU is that of the process that applies, with SQLite also what the
 database takes; what a clock says is beside it. Memory is measured in a process that only reads, before and
 after.
@@ -26,15 +28,21 @@ from typing import Any
 
 from bench.served import ENGINES, databases, opened, peak_of
 
+from dirac.core.entropy import SystemEntropy
 from dirac.core.time import SystemClock
 from dirac.db.engine import Database, DatabaseUnits
 from dirac.db.schema import migrate
+from dirac.resources.identity.password import PasswordProvider
+from dirac.server.providers import rules_of
 from dirac.server.schema import LOCATIONS
+from dirac.server.settings import Settings
 from dirac.systems.configuration.checks import Checker
 from dirac.systems.configuration.document import print_yaml
 from dirac.systems.configuration.logic import Configuration
 from dirac.systems.configuration.models import Apply
 from dirac.systems.configuration.store import ConfigurationUnit
+from dirac.systems.identity.logic.assembly import IdentitySystem
+from dirac.systems.identity.logic.provider_claims import LoginRules
 from dirac.systems.identity.logic.registry import Registry
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.identity.settings import IdentitySettings
@@ -44,6 +52,8 @@ from dirac.testing.configurations import names_of_vos, site, site_name, storage,
 
 MB = 1024 * 1024
 _AT_ONCE = 1000
+_SMALL = (10, 100, 10)
+_CLIENT = "myDIRACClientID"
 
 
 def _identity(name: str, *properties: Property) -> Identity:
@@ -107,23 +117,82 @@ async def cost(times: int, work: Callable[[int], Awaitable[Any]]) -> tuple[float
     return (time.process_time() - cpu) / times, (time.perf_counter() - wall) / times
 
 
-async def measure(url: str, options: argparse.Namespace) -> None:
+async def filled(
+    database: Database, vos: int, users: int, sites: int
+) -> tuple[Configuration, dict[str, str]]:
+    """Make tables and apply a configuration."""
+    await migrate(database, LOCATIONS)
+    configuration = configuration_in(database)
+    files = texts(vos, users, sites)
+    names = list(files)
+    for start in range(0, len(names), _AT_ONCE):
+        some = {name: files[name] for name in names[start : start + _AT_ONCE]}
+        await configuration.apply(BOSS, Apply(files=some))
+    return configuration, files
+
+
+async def logins(database: Database, configuration: Configuration) -> tuple[float, float]:
+    """Return the seconds of CPU that a login and a refresh take, what is with SQLite the database's too."""
+    settings = Settings(state="/nonexistent")
+    secrets = settings.make_secrets()
+
+    async def rules(name: str) -> LoginRules:
+        return rules_of((await configuration.current()).tree, name, settings, secrets)
+
+    system = IdentitySystem(
+        units=DatabaseUnits(database, IdentityUnit),
+        clock=SystemClock(),
+        entropy=SystemEntropy(),
+        settings=IdentitySettings(issuer="https://dirac.example", master_key=bytes(32)),
+        providers=lambda _name: PasswordProvider(memory=8),
+        rules=rules,
+    )
+    await system.keys.prepare()
+    tree = (await configuration.current()).tree
+    name = next(iter(tree.virtual_organisations))
+    username, user = next(iter(tree.virtual_organisations[name].users.items()))
+    await system.passwords.set(name, user.sub or username, "password")
+    tokens: list[str] = []
+
+    async def login(_number: int) -> None:
+        flow = await system.devices.start(_CLIENT, f"vo:{name}")
+        member = await system.devices.check(flow.user_code, username, "password")
+        await system.devices.approve(flow.user_code, member)
+        tokens.append((await system.devices.redeem(flow.device_code, _CLIENT)).refresh_token or "")
+
+    async def refresh(_number: int) -> None:
+        tokens.append((await system.sessions.refresh(tokens.pop(), _CLIENT)).refresh_token or "")
+
+    await cost(20, login)  # what is loaded and compiled once
+    login_cpu, _ = await cost(100, login)
+    refresh_cpu, _ = await cost(100, refresh)
+    return login_cpu, refresh_cpu
+
+
+async def small(url: str) -> tuple[float, float]:
+    """Return what logins cost in a small installation."""
+    async with opened(url) as database:
+        configuration, _ = await filled(database, *_SMALL)
+        return await logins(database, configuration)
+
+
+async def measure(url: str, options: argparse.Namespace, beside: tuple[float, float]) -> None:
     """Fill a database and measure."""
     async with opened(url) as database:
-        await migrate(database, LOCATIONS)
-        configuration = configuration_in(database)
         files = texts(options.vos, options.users, options.sites)
         size = sum(map(len, files.values()))
         print(f"{options.vos} VOs, {options.users} users, {options.sites} sites:", end=" ")
         print(f"{len(files)} files, {size / MB:.1f} MB", flush=True)
-        names = list(files)
         begun = time.perf_counter()
-        for start in range(0, len(names), _AT_ONCE):
-            some = {name: files[name] for name in names[start : start + _AT_ONCE]}
-            await configuration.apply(BOSS, Apply(files=some))
+        configuration, files = await filled(database, options.vos, options.users, options.sites)
         print(f"  filled in {time.perf_counter() - begun:.1f} s")
         await changes(configuration, files)
         await reads(configuration)
+        for what, here, there in zip(
+            ("a login", "a refresh"), await logins(database, configuration), beside, strict=True
+        ):
+            print(f"  {what:<28} {here * 1000:8.2f} ms CPU, {there * 1000:.2f} ms in a small one", end=": ")
+            print(f"{here / there:.2f} times")
 
 
 async def changes(configuration: Configuration, files: dict[str, str]) -> None:
@@ -195,7 +264,8 @@ def main() -> int:
         databases(options.engine, Path(place)) as made,
     ):
         url = made.create()
-        asyncio.run(measure(url, options))
+        beside = asyncio.run(small(made.create()))
+        asyncio.run(measure(url, options, beside))
         subprocess.run([sys.executable, "-m", "bench.configuration", "--hold", url], check=True)
     return 0
 

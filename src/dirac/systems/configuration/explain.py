@@ -55,7 +55,7 @@ def option(tree: Tree, path: Path) -> Option:
     default: Any = None
     said = ""
     for depth, name in enumerate(path):
-        inner = _not_none(bare(kind))
+        inner = _meant(bare(kind), value)
         if isinstance(inner, inspect.StructType) and isinstance(value, Struct):
             field = next((field for field in inner.fields if field.encode_name == name), None)
             if field is None:
@@ -70,7 +70,7 @@ def option(tree: Tree, path: Path) -> Option:
             said = meaning(kind)
         else:
             raise _unknown(path, depth, ())
-    inner = _not_none(bare(kind))
+    inner = _meant(bare(kind), value)
     scalar = isinstance(inner, inspect.BoolType | inspect.IntType | inspect.StrType | inspect.EnumType)
     extra = kind.extra or {} if isinstance(kind, inspect.Metadata) else {}
     return Option(
@@ -108,10 +108,13 @@ def _default(section: Struct, name: str) -> Any:
     return None if value is NODEFAULT else value
 
 
-def _not_none(kind: inspect.Type) -> inspect.Type:
+def _meant(kind: inspect.Type, value: Any) -> inspect.Type:
+    """Return which of the types of an option its value has: a section, or what is none."""
     if not isinstance(kind, inspect.UnionType):
         return kind
-    return bare(next(part for part in kind.types if not isinstance(part, inspect.NoneType)))
+    parts = [bare(part) for part in kind.types if not isinstance(part, inspect.NoneType)]
+    section = isinstance(value, Struct)
+    return next((part for part in parts if isinstance(part, inspect.StructType) == section), parts[0])
 
 
 def _unknown(path: Path, depth: int, known: Any) -> NotFoundError:

@@ -20,6 +20,7 @@ from dirac.systems.identity.models import Identity, Property, RegisteredHost, Re
 from dirac.testing.time import FakeClock
 
 MakeIdentity = Callable[..., Identity]
+_PLUGINS = {"dirac.computing": ["local"], "dirac.identity_provider": ["oidc"]}
 
 
 class RecordingRegistry:
@@ -73,7 +74,7 @@ def _configuration(units: Any, clock: FakeClock) -> Configuration:
         units,
         clock=clock,
         registry=RecordingRegistry(),
-        checker=Checker(lambda kind: ["local"] if kind == "dirac.computing" else [], _check_computing),
+        checker=Checker(lambda kind: _PLUGINS.get(kind, []), _check_computing),
         issuer="https://dirac.example",
     )
 

@@ -375,6 +375,16 @@ async def test_an_option_is_explained(
             await configuration.explain(admin, key)
 
 
+async def test_an_option_of_a_provider_is_explained(configuration: Configuration, admin: Identity) -> None:
+    provider = "    identity_provider: {issuer: 'https://a.test', client_id: d, client_secret: {file: /x}}\n"
+    await _apply(configuration, admin, {"bio.yml": BIO + provider})
+    place = "virtual_organisations/bio/identity_provider"
+    found = await configuration.explain(admin, f"{place}/client_secret/file")
+    assert (found.value, found.file, found.line) == ("/x", "bio.yml", 5)
+    assert "not readable by others" in found.meaning
+    assert (await configuration.explain(admin, place)).accepts == ""
+
+
 async def test_options_of_a_vo_come_before_those_of_all(
     configuration: Configuration, admin: Identity
 ) -> None:
