@@ -52,5 +52,5 @@ def test_the_cleaning_of_sandboxes_is_measured() -> None:
 def test_large_configurations_are_measured() -> None:
     told = run("bench.configuration", "--vos", "3", "--users", "30", "--sites", "5")
     assert "3 VOs, 30 users, 5 sites: 9 files" in told
-    for what in ("apply a user more", "apply a queue", "read as a member", "memory of a process"):
+    for what in ("apply a user more", "apply a queue", "read as a member", "a login", "memory of a process"):
         assert sum(what in line for line in told.splitlines()) == 1, told

@@ -16,7 +16,7 @@ from dirac.server.secret_settings import own_references
 from dirac.server.settings import Settings
 
 _FILES = frozenset({"file", "age", "sops"})
-_OF_THE_SYSTEM = ("/proc", "/sys", "/dev", "/run/credentials")
+_OF_THE_SYSTEM = ("/proc", "/sys", "/dev")
 
 
 class Limits:
@@ -32,6 +32,9 @@ class Limits:
         self._files = {
             name: settings.path(each.place) for name, each in own.items() if each.kind in _FILES
         } | {"the database": settings.path("dirac.db")}
+        # Uploads and clones: SOPS asks whom a document names, with the server's own credentials.
+        stores = ("sandboxes", "git", settings.pilots.directory)
+        self._others_files = [os.path.realpath(settings.path(each)) for each in stores]
         self._others = {
             (each.kind, each.place): name for name, each in own.items() if each.kind not in _FILES
         }
@@ -43,10 +46,10 @@ class Limits:
         if reference.kind in _FILES:
             path = self._settings.path(place)
             place = os.path.realpath(path)
-            if Path(place).is_relative_to("/") and any(
-                Path(place).is_relative_to(each) for each in _OF_THE_SYSTEM
-            ):
+            if any(Path(place).is_relative_to(each) for each in _OF_THE_SYSTEM):
                 return f"{reference}: this is the machine's, no file of a secret"
+            if any(Path(place).is_relative_to(each) for each in self._others_files):
+                return f"{reference}: what is there comes from others, and is no secret of an operator"
             name = next((name for name, own in self._files.items() if _same(path, own)), None)
         if name is not None:
             return f"{reference}: this is a secret of the server's own, by {name}; give each secret its place"

@@ -58,6 +58,10 @@ def settings(tmp_path: Path) -> Settings:
         {"file": "dirac.db"},
         {"file": "/proc/self/environ"},
         {"file": "/dev/stdin"},
+        {"sops": "sandboxes/ab/cd", "key": "a"},
+        {"file": "secrets/../sandboxes/ab"},
+        {"sops": "git/x.git/config", "key": "a"},
+        {"file": "pilots/ce/stamp/file"},
     ],
 )
 def test_the_servers_own_secrets_are_not_for_the_configuration(
