@@ -79,9 +79,7 @@ PILOT = Branch(
         "list": Leaf(f"{_CLI}.pilot:list_pilots", "List pilots, newest first"),
         "summary": Leaf(f"{_CLI}.pilot:summary", "Count pilots"),
         "explain": Leaf(f"{_CLI}.pilot:explain", "Say why a pilot has a job or none"),
-        "secrets": Leaf(
-            f"{_CLI}.auth.credentials:secrets", "Issue secrets for pilots started by hand"
-        ),
+        "secrets": Leaf(f"{_CLI}.auth.credentials:secrets", "Issue secrets for pilots started by hand"),
     },
 )
 

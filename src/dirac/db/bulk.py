@@ -4,13 +4,14 @@ SQLAlchemy makes a dictionary of every row and looks at each of its values sever
 a row costs, so rows come as tuples here, and what is equal in all of them is converted once.
 
 PostgreSQL gets many rows as one statement, with an array for each column: a statement for each row would cost
-several times as much there, and run the triggers that look at whole statements once per row.
+several times as much there, and run the triggers that look at whole statements once per row. MariaDB's driver
+writes each value of each row into the statement; what is the same in all rows it writes once.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
 from typing import Any
@@ -20,6 +21,12 @@ from sqlalchemy import Dialect, Table, insert
 Convert = Callable[[Any], Any]
 Call = tuple[str, Any]
 """A statement, and what the driver takes with it: values, or a list of rows of values."""
+Literal = Callable[[Any], str]
+"""How a connection to MariaDB writes a value into a statement."""
+
+MOST_ROWS = 1000
+"""Of one statement."""
+_LONGEST = 1_000_000  # characters of a statement's values; the server takes 16 MB
 
 
 class BulkInsert:
@@ -42,22 +49,38 @@ class BulkInsert:
         types = [table.c[name].type.dialect_impl(dialect) for name in columns]
         self._converters: list[Convert | None] = [kind.bind_processor(dialect) for kind in types]
 
-    def call(self, common: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> Call:
-        """Return the statement that inserts these rows.
+    def calls(
+        self, common: Mapping[str, Any], rows: Sequence[Sequence[Any]], literal: Literal | None
+    ) -> Iterator[Call]:
+        """Yield the statements that insert these rows.
 
         Args:
             common: Values that all rows have; they come before the others, in the order of the columns.
             rows: The other values of each row.
+            literal: Of a connection to MariaDB.
         """
         if len(rows) > 1 and self._dialect.name == "postgresql":
-            return self._with_arrays(common, rows)
-        return self.sql, self._values(common, rows)
+            yield self._with_arrays(common, rows)
+        elif len(rows) > 1 and literal is not None:
+            for start in range(0, len(rows), MOST_ROWS):
+                some = rows[start : start + MOST_ROWS]
+                sql, given = self._as_one(common, some, literal)
+                long = sum(len(value) for value in given if isinstance(value, str)) > _LONGEST
+                yield (self.sql, self._values(common, some)) if long else (sql, given)
+        else:
+            yield self.sql, self._values(common, rows)
 
-    def returning(self, key: str, common: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> Call:
+    def returning(
+        self, key: str, common: Mapping[str, Any], rows: Sequence[Sequence[Any]], literal: Literal | None
+    ) -> Call:
         """Return the one statement that inserts these rows and returns the numbers that it gave them."""
-        into, _, values = self.sql.rpartition("VALUES ")
-        given = tuple(itertools.chain.from_iterable(self._values(common, rows)))
-        return f"{into}VALUES {', '.join([values] * len(rows))} RETURNING {key}", given
+        if len(rows) > 1 and literal is not None:
+            sql, given = self._as_one(common, rows, literal)
+        else:
+            into, _, values = self.sql.rpartition("VALUES ")
+            sql = f"{into}VALUES {', '.join([values] * len(rows))}"
+            given = tuple(itertools.chain.from_iterable(self._values(common, rows)))
+        return f"{sql} RETURNING {key}", given
 
     def _values(self, common: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
         given: list[Iterable[Any]] = [  # column by column: most need nothing done to them
@@ -68,20 +91,37 @@ class BulkInsert:
         given += [map(_memo(convert), values) if convert else values for convert, values in others]
         return list(zip(*(given[place] for place in self._order), strict=True))
 
-    def _with_arrays(self, common: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> Call:
-        """Return one statement for all rows; what turns out to be the same in all of them is in it once."""
+    def _columns_of(
+        self, common: Mapping[str, Any], rows: Sequence[Sequence[Any]]
+    ) -> tuple[list[bool], list[Any]]:
+        """Return for each column whether it is the same in all rows, and its one value or its values."""
         columns = list(zip(*rows, strict=True))
         same = [True] * len(common) + [values.count(values[0]) == len(rows) for values in columns]
         if all(same):
-            same[-1] = False  # an array says how many rows they are
+            same[-1] = False  # it says how many rows they are
         firsts = [*common.values(), *(values[0] for values in columns)]
-        given = []
+        given: list[Any] = []
         for place, convert in enumerate(self._converters):
             if same[place]:
                 given.append(convert(firsts[place]) if convert else firsts[place])
             else:
                 values = columns[place - len(common)]
                 given.append(list(map(_memo(convert), values)) if convert else list(values))
+        return same, given
+
+    def _as_one(self, common: Mapping[str, Any], rows: Sequence[Sequence[Any]], literal: Literal) -> Call:
+        """Return one statement for all rows, in which what is the same in all of them is written already."""
+        same, given = self._columns_of(common, rows)
+        into = self.sql.rpartition("VALUES ")[0]  # behind it there are placeholders, and nothing else
+        row = [literal(given[place]).replace("%", "%%") if same[place] else "%s" for place in self._order]
+        varying = [given[place] for place in self._order if not same[place]]
+        values = f"({', '.join(row)})"
+        sql = f"{into}VALUES {', '.join([values] * len(rows))}"
+        return sql, tuple(itertools.chain.from_iterable(zip(*varying, strict=True)))
+
+    def _with_arrays(self, common: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> Call:
+        """Return one statement for all rows; what turns out to be the same in all of them is in it once."""
+        same, given = self._columns_of(common, rows)
         if (sql := self._array_sql.get(tuple(same))) is None:
             sql = self._array_sql[tuple(same)] = self._make_array_sql(same)
         return sql, tuple(given)

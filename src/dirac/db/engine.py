@@ -18,12 +18,12 @@ from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.util import greenlet_spawn
 
 from dirac.core.entropy import Entropy, SystemEntropy
 from dirac.core.errors import InvalidInputError, UnavailableError
 from dirac.core.time import Clock, SystemClock
 from dirac.db import bounds, connecting, sqlite
+from dirac.db.greenlets import in_greenlet
 from dirac.db.search_conditions import BY_CODE_POINTS
 from dirac.db.transaction import Transaction
 
@@ -129,10 +129,10 @@ class Database:
                 yield transaction
                 await transaction.flush()
                 committing = writes
-                await greenlet_spawn(_end, connection)
+                await in_greenlet(_end, connection)
             except BaseException:
                 # Whoever is cancelled may be so again: the connection goes back in a task of its own.
-                await asyncio.shield(asyncio.create_task(greenlet_spawn(_abandon, connection)))
+                await asyncio.shield(asyncio.create_task(in_greenlet(_abandon, connection)))
                 raise
         except DBAPIError as error:
             if _is_value(error):
@@ -143,7 +143,7 @@ class Database:
 
     async def _begin(self, *, writes: bool) -> Connection:
         try:
-            return await greenlet_spawn(self._open, writes)
+            return await in_greenlet(self._open, writes)
         except DBAPIError:
             raise
         except Exception as error:  # asyncpg's own, and all connections in use

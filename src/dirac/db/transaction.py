@@ -24,12 +24,12 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.util import greenlet_spawn
 
 from dirac.core.entropy import Entropy, uuid7
 from dirac.core.errors import ConflictError, InvalidInputError
 from dirac.core.unit import Event
-from dirac.db.bulk import bulk_insert
+from dirac.db.bulk import MOST_ROWS, Literal, bulk_insert
+from dirac.db.greenlets import in_greenlet
 from dirac.db.tables import events, idempotency, tasks
 
 _EVENT_COLUMNS = (
@@ -45,7 +45,6 @@ _NEXT_NUMBERS = text(
 )
 _INSERT_TASKS = insert(tasks)
 _TURN = select(tasks.c.id).where(tasks.c.id == SEPARATOR).with_for_update()
-_BULK = 1000  # rows of one statement
 _MOST_VALUES = 32_000  # of one statement: PostgreSQL counts them in 16 bits with a sign, SQLite takes 32 766
 
 
@@ -87,7 +86,7 @@ class Transaction:
         self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
     ) -> CursorResult[Any]:
         """Run one statement; a list of parameters makes it a bulk one."""
-        return await greenlet_spawn(self._connection.execute, statement, parameters)
+        return await in_greenlet(self._connection.execute, statement, parameters)
 
     async def ping(self) -> None:
         """Ask the database for a sign of life."""
@@ -111,7 +110,7 @@ class Transaction:
         """
         if not rows:
             return 0
-        most = min(_BULK, _MOST_VALUES // len(rows[0]))
+        most = min(MOST_ROWS, _MOST_VALUES // len(rows[0]))
         return sum([await self._insert_missing(table, rows[i : i + most]) for i in range(0, len(rows), most)])
 
     async def _insert_missing(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -148,7 +147,7 @@ class Transaction:
         """Insert rows, or add to this number of those with their primary keys; for one caller at a time."""
         key = list(table.primary_key)
         upsert = _upsert(self.dialect, table, key, lambda new: {number: table.c[number] + new[number]})
-        most = min(_BULK, _MOST_VALUES // len(table.c))
+        most = min(MOST_ROWS, _MOST_VALUES // len(table.c))
         for start in range(0, len(rows), most):
             await self.execute(upsert, rows[start : start + most])
 
@@ -232,9 +231,9 @@ class Transaction:
             return numbers
         bulk = bulk_insert(table, columns, self._connection.dialect)
         found: list[int] = []
-        for start in range(0, len(rows), _BULK):
-            sql, given = bulk.returning(key, common, rows[start : start + _BULK])
-            found += (await greenlet_spawn(self._connection.exec_driver_sql, sql, given)).scalars()
+        for start in range(0, len(rows), MOST_ROWS):
+            sql, given = bulk.returning(key, common, rows[start : start + MOST_ROWS], self._literal())
+            found += (await in_greenlet(self._connection.exec_driver_sql, sql, given)).scalars()
         return sorted(found)
 
     async def _reserve(self, table: Table, count: int) -> list[int] | None:
@@ -261,7 +260,14 @@ class Transaction:
         """
         if content := list(rows):
             bulk = bulk_insert(table, columns, self._connection.dialect)
-            await greenlet_spawn(self._connection.exec_driver_sql, *bulk.call(common, content))
+            for sql, given in bulk.calls(common, content, self._literal()):
+                await in_greenlet(self._connection.exec_driver_sql, sql, given)
+
+    def _literal(self) -> Literal | None:
+        if self.dialect != "mariadb":
+            return None
+        written: Literal = self._connection.connection.driver_connection.literal  # type: ignore[union-attr]
+        return written
 
     @property
     def recorded(self) -> Sequence[Event]:

@@ -13,6 +13,8 @@ from typing import Any
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from dirac.transport.joining import Joining
+
 PEER = "dirac.peer"
 
 
@@ -54,13 +56,13 @@ def peer_of(scope: Scope) -> Peer | None:
 
 
 class TlsProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which says in each request whose connection it came by."""
+    """uvicorn's protocol, which says in each request whose connection it is, and answers in one piece."""
 
     _extensions: dict[str, Any] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Look once at what the client has shown."""
-        super().connection_made(transport)
+        super().connection_made(Joining(transport))  # type: ignore[arg-type]  # is all of it that is used
         connection = transport.get_extra_info("ssl_object")
         chain = () if connection is None else shown(connection)
         if chain:

@@ -47,6 +47,20 @@ _CLOSE = (b"connection", b"close")
 _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
+class Application(FastAPI):
+    """FastAPI's application inside of `Guard`.
+
+    What the guard answers by itself, and each direct route, does not pass through the framework's layers.
+    """
+
+    guard: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, or the application's life."""
+        scope["app"] = self
+        await self.guard(scope, receive, send)
+
+
 class Guard:
     """The outermost layer: a request id for the logs, limits on what comes in, headers on what goes out.
 
@@ -99,8 +113,11 @@ class Guard:
                 await respond(refusal)(scope, receive, sending)
             else:
                 direct = self._direct.get((scope["method"], scope["path"]))
-                handle = direct if direct is not None and direct.takes(scope) else self._app
-                await handle(scope, self._counting(scope, receive), sending)
+                receiving = self._counting(scope, receive)
+                if direct is None or (query := direct.query(scope)) is None:
+                    await self._app(scope, receiving, sending)
+                else:
+                    await direct(query, scope, receiving, sending)
         except Exception as error:
             if status:  # it has begun to answer
                 raise
@@ -220,7 +237,7 @@ def create_app(
     Raises:
         RuntimeError: A route has no policy, or asks for something that is not provided.
     """
-    app = FastAPI(
+    app = Application(
         title="DIRAC",
         version=version,
         lifespan=lifespan,
@@ -237,8 +254,13 @@ def create_app(
     for kind in (DiracError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _on_error)
     direct = direct_routes(app.routes, respond)
-    app.add_middleware(
-        Guard, unlimited=unlimited, drain=drain, observe=observe, direct=direct, journal=journal
+    app.guard = Guard(
+        super(Application, app).__call__,
+        unlimited=unlimited,
+        drain=drain,
+        observe=observe,
+        direct=direct,
+        journal=journal,
     )
     add_docs(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way

@@ -31,14 +31,8 @@ from dirac.systems.workload.logic.usage import UsageKeeping
 from dirac.systems.workload.logic.verbs import BulkVerbs
 from dirac.systems.workload.logic.waiting import Classes, Signals
 from dirac.systems.workload.logic.watching import Watching
-from dirac.systems.workload.ports.running import (
-    ComputingElements,
-    Configured,
-    JobTokens,
-    PilotSecrets,
-    PilotTokens,
-    RunUnit,
-)
+from dirac.systems.workload.ports.pilots import PilotSecrets, PilotTokens
+from dirac.systems.workload.ports.running import ComputingElements, Configured, JobTokens, RunUnit
 from dirac.systems.workload.ports.work import WorkUnit
 from dirac.systems.workload.settings import PilotProgram
 

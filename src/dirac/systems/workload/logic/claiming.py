@@ -25,7 +25,8 @@ from dirac.systems.workload.logic.pilots import pilot_event
 from dirac.systems.workload.logic.shadow import ShadowPolicy
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import JobStatus, PilotStatus
-from dirac.systems.workload.ports.running import Ask, Claimed, Front, JobRow, Lot, PilotRow, RunUnit, Won
+from dirac.systems.workload.ports.pilots import PilotRow
+from dirac.systems.workload.ports.running import Ask, Claimed, Front, JobRow, Lot, RunUnit, Won
 from dirac.systems.workload.states import Line, line_event
 
 _MOST = 32

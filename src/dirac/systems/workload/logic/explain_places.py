@@ -32,7 +32,8 @@ from dirac.systems.workload.models import (
     WhyWaiting,
 )
 from dirac.systems.workload.policy import Visibility, is_service_administrator, readable, readable_pilots
-from dirac.systems.workload.ports.running import Configured, PilotRow, QueueLoad, RunUnit
+from dirac.systems.workload.ports.pilots import PilotRow, QueueLoad
+from dirac.systems.workload.ports.running import Configured, RunUnit
 from dirac.systems.workload.states import PILOT_LIFE
 
 MOST = 300

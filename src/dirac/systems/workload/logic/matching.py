@@ -29,12 +29,12 @@ from dirac.systems.workload.models import (
     WhyWaiting,
 )
 from dirac.systems.workload.policy import Visibility
+from dirac.systems.workload.ports.pilots import PilotRow
 from dirac.systems.workload.ports.running import (
     Claimed,
     Configured,
     Front,
     JobTokens,
-    PilotRow,
     RequestAnsweredError,
     RunUnit,
 )

@@ -21,7 +21,8 @@ from dirac.systems.workload.models import (
 )
 from dirac.systems.workload.policy import Visibility
 from dirac.systems.workload.ports.nodes import NodeRow
-from dirac.systems.workload.ports.running import PilotRow, RunUnit
+from dirac.systems.workload.ports.pilots import PilotRow
+from dirac.systems.workload.ports.running import RunUnit
 from dirac.systems.workload.states import PILOT_LIFE
 
 # What is known of a node is written so seldom that thousands of them are no load.

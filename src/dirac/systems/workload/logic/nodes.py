@@ -47,12 +47,8 @@ from dirac.systems.workload.models import (
     NodeRequest,
 )
 from dirac.systems.workload.policy import Visibility
-from dirac.systems.workload.ports.running import (
-    ComputingElements,
-    Configured,
-    PilotRow,
-    RunUnit,
-)
+from dirac.systems.workload.ports.pilots import PilotRow
+from dirac.systems.workload.ports.running import ComputingElements, Configured, RunUnit
 
 _LOOK_AGAIN = 1.0
 _PLANS = 4

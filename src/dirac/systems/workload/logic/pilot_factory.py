@@ -21,13 +21,8 @@ from dirac.systems.workload.logic.planning import QueueState, places, plan, stat
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import PilotMetadata, PilotStatus
 from dirac.systems.workload.policy import Visibility
-from dirac.systems.workload.ports.running import (
-    ComputingElements,
-    Configured,
-    PilotRow,
-    PilotSecrets,
-    RunUnit,
-)
+from dirac.systems.workload.ports.pilots import PilotRow, PilotSecrets
+from dirac.systems.workload.ports.running import ComputingElements, Configured, RunUnit
 from dirac.systems.workload.settings import PilotProgram
 from dirac.systems.workload.states import PILOT_LIFE
 

@@ -12,7 +12,8 @@ from dirac.systems.workload.logic.matching import find_queue
 from dirac.systems.workload.logic.pilots import pilot_event
 from dirac.systems.workload.logic.planning import Place
 from dirac.systems.workload.models import PilotStatus
-from dirac.systems.workload.ports.running import PilotRow, PilotSecrets, RunUnit
+from dirac.systems.workload.ports.pilots import PilotRow, PilotSecrets
+from dirac.systems.workload.ports.running import RunUnit
 from dirac.systems.workload.settings import PilotProgram
 
 

@@ -12,7 +12,8 @@ from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.identity.models import Identity
 from dirac.systems.workload.models import PilotMetadata, PilotRegistration, PilotStatus
 from dirac.systems.workload.policy import Visibility, is_service_administrator, readable_pilots
-from dirac.systems.workload.ports.running import Configured, PilotRow, RunUnit
+from dirac.systems.workload.ports.pilots import PilotRow
+from dirac.systems.workload.ports.running import Configured, RunUnit
 from dirac.systems.workload.states import PILOT_LIFE
 
 MOST_PILOTS = 1000

@@ -8,7 +8,7 @@ import msgspec
 
 from dirac.systems.configuration.models import Queue, Tree
 from dirac.systems.workload.logic.fitting import JobClass, Offer, fits, offer_of_queue, rules_of
-from dirac.systems.workload.ports.running import QueueLoad
+from dirac.systems.workload.ports.pilots import QueueLoad
 
 # After so many pilots that never ran, a queue is left alone for a while.
 _ABORTED = 3

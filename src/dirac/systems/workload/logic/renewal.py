@@ -11,7 +11,8 @@ from dirac.systems.workload.logic.matching import find_queue
 from dirac.systems.workload.logic.pilots import longest_life, pilot_event
 from dirac.systems.workload.models import PilotStatus
 from dirac.systems.workload.policy import Visibility
-from dirac.systems.workload.ports.running import Configured, PilotTokens, RunUnit
+from dirac.systems.workload.ports.pilots import PilotTokens
+from dirac.systems.workload.ports.running import Configured, RunUnit
 from dirac.systems.workload.states import PILOT_LIFE
 
 

@@ -114,7 +114,7 @@ class Submission:
             if most is None:
                 continue
             async with self._units.read() as unit:
-                waiting = await unit.jobs.count_waiting(owner.vo, sub, most + 1)
+                waiting = await unit.jobs.count_waiting(owner.vo, sub)
             if waiting + number > most:
                 raise TooManyRequestsError(
                     f"{number} jobs are too many: {who} may have {most} waiting, and {waiting} are",

@@ -1,1 +1,1 @@
-"""What the logic needs: `work` for jobs and sandboxes, `running` for runs and pilots."""
+"""What the logic needs: `work` for jobs and sandboxes, `running` for runs, `pilots` for pilots."""

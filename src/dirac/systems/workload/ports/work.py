@@ -124,8 +124,8 @@ class JobRepository(Protocol):
         """Insert jobs with their descriptions; return their identifiers in the same order."""
         ...
 
-    async def count_waiting(self, vo: str, sub: str | None, most: int) -> int:
-        """Count the jobs of a VO, or of one of its users, that have not begun; no further than to `most`."""
+    async def count_waiting(self, vo: str, sub: str | None) -> int:
+        """Count the jobs of a VO, or of one of its users, that have not begun."""
         ...
 
     async def search(self, visible: Visibility, params: SearchParams, paging: Paging) -> Page:

@@ -28,15 +28,7 @@ from sqlalchemy.exc import IntegrityError
 from dirac.core.errors import ConflictError
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import JobStatus, PilotStatus
-from dirac.systems.workload.ports.running import (
-    Ask,
-    Claimed,
-    Front,
-    JobRow,
-    Lot,
-    RequestAnsweredError,
-    Won,
-)
+from dirac.systems.workload.ports.running import Ask, Claimed, Front, JobRow, Lot, RequestAnsweredError, Won
 from dirac.systems.workload.store.pilots import ALIVE
 from dirac.systems.workload.store.tables import attempts, classes, descriptions, jobs, pilots
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, not_, select, true
+from sqlalchemy import ColumnElement, Select, and_, bindparam, not_, select, true
 
 from dirac.core.errors import InvalidShapeError
 from dirac.core.search import Condition, Page, Paging, SearchParams, SummaryParams
@@ -22,8 +22,15 @@ from dirac.systems.workload.store.tables import attempts, classes, descriptions,
 _BATCH = 5000
 _c = jobs.c
 _NO_APPLICATION_STATUS = "Unknown"
-_NOT_BEGUN = tuple(
-    status.value for status in (JobStatus.RECEIVED, JobStatus.CHECKING, JobStatus.STAGING, JobStatus.WAITING)
+_NOT_BEGUN = SummaryParams(
+    grouping=[],
+    search=[
+        Condition(
+            "Status",
+            "in",
+            values=[JobStatus.RECEIVED, JobStatus.CHECKING, JobStatus.STAGING, JobStatus.WAITING],
+        )
+    ],
 )
 _VARYING = (
     *("class_id", "status", "minor_status", "site"),
@@ -149,12 +156,13 @@ class JobStore:
         await self._tx.insert_all(descriptions, ("job_id", "jdl"), {}, texts)
         return ids
 
-    async def count_waiting(self, vo: str, sub: str | None, most: int) -> int:
-        """Count the jobs of a VO, or of one of its users, that have not begun; no further than to `most`."""
-        some = select(_c.job_id).where(_c.vo == vo, _c.status.in_(_NOT_BEGUN)).limit(most)
-        if sub is not None:
-            some = some.where(_c.owner_sub == sub)
-        return int((await self._tx.execute(select(func.count()).select_from(some.subquery()))).scalar_one())
+    async def count_waiting(self, vo: str, sub: str | None) -> int:
+        """Count the jobs of a VO, or of one of its users, that have not begun."""
+        visible = Visibility(vo=vo, owner_sub=sub)
+        kind = counts.kind_for(visible, _NOT_BEGUN)
+        assert kind is not None  # noqa: S101 - those of a user have a status
+        [row] = await counts.summary(self._tx, visible, _NOT_BEGUN, kind)
+        return int(row["count"])
 
     async def search(self, visible: Visibility, params: SearchParams, paging: Paging) -> Page:
         """Return one page of the visible jobs that fit."""

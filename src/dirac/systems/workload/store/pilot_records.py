@@ -10,7 +10,7 @@ from dirac.core.unit import Event
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.ports.pilots import PilotState
 from dirac.systems.workload.models import PilotStatus
-from dirac.systems.workload.ports.running import PilotRow
+from dirac.systems.workload.ports.pilots import PilotRow
 from dirac.systems.workload.store.pilots import PilotStore
 from dirac.systems.workload.store.tables import attempts, pilots
 

@@ -16,7 +16,7 @@ from dirac.db.search_values import integer
 from dirac.db.transaction import Transaction
 from dirac.systems.workload.models import PilotMetadata, PilotStatus
 from dirac.systems.workload.policy import Visibility
-from dirac.systems.workload.ports.running import PilotRow, QueueLoad
+from dirac.systems.workload.ports.pilots import PilotRow, QueueLoad
 from dirac.systems.workload.states import PILOT_LIFE
 from dirac.systems.workload.store.tables import attempts, classes, pilots
 

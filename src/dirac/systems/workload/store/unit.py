@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dirac.db.transaction import Transaction
 from dirac.db.unit import SystemUnit
-from dirac.systems.workload.ports.running import PilotSecretRepository
+from dirac.systems.workload.ports.pilots import PilotSecretRepository
 from dirac.systems.workload.store.control import ControlStore
 from dirac.systems.workload.store.jobs import JobStore
 from dirac.systems.workload.store.nodes import NodeStore
