@@ -25,7 +25,9 @@ async def _waiting(world: World) -> Values:
 
 
 async def _matched(world: World) -> Values:
-    tag = f"state{next(world.numbers)}"
+    # Few tags, because each is one more class of jobs; several, because what was rescheduled comes again, and
+    # does so three times only.
+    tag = f"state{next(world.numbers) // 6}"
     await world.submit(1, f'Executable = "/bin/true"; Tags = {{"{tag}"}};')
     number, attempt = await world.match("pilot", tags=[tag], required_tags=[tag])
     return {"fresh": number, "job_id": number, "attempt": attempt}

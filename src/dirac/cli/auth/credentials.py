@@ -46,7 +46,8 @@ def tree(
 ) -> None:
     """Show who holds what: logins by user, secrets and tokens of pilots by site, the runs of each pilot.
 
-    It takes a group with ProxyManagement; operators of the installation see all VOs.
+    It takes a group with ProxyManagement; operators of the installation see all VOs. Who looks after a site
+    sees all that is held there, with --site.
     """
     with client(ctx) as dirac:
         found = dirac.credentials.holders(vo=vo, site=site, limit=limit)
@@ -80,6 +81,8 @@ def revoke(
 
     Of a user, and of a VO, the proxies end that are kept here; what was made of them is refused here, but not
     elsewhere. What stays good is the person's own certificate, with all proxies made of it.
+
+    Who looks after a site (its `managers` in the configuration) revokes its pilots, whatever their VO.
 
     Nobody is shut out by that: whoever may log in, or start pilots, gets new ones. To keep a user out,
     suspend the user in the configuration first; to keep a site out, take the VO from it there.

@@ -6,14 +6,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dirac.systems.configuration.delegation import refused
 from dirac.systems.configuration.models import (
+    DelegatedOption,
     Delegation,
     Group,
     IdentityProvider,
     Managers,
     Site,
+    Support,
     Tree,
     User,
     VirtualOrganisation,
@@ -74,3 +78,48 @@ def test_who_looks_after_a_site_is_the_installation_s_to_say() -> None:
 def test_a_vo_does_not_choose_who_vouches_for_its_members() -> None:
     provider = IdentityProvider(issuer="https://evil.test", client_id="x", client_secret_file="master.key")
     assert places(identity_provider=provider)
+
+
+CHANGED = [
+    {"users": user("bob", email="bob@example.org")},
+    {"users": user("bob", groups=["users", "managers"])},
+    {"users": user("ada", suspended=True)},
+    {"users": user("bob", suspended=True) | {"eve": User(groups=["users"])}},
+    {"groups": VO.groups | {"more": Group()}},
+    {"groups": VO.groups | {"more": Group(properties=[Property.JOB_ADMINISTRATOR])}},
+    {"groups": VO.groups | {"users": Group(properties=[])}},
+    {"support": Support(message="Ask")},
+    {"default_group": "managers"},
+    {"operations": {"a": 1}},
+]
+SITES = {"LCG.A.ch": Site(virtual_organisations=["astro"], managers={"astro": Managers(users=["bob"])})}
+
+
+@given(
+    st.sampled_from(CHANGED),
+    st.sets(st.sampled_from(DelegatedOption)),
+    st.sets(st.sampled_from(Property)),
+    st.none() | st.integers(1, 4),
+    st.data(),
+)
+def test_a_limit_more_never_allows_more(
+    changed: dict[str, Any],
+    options: set[DelegatedOption],
+    properties: set[Property],
+    most: int | None,
+    data: st.DataObject,
+) -> None:
+    """An option, a property or a user less, or a site to look after, never turn a refusal into an answer."""
+
+    def refusals(limits: Delegation, sites: dict[str, Site]) -> set[tuple[str, ...]]:
+        old = msgspec.structs.replace(TREE, delegation=limits, sites=sites)
+        vo = msgspec.structs.replace(VO, **changed)
+        new = msgspec.structs.replace(old, virtual_organisations={"astro": vo})
+        return {path for path, _ in refused(old, new, diff(old, new), "astro")}
+
+    wide = refusals(Delegation(list(options), list(properties), most), {})
+    fewer = data.draw(st.sets(st.sampled_from(sorted(options)))) if options else set()
+    less = data.draw(st.sets(st.sampled_from(sorted(properties)))) if properties else set()
+    fewest = data.draw(st.integers(1, most or 4))
+    narrow = refusals(Delegation(list(fewer), list(less), fewest), data.draw(st.sampled_from([{}, SITES])))
+    assert wide <= narrow

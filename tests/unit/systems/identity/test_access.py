@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +62,36 @@ def test_what_nobody_could_get_is_refused(scope: Scope) -> None:
 def test_an_unknown_vo_is_refused() -> None:
     with pytest.raises(OAuthError, match="there is no VO 'vo'"):
         complete_scope(Scope("vo"), None)
+
+
+_GROUPS = st.dictionaries(
+    st.sampled_from(["users", "admins", "guests"]), st.sets(st.sampled_from(["NormalUser", "Operator", "X"]))
+)
+
+
+@given(
+    _GROUPS,
+    st.sampled_from(["users", "admins", "guests", None]),
+    st.sets(st.sampled_from(["Operator", "X"])),
+    st.booleans(),
+    st.data(),
+)
+def test_a_group_or_property_less_never_gives_more(
+    groups: dict[str, set[str]], group: str | None, wanted: set[str], suspended: bool, data: st.DataObject
+) -> None:
+    def given_to(having: dict[str, set[str]], *, stopped: bool) -> frozenset[str] | None:
+        known = {name: tuple(sorted(properties)) for name, properties in having.items()}
+        member = Member("astro", "ada", "ada", stopped, known)
+        try:
+            return grant(member, Scope("astro", group, tuple(sorted(wanted)))).properties
+        except NotAllowedError:
+            return None
+
+    def some(names: Collection[str]) -> set[str]:
+        return data.draw(st.sets(st.sampled_from(sorted(names)))) if names else set()
+
+    fewer = {name: some(groups[name]) for name in some(groups)}
+    before, after = given_to(groups, stopped=suspended), given_to(fewer, stopped=True)
+    assert after is None, "suspended"
+    after = given_to(fewer, stopped=suspended)
+    assert after is None or (before is not None and after <= before)
