@@ -55,6 +55,8 @@ OPEN = {
     "GET /.well-known/jwks.json",
     "GET /.well-known/dirac-metadata",
     "GET /.well-known/security.txt",
+    "GET /vo/{vo}/.well-known/openid-configuration",
+    "GET /vo/{vo}/.well-known/jwks.json",
     "POST /api/auth/device",
     "GET /api/auth/device",
     "POST /api/auth/device/confirm",
