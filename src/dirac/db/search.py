@@ -60,6 +60,10 @@ _AS_TEXT = ("sqlite", "mariadb")  # engines that give moments as texts
 _HINT = "Add conditions on Status, Site, JobGroup or a time, or sort by the number"
 
 
+Present = Callable[[str], Awaitable[tuple[Mapping[str, int], bool]]]
+"""Counts rows by the values of a parameter, and tells whether only those that fit, or some more."""
+
+
 class Searchable:
     """What can be searched in one table.
 
@@ -120,7 +124,7 @@ class Searchable:
         *,
         visible: Compiled,
         known: Callable[[], Awaitable[int | None]] | None = None,
-        present: Callable[[str], Awaitable[Collection[str]]] | None = None,
+        present: Present | None = None,
     ) -> Page:
         """Return one page of what fits.
 
@@ -130,7 +134,7 @@ class Searchable:
             paging: Which part of it, and whether to count.
             visible: What the caller may see at all.
             known: Finds out the number of all that fits without looking at it, None if that is not possible.
-            present: Finds out which values of a parameter that has few are there at all.
+            present: Finds out which values of a parameter that has few are there.
 
         Raises:
             InvalidInputError: The parameters cannot be understood; the message lists what can. Or it takes
@@ -144,7 +148,7 @@ class Searchable:
         keys = self._keys(params, names)
         found = select(*self._shown(names, tx.dialect)).where(visible, self.where(params.search, tx.dialect))
         found = found.distinct() if params.distinct else found
-        few = await self._first_values(params, paging, keys, present)
+        few, total = await self._first_values(params, paging, keys, present)
         page = await self._fetch(tx, found, params, paging, names, keys, few)
         count = paging.count
         if paging.cursor is None:
@@ -153,7 +157,8 @@ class Searchable:
             count = True if not page.rows else count
         if count is False or (count is None and paging.cursor is not None):
             return page
-        total = None if known is None or params.distinct else await known()
+        if total is None and known is not None and not params.distinct:
+            total = await known()
         if total is None and not count:
             return await self._at_least(tx, found, params, page)
         total = await self._count(tx, found, params.distinct) if total is None else total
@@ -231,19 +236,21 @@ class Searchable:
         return Page(rows=rows, total=None, first=None if paging.cursor else first, cursor=cursor)
 
     async def _first_values(
-        self,
-        params: SearchParams,
-        paging: Paging,
-        keys: Sequence[Key],
-        present: Callable[[str], Awaitable[Collection[str]]] | None,
-    ) -> Collection[str] | None:
-        """Return the values that what is wanted begins with; None if it is not to be asked for one by one."""
+        self, params: SearchParams, paging: Paging, keys: Sequence[Key], present: Present | None
+    ) -> tuple[Collection[str] | None, int | None]:
+        """Return the values that what is wanted begins with, None if it is not to be asked for one by one.
+
+        And the number of all that fits, if that turned out.
+        """
         name = keys[0].name
         numbered = paging.cursor is None and paging.page > 1
         if name not in self._few or len(keys) == 1 or numbered or params.distinct:
-            return None
+            return None, None
         values = possible(self._few[name], name, params.search)
-        return values if present is None or len(values) == 1 else set(values) & set(await present(name))
+        if present is None or len(values) == 1:
+            return values, None
+        counted, fitting = await present(name)
+        return set(values) & counted.keys(), sum(counted.values()) if fitting else None
 
     async def _at_least(self, tx: Transaction, found: Select[Any], params: SearchParams, page: Page) -> Page:
         """Count no further than is quickly done."""

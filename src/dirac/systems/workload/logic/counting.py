@@ -8,7 +8,7 @@ from dirac.core.unit import Units
 from dirac.systems.workload.ports.work import COUNT_KINDS, WorkUnit
 
 _log = logging.getLogger(__name__)
-_BATCH = 5000
+_BATCH = 500  # of which a process that also answers requests notices nothing
 
 
 class Counting:

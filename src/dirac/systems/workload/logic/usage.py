@@ -28,7 +28,7 @@ from dirac.systems.workload.ports.usage import Used
 
 Owner = tuple[str, str]
 _HOUR = 3600.0
-_BATCH = 5000
+_BATCH = 500  # of which a process that also answers requests notices nothing
 _SELDOM = 60.0
 # After so many half-lives, a millionth is left.
 _FORGOTTEN = 20

@@ -174,9 +174,11 @@ class JobStore:
             [row] = await counts.summary(self._tx, visible, all_of_it, kind)
             return int(row["count"])
 
-        async def present(name: str) -> list[str]:
-            by_value = SummaryParams(grouping=[name])
-            return [row[name] for row in await self.summary(visible, by_value)]
+        async def present(name: str) -> tuple[dict[str, int], bool]:
+            by_value = SummaryParams(grouping=[name], search=params.search)
+            fitting = counts.kind_for(visible, by_value) is not None
+            found = await self.summary(visible, by_value if fitting else SummaryParams(grouping=[name]))
+            return {row[name]: row["count"] for row in found}, fitting
 
         return await SEARCHABLE.search(
             self._tx, params, paging, visible=visible_jobs(visible), known=known, present=present
