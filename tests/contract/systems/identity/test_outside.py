@@ -18,6 +18,7 @@ from dirac.resources.identity.outside import ProviderSettings
 from dirac.resources.identity.password import PasswordProvider
 from dirac.systems.identity.logic.provider_claims import LoginRules
 from dirac.systems.identity.models import AcceptableUse
+from dirac.systems.identity.store.accounts import AccountStore
 from dirac.testing.faults import FailNth
 from dirac.testing.identity import FakeOutsideProvider
 
@@ -187,6 +188,24 @@ async def test_two_refreshes_at_once_ask_once(sky: Sky) -> None:
     assert 1 <= sky.provider.asked <= 2
     answers = [await sky.world.refresh(answer.json()["refresh_token"]) for answer in answers]
     assert [answer.status_code for answer in answers] == [200, 200], "nobody used a token twice"
+
+
+async def test_who_asks_shows_what_the_one_before_was_given(
+    sky: Sky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sky.world.database.dialect == "sqlite":
+        pytest.skip("it has one writer at a time")
+    first, second = await sky.login("sub-eve"), await sky.login("sub-eve")
+    claim, late = AccountStore.claim, [first]
+
+    async def claim_late(self: AccountStore, *given: Any) -> bool:
+        while late:
+            assert (await sky.world.refresh(late.pop()["refresh_token"])).status_code == 200
+        return await claim(self, *given)
+
+    monkeypatch.setattr(AccountStore, "claim", claim_late)
+    answer = await sky.world.refresh(second["refresh_token"])
+    assert answer.status_code == 200, answer.text
 
 
 async def test_who_asks_has_it_to_himself_until_the_lease_ends(sky: Sky) -> None:

@@ -168,6 +168,8 @@ class Accounts:
         if rules.provider is None and member.declared:
             return
         async with self._units.write() as unit:
+            # First: what is read before may be what somebody else has just used up.
+            claimed = await unit.accounts.claim(vo, sub, unit.now, unit.now + _LEASE)
             account = await unit.accounts.find(vo, sub)
             if account is None:
                 return
@@ -175,9 +177,6 @@ class Accounts:
             grant = self._opened(account) if stands else None
             if grant is None:
                 await self._end(unit, account)
-                claimed = False
-            else:
-                claimed = await unit.accounts.claim(vo, sub, unit.now, unit.now + _LEASE)
         if grant is None:
             raise OAuthError("invalid_grant", f"the login at {account.issuer} is over", hint=_AGAIN)
         if not claimed:
