@@ -18,7 +18,6 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    tuple_,
     union_all,
     update,
 )
@@ -369,15 +368,12 @@ class RunStore:
     async def set_parameters(self, values: Mapping[int, Mapping[str, str]]) -> None:
         """Set free parameters of jobs; others stay."""
         rows = [
-            {"job_id": job_id, "name": name, "value": value}
-            for job_id, named in values.items()
-            for name, value in named.items()
+            {"job_id": job_id, "name": name, "value": values[job_id][name]}
+            for job_id in sorted(values)
+            for name in sorted(values[job_id])
         ]
         if rows:
-            key = tuple_(parameters.c.job_id, parameters.c.name)
-            pairs = [(row["job_id"], row["name"]) for row in rows]
-            await self._tx.execute(delete(parameters).where(key.in_(pairs)))
-            await self._tx.execute(insert(parameters), rows)
+            await self._tx.put_all(parameters, rows, ["value"])
 
     async def expire(self, stamps: Sequence[str]) -> int:
         """Let the leases of these pilots' runs end now; return how many there were."""
