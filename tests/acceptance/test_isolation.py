@@ -120,6 +120,8 @@ def attempts(astro: Astro) -> list[Attempt]:
         Attempt("GET", "/api/config/export", (200,), params={"form": "yaml"}),
         Attempt("GET", "/api/config/explain", (404,), params={"key": "virtual_organisations/astro"}),
         Attempt("GET", "/api/config/blame", (404,), params={"key": "virtual_organisations/astro"}),
+        Attempt("GET", "/api/config/git", (403,)),
+        Attempt("POST", "/api/config/git", (403,), {"rewritten": True}),
         Attempt("POST", "/api/config/import", (403,), {"text": "A = 1"}),
         Attempt("POST", "/api/config/apply", (403,), {"text": "sites: {}"}),
         Attempt("POST", "/api/config/rollback", (403,), {"version": 0}),

@@ -14,6 +14,7 @@ from dirac.cli.report import paint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dirac.client import Client
     from dirac.systems.configuration.models import GitState
 
 _PATIENCE = 120.0
@@ -46,16 +47,24 @@ def git_sync(
 ) -> None:
     """Take over new commits and send new versions now; it is done every minute, and with each version."""
     with client(ctx) as dirac:
-        before = {state.role: state.runs for state in dirac.config.git()}
-        dirac.config.sync_git(rewritten=rewritten)
-        deadline, states = time.monotonic() + _PATIENCE, dirac.config.git()
-        while any(state.runs <= before.get(state.role, 0) for state in states):
-            if time.monotonic() > deadline:
-                print(paint("It has not ended yet: dirac task list --state Pending", "yellow"))
-                break
-            time.sleep(_LOOK)
-            states = dirac.config.git()
+        # Twice: the first to end may be one that was under way, and has not seen what is new.
+        for wanted in (rewritten, False):
+            states = _looked(dirac, rewritten=wanted)
     _show(states, as_json=as_json)
+
+
+def _looked(dirac: Client, *, rewritten: bool) -> list[GitState]:
+    """Have somebody look, and return where all stands once somebody has."""
+    before = {state.role: state.runs for state in dirac.config.git()}
+    dirac.config.sync_git(rewritten=rewritten)
+    deadline, states = time.monotonic() + _PATIENCE, dirac.config.git()
+    while any(state.runs <= before.get(state.role, 0) for state in states):
+        if time.monotonic() > deadline:
+            print(paint("It has not ended yet: dirac task list --state Pending", "yellow"))
+            break
+        time.sleep(_LOOK)
+        states = dirac.config.git()
+    return list(states)
 
 
 def _show(states: Sequence[GitState], *, as_json: bool) -> None:
