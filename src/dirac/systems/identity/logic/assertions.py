@@ -15,7 +15,6 @@ from dirac.systems.identity.logic.oauth import ClientError
 from dirac.systems.identity.ports.tokens import ClientRecord
 from dirac.systems.identity.settings import IdentitySettings
 
-ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 METHOD = "private_key_jwt"
 
 _LONGEST = 8192

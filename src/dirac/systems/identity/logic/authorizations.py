@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import re
@@ -16,6 +15,7 @@ from dirac.core.errors import InvalidInputError, NotAllowedError, NotFoundError
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import complete_scope, grant
 from dirac.systems.identity.logic.accounts import Accounts
+from dirac.systems.identity.logic.compact import encoded
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, digest, known_client, parse_scope, plain
 from dirac.systems.identity.logic.passwords import Passwords
@@ -155,7 +155,7 @@ class Authorizations:
             raise NotAllowedError(f"the login is one to the VO {wanted.vo!r}")
         grant(member, wanted)
         rules = await self._accounts.rules(wanted.vo)
-        code = base64.urlsafe_b64encode(self._entropy.bytes(32)).rstrip(b"=").decode()
+        code = encoded(self._entropy.bytes(32)).decode()
         async with self._units.write() as unit:
             await self._accounts.demand_consent(unit, rules, member.vo, member.sub)
             await unit.flows.add_code(
@@ -221,7 +221,7 @@ class Authorizations:
         record = await unit.flows.code(code)
         if record is None or (record.client_id, record.redirect_uri) != request:
             return OAuthError("invalid_grant", "there is no such code for this client and redirect address")
-        hashed = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        hashed = encoded(hashlib.sha256(verifier.encode()).digest()).decode()
         if not hmac.compare_digest(hashed, record.challenge):
             return OAuthError("invalid_grant", "the code verifier does not fit the code challenge")
         if record.family is None and record.expires <= unit.now:

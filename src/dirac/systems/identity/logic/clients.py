@@ -9,7 +9,8 @@ from dirac.core.entropy import Entropy
 from dirac.core.errors import ConflictError, InvalidInputError, NotFoundError
 from dirac.core.time import Clock
 from dirac.core.unit import Event, Units
-from dirac.systems.identity.logic.assertions import ASSERTION, check_keys, proved, who_claims
+from dirac.resources.identity.client_key import ASSERTION
+from dirac.systems.identity.logic.assertions import check_keys, proved, who_claims
 from dirac.systems.identity.logic.compact import encoded
 from dirac.systems.identity.logic.oauth import ClientError, OAuthError, digest, known_client, narrowed
 from dirac.systems.identity.logic.revocations import Revocations

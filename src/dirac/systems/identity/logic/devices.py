@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from datetime import timedelta
 
@@ -11,6 +10,7 @@ from dirac.core.errors import InternalError, NotAllowedError, NotFoundError
 from dirac.core.unit import Units
 from dirac.systems.identity.logic.access import complete_scope, grant
 from dirac.systems.identity.logic.accounts import Accounts
+from dirac.systems.identity.logic.compact import encoded
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import OAuthError, digest, known_client, parse_scope, plain
 from dirac.systems.identity.logic.passwords import Passwords
@@ -86,7 +86,7 @@ class Devices:
         """
         client_id = known_client(self._settings, client_id)
         wanted = parse_scope(scope)
-        device_code = base64.urlsafe_b64encode(self._entropy.bytes(32)).rstrip(b"=").decode()
+        device_code = encoded(self._entropy.bytes(32)).decode()
         async with self._units.write() as unit:
             outlines = await unit.registry.outlines(wanted.vo)
             wanted = complete_scope(wanted, outlines[0] if outlines else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
 import re
 from datetime import timedelta
@@ -11,6 +10,7 @@ from dirac.core.entropy import Entropy
 from dirac.core.errors import InvalidInputError, NotAllowedError
 from dirac.core.unit import Event, Units
 from dirac.systems.identity import policy
+from dirac.systems.identity.logic.compact import encoded
 from dirac.systems.identity.logic.events import subject_id
 from dirac.systems.identity.logic.oauth import digest
 from dirac.systems.identity.models import Identity, PilotLogin
@@ -55,7 +55,7 @@ class Issuing:
             records: list[IssuedSecretRecord] = []
             for _ in range(order.count):
                 name = self._entropy.bytes(16).hex()
-                tail = base64.urlsafe_b64encode(self._entropy.bytes(32)).rstrip(b"=").decode()
+                tail = encoded(self._entropy.bytes(32)).decode()
                 secret = f"{PREFIX}{name}.{tail}"
                 made.append(IssuedSecret(secret, vo, order.site, order.ce, order.uses, expires))
                 records.append(

@@ -7,7 +7,6 @@ whether the login is theirs, since a provider that knows its people answers with
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import re
@@ -22,6 +21,7 @@ from dirac.resources.identity.outside import Begin, Proof
 from dirac.systems.identity.logic.access import grant
 from dirac.systems.identity.logic.accounts import Accounts
 from dirac.systems.identity.logic.authorizations import AuthorizationRequest, Authorizations
+from dirac.systems.identity.logic.compact import encoded
 from dirac.systems.identity.logic.devices import Devices
 from dirac.systems.identity.logic.events import about_user
 from dirac.systems.identity.logic.oauth import digest
@@ -315,7 +315,7 @@ def _waiting(record: LoginRecord) -> Waiting:
 
 
 def _text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return encoded(raw).decode()
 
 
 def _nothing_waits() -> NotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
 import logging
 import re
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from dirac.core.entropy import Entropy
 from dirac.core.errors import UnauthenticatedError
 from dirac.core.unit import Event, Units
+from dirac.systems.identity.logic.compact import encoded
 from dirac.systems.identity.logic.events import subject_id
 from dirac.systems.identity.logic.oauth import digest
 from dirac.systems.identity.models import Identity
@@ -44,7 +44,7 @@ class NodeCredentials:
     async def issue(self, site: str, ce: str, *, actor: str = "installation") -> str:
         """Issue a credential for the nodes of a computing element; this is the only time it is seen."""
         name = self._entropy.bytes(16).hex()
-        secret = base64.urlsafe_b64encode(self._entropy.bytes(32)).rstrip(b"=").decode()
+        secret = encoded(self._entropy.bytes(32)).decode()
         credential = f"{PREFIX}{name}.{secret}"
         async with self._units.write() as unit:
             await unit.nodes.add(NodeCredentialRecord(name, site, ce, digest(credential), unit.now))

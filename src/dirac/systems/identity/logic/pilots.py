@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
 import logging
 from datetime import timedelta
 
 from dirac.core.errors import UnauthenticatedError
 from dirac.core.unit import Event, Units
+from dirac.systems.identity.logic.compact import encoded
 from dirac.systems.identity.logic.issuing import PREFIX, Issuing
 from dirac.systems.identity.logic.oauth import digest
 from dirac.systems.identity.logic.sealing import subkey
@@ -54,7 +54,7 @@ class PilotSecrets:
     def secret(self, stamp: str) -> str:
         """Return the secret of a pilot: always the same, so that a submission can be repeated."""
         code = hmac.digest(self._key, stamp.encode(), "sha256")
-        return base64.urlsafe_b64encode(code).rstrip(b"=").decode()
+        return encoded(code).decode()
 
     def digest(self, stamp: str) -> str:
         """Return what is kept of the secret of a pilot."""
