@@ -30,7 +30,7 @@ from dirac.core.errors import NotFoundError, UnavailableError
 from dirac.core.tasks import Task
 from dirac.db.engine import Database
 from dirac.db.tables import schedules, tasks
-from dirac.db.transaction import SEPARATOR, Transaction
+from dirac.db.transaction import CHANGE_TASKS, SEPARATOR, Transaction
 
 _OPEN = ("Pending", "Sent", "Running")
 _ERROR_LENGTH = 4000
@@ -93,16 +93,16 @@ class Outbox:
             taken = [row.id for row in found]
             if taken:
                 resend = tx.now + self._resend_after
-                await tx.execute(update(tasks).where(tasks.c.id.in_(taken)).values(state="Sent", due=resend))
+                await tx.execute(CHANGE_TASKS.where(tasks.c.id.in_(taken)).values(state="Sent", due=resend))
         return taken
 
     async def put_back(self, entry_ids: Sequence[str]) -> None:
         """Take back entries that were to be handed out and could not be."""
         async with self._database.write() as tx:
             await tx.execute(
-                update(tasks)
-                .where(tasks.c.id.in_(entry_ids), tasks.c.state == "Sent")
-                .values(state="Pending", due=tx.now)
+                CHANGE_TASKS.where(tasks.c.id.in_(entry_ids), tasks.c.state == "Sent").values(
+                    state="Pending", due=tx.now
+                )
             )
 
     async def begin(self, entry_id: str) -> Entry | None:
@@ -118,12 +118,12 @@ class Outbox:
             if task and row.tries >= task.retry.tries:
                 # Nobody lived to say how the last one ended: it may be what killed them.
                 error = f"execution {row.tries} of {task.retry.tries} did not come to an end"
-                await tx.execute(update(tasks).where(tasks.c.id == entry_id).values(_parked(error)))
+                await tx.execute(CHANGE_TASKS.where(tasks.c.id == entry_id).values(_parked(error)))
                 return None
             changes: dict[str, Any] = {"state": "Running", "tries": entry.tries, "due": tx.now + self._lease}
             if not (row.pending_key or "").startswith(_PERIODIC):
                 changes["pending_key"] = None
-            await tx.execute(update(tasks).where(tasks.c.id == entry_id).values(changes))
+            await tx.execute(CHANGE_TASKS.where(tasks.c.id == entry_id).values(changes))
             return entry
 
     async def keep(self, entry: Entry) -> None:
@@ -178,7 +178,7 @@ class Outbox:
             async with self._database.write() as tx:  # its own: many that insert and then update, deadlock
                 await tx.insert_missing(schedules, [{"task": name, "due": tx.now} for name in sorted(new)])
         async with self._database.write() as tx:
-            for name, every in periodic.items():
+            for name, every in sorted(periodic.items()):  # as they are inserted: no deadlock with who does
                 moved = await tx.execute(
                     update(schedules)
                     .where(schedules.c.task == name, schedules.c.due <= tx.now)
@@ -221,9 +221,9 @@ class Outbox:
         """
         async with self._database.write() as tx:
             changed = await tx.execute(
-                update(tasks)
-                .where(tasks.c.id == entry_id, tasks.c.state == "Parked")
-                .values(state="Pending", due=tx.now, tries=0)
+                CHANGE_TASKS.where(tasks.c.id == entry_id, tasks.c.state == "Parked").values(
+                    state="Pending", due=tx.now, tries=0
+                )
             )
             if not changed.rowcount:
                 raise NotFoundError(f"there is no parked task {entry_id!r}", hint="See `dirac task list`")
@@ -245,8 +245,8 @@ def _parked(error: str) -> dict[str, Any]:
 async def _change(tx: Transaction, entry: Entry, changes: Mapping[str, Any]) -> bool:
     """Change an entry as its newest execution; return whether it is that."""
     changed = await tx.execute(
-        update(tasks)
-        .where(tasks.c.id == entry.id, tasks.c.state == "Running", tasks.c.tries == entry.tries)
-        .values(changes)
+        CHANGE_TASKS.where(
+            tasks.c.id == entry.id, tasks.c.state == "Running", tasks.c.tries == entry.tries
+        ).values(changes)
     )
     return changed.rowcount == 1
