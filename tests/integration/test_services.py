@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from dirac.core.errors import UnavailableError
-from dirac.db.engine import parse_url
+from dirac.db.connections import parse_url
 from tests.services import mariadb, packages, postgresql, rabbitmq
 from tests.services.server import Server, free_ports, poll
 

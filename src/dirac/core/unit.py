@@ -85,6 +85,10 @@ class Units(Protocol[U_co]):
         """Begin a unit that may change things."""
         ...
 
+    def single(self) -> AbstractAsyncContextManager[U_co]:
+        """Begin a unit that changes things by one statement at most: no event, no task, no completion."""
+        ...
+
     def read(self) -> AbstractAsyncContextManager[U_co]:
         """Begin a unit that only looks."""
         ...

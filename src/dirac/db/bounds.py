@@ -37,6 +37,7 @@ async def bounded(tx: Transaction, statement: Executable, seconds: float, hint: 
     """
     if tx.dialect == "postgresql":
         if tx.bound != seconds:
+            tx.together()
             await tx.execute(text(f"SET LOCAL statement_timeout = {round(seconds * 1000)}"))
             tx.bound = seconds
     else:

@@ -3,67 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import re
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
-from functools import partial
-from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Generic, Literal, TypeVar
 
-import orjson
-from sqlalchemy import URL, Connection, event, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.util import await_only
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dirac.core.entropy import Entropy, SystemEntropy
 from dirac.core.errors import InvalidInputError, UnavailableError
 from dirac.core.time import Clock, SystemClock
-from dirac.db import bounds, connecting, sqlite
+from dirac.db import connecting
+from dirac.db.connections import MODE, Mode, make_engine, parse_url, renew
 from dirac.db.greenlets import in_greenlet
-from dirac.db.search_conditions import BY_CODE_POINTS
 from dirac.db.transaction import Transaction
 
 U = TypeVar("U")
 Dialect = Literal["sqlite", "mariadb", "postgresql"]
 
-_DRIVERS = {
-    "sqlite": sqlite.DRIVER,
-    "mariadb": "mariadb+asyncmy",
-    "mysql": "mariadb+asyncmy",
-    "postgresql": "postgresql+asyncpg",
-    "postgres": "postgresql+asyncpg",
-}
 # Bad expression, value out of range, wrong date, wrong text, text too long, wrong function argument.
 _MARIADB_VALUES = (1139, 1264, 1292, 1366, 1406, 1411, 1690)
-_WRITES = "dirac_writes"
-_USED = "dirac_used"
-_IDLE = 2.0  # seconds
-
-
-def parse_url(url: str) -> URL:
-    """Read a database URL and choose the driver for it.
-
-    Raises:
-        InvalidInputError: It is no URL, or names a database that is not supported.
-    """
-    try:
-        parsed = make_url(url)
-    except Exception as error:
-        raise InvalidInputError(
-            "the database URL cannot be read", hint="Example: sqlite:///dirac.db"
-        ) from error
-    driver = _DRIVERS.get(parsed.get_backend_name())
-    if driver is None:
-        raise InvalidInputError(
-            f"no support for databases of kind {parsed.get_backend_name()!r}",
-            hint="Use sqlite:///FILE, mariadb://USER@HOST/NAME or postgresql://USER@HOST/NAME",
-        )
-    return parsed.set(drivername=driver)
 
 
 class Database:
@@ -96,59 +58,35 @@ class Database:
         self.dialect: Dialect = parsed.get_backend_name()  # type: ignore[assignment]  # by parse_url
         self.clock = clock or SystemClock()
         self.entropy = entropy or SystemEntropy()
-        self.engine = _make_engine(parsed, pool_size, tls)
+        self.engine = make_engine(parsed, pool_size, tls)
         if renewed is not None and self.dialect != "sqlite":
-            _renew(self.engine, renewed)
-        self._writing = self.engine.sync_engine.execution_options(**{_WRITES: True})
-        self._reading = self.engine.sync_engine.execution_options(**{_WRITES: False})
+            renew(self.engine, renewed)
+        modes: tuple[Mode, ...] = ("read", "write", "single")
+        self._modes = {mode: self.engine.sync_engine.execution_options(**{MODE: mode}) for mode in modes}
         self.closing: list[Callable[[Transaction], Awaitable[None]]] = []
         self.committed: list[Callable[[Transaction], None]] = []
         # SQLite has one writer at a time: waiting here is fair and idle, waiting there is neither.
-        self._writer: AbstractAsyncContextManager[Any] = (
-            asyncio.Lock() if self.dialect == "sqlite" else nullcontext()
+        self.turn = asyncio.Lock() if self.dialect == "sqlite" else None
+
+    def write(self) -> _Unit[Transaction]:
+        """Begin a transaction that may change things; commits on leaving, rolls back on an error."""
+        return _Unit(self, _bare, "write")
+
+    def read(self) -> _Unit[Transaction]:
+        """Begin a transaction that only looks; on PostgreSQL each statement is one of its own."""
+        return _Unit(self, _bare, "read")
+
+    async def begin(self, mode: Mode) -> tuple[Connection, Transaction]:
+        """Take a connection and begin a transaction on it, which `_Unit` ends."""
+        connection = await self._begin(mode)
+        single = mode == "single"
+        return connection, Transaction(
+            connection, self.dialect, self.clock.now(), self.entropy, single=single
         )
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
-        """Begin a transaction that may change things; commits on leaving, rolls back on an error."""
-        async with self._writer, self._transaction(writes=True) as transaction:
-            yield transaction
-            for close in self.closing:
-                await close(transaction)
-        for listener in self.committed:
-            listener(transaction)
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[Transaction]:
-        """Begin a transaction that only looks."""
-        async with self._transaction(writes=False) as transaction:
-            yield transaction
-
-    @asynccontextmanager
-    async def _transaction(self, *, writes: bool) -> AsyncIterator[Transaction]:
-        committing = False
+    async def _begin(self, mode: Mode) -> Connection:
         try:
-            connection = await self._begin(writes=writes)
-            try:
-                transaction = Transaction(connection, self.dialect, self.clock.now(), self.entropy)
-                yield transaction
-                await transaction.flush()
-                committing = writes
-                await in_greenlet(_end, connection)
-            except BaseException:
-                # Whoever is cancelled may be so again: the connection goes back in a task of its own.
-                await asyncio.shield(asyncio.create_task(in_greenlet(_abandon, connection)))
-                raise
-        except DBAPIError as error:
-            if _is_value(error):
-                raise _unacceptable(error) from error
-            if _passes(error):
-                raise _unavailable(type(error.orig).__name__, committing=committing) from error
-            raise
-
-    async def _begin(self, *, writes: bool) -> Connection:
-        try:
-            return await in_greenlet(self._open, writes)
+            return await in_greenlet(self._open, mode)
         except DBAPIError:
             raise
         except Exception as error:  # asyncpg's own, and all connections in use
@@ -156,9 +94,9 @@ class Database:
                 raise _unavailable(type(error).__name__, committing=False) from error
             raise
 
-    def _open(self, writes: bool) -> Connection:
+    def _open(self, mode: Mode) -> Connection:
         """Begin a transaction; as all that is not asynchronous here, in a greenlet."""
-        connection = (self._writing if writes else self._reading).connect()
+        connection = self._modes[mode].connect()
         try:
             connection.begin()
         except BaseException:
@@ -199,17 +137,83 @@ class DatabaseUnits(Generic[U]):
         self._database = database
         self._dress = dress
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[U]:
+    def write(self) -> _Unit[U]:
         """Begin a unit that may change things."""
-        async with self._database.write() as transaction:
-            yield self._dress(transaction)
+        return _Unit(self._database, self._dress, "write")
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[U]:
+    def single(self) -> _Unit[U]:
+        """Begin a unit that changes things by one statement at most.
+
+        PostgreSQL commits that by itself, without two more ways to the server and back.
+        """
+        return _Unit(self._database, self._dress, "single")
+
+    def read(self) -> _Unit[U]:
         """Begin a unit that only looks."""
-        async with self._database.read() as transaction:
-            yield self._dress(transaction)
+        return _Unit(self._database, self._dress, "read")
+
+
+class _Unit(Generic[U]):
+    """One transaction, as a context: what every request enters, so that it is no generator in a generator."""
+
+    __slots__ = ("_connection", "_database", "_dress", "_mode", "_transaction", "_writes")
+
+    def __init__(self, database: Database, dress: Callable[[Transaction], U], mode: Mode) -> None:
+        self._database = database
+        self._dress = dress
+        self._mode = mode
+        self._writes = mode != "read"
+
+    async def __aenter__(self) -> U:
+        database = self._database
+        if self._writes and database.turn is not None:
+            await database.turn.acquire()
+        try:
+            self._connection, self._transaction = await database.begin(self._mode)
+        except BaseException as error:
+            self._over()
+            if isinstance(error, DBAPIError):
+                _explain(error, committing=False)
+            raise
+        return self._dress(self._transaction)
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        try:
+            await (self._commit() if error is None else self._abandon())
+        finally:
+            self._over()
+        if isinstance(error, DBAPIError):
+            _explain(error, committing=self._mode == "single")
+        if error is None and self._writes:
+            for listener in self._database.committed:
+                listener(self._transaction)
+
+    async def _commit(self) -> None:
+        committing = False
+        try:
+            if self._writes:
+                for close in self._database.closing:
+                    await close(self._transaction)
+            await self._transaction.flush()
+            committing = self._writes
+            await in_greenlet(_end, self._connection)
+        except BaseException as error:
+            await self._abandon()
+            if isinstance(error, DBAPIError):
+                _explain(error, committing=committing)
+            raise
+
+    async def _abandon(self) -> None:
+        # Whoever is cancelled may be so again: the connection goes back in a task of its own.
+        await asyncio.shield(asyncio.create_task(in_greenlet(_abandon, self._connection)))
+
+    def _over(self) -> None:
+        if self._writes and self._database.turn is not None:
+            self._database.turn.release()
+
+
+def _bare(transaction: Transaction) -> Transaction:
+    return transaction
 
 
 def _end(connection: Connection) -> None:
@@ -221,8 +225,24 @@ def _abandon(connection: Connection) -> None:
     """Take back what was done, and give the connection back; whatever is wrong with it by now."""
     try:
         connection.rollback()
+    except BaseException:
+        connection.invalidate()  # the pool does not look at what it gets back
+        raise
     finally:
         connection.close()
+
+
+def _explain(error: DBAPIError, *, committing: bool) -> None:
+    """Raise what callers are told of an error of the engine's; nothing for a defect of ours.
+
+    Raises:
+        InvalidInputError: It does not like a value.
+        UnavailableError: The same may work later.
+    """
+    if _is_value(error):
+        raise _unacceptable(error) from error
+    if _passes(error):
+        raise _unavailable(type(error.orig).__name__, committing=committing) from error
 
 
 def _unavailable(what: str, *, committing: bool) -> UnavailableError:
@@ -257,99 +277,3 @@ def _passes(error: DBAPIError) -> bool:
         return True
     state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     return state in ("40001", "40P01", "55P03", "57P01")
-
-
-def _make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncEngine:
-    options: dict[str, Any] = {
-        "json_serializer": lambda value: orjson.dumps(value).decode(),
-        "json_deserializer": orjson.loads,
-    }
-    if url.get_backend_name() == "sqlite":
-        if url.database not in (None, "", ":memory:"):
-            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-            # The connection that was used last: it knows the pages that the others would have to read again.
-            options |= {"pool_size": pool_size, "pool_use_lifo": True}
-        engine = create_async_engine(url, **options)
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        bounds.install(engine)
-        return engine
-    if tls is not None:
-        options["connect_args"] = {"ssl": tls}
-    engine = create_async_engine(
-        url,
-        isolation_level="READ COMMITTED",
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        **options,
-    )
-    if url.get_backend_name() == "postgresql":
-        event.listen(engine.sync_engine, "first_connect", partial(_look_at_collation, engine.dialect))
-    _watch_pool(engine)
-    bounds.install(engine)
-    return engine
-
-
-def _renew(engine: AsyncEngine, renewed: Callable[[], Awaitable[str]]) -> None:
-    """Have each new connection log in with what the address says at that moment."""
-
-    def connect(dialect: Any, _record: object, _arguments: object, parameters: dict[str, Any]) -> None:
-        _, fresh = dialect.create_connect_args(parse_url(await_only(renewed())))
-        parameters |= {name: fresh[name] for name in ("user", "password") if name in fresh}
-
-    event.listen(engine.sync_engine, "do_connect", connect)
-
-
-def _look_at_collation(dialect: Any, connection: Any, _record: object) -> None:
-    """Find out whether the database compares texts by code points without being told to."""
-    cursor = connection.cursor()
-    cursor.execute("SELECT datcollate FROM pg_database WHERE datname = current_database()")
-    setattr(dialect, BY_CODE_POINTS, cursor.fetchone()[0] in ("C", "POSIX"))
-    cursor.close()
-    connection.rollback()
-
-
-def _watch_pool(engine: AsyncEngine) -> None:
-    """Have a connection that nobody has used for a moment asked whether it is still there.
-
-    To ask always costs as much as a small transaction. Whoever finds that one broke in between is told that
-    nothing was carried out, and all that are as old are opened anew.
-    """
-    dialect = engine.dialect
-
-    def note(_connection: object, record: Any) -> None:
-        record.info[_USED] = time.monotonic()
-
-    def ask(connection: Any, record: Any, _fairy: object) -> None:
-        if time.monotonic() - record.info.get(_USED, math.inf) < _IDLE:
-            return
-        try:
-            dialect.do_ping(connection)
-        except dialect.loaded_dbapi.Error as error:
-            if not dialect.is_disconnect(error, connection, None):
-                raise
-            raise InvalidatePoolError from error
-
-    event.listen(engine.sync_engine, "checkin", note)
-    event.listen(engine.sync_engine, "checkout", ask)
-
-
-def _regexp(pattern: str, value: object) -> bool:
-    return value is not None and re.search(pattern, str(value)) is not None
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    """Make a new SQLite connection behave as the other engines do, and survive a loss of power."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute("PRAGMA case_sensitive_like = ON")
-    cursor.close()
-    connection.create_function("regexp", 2, _regexp, deterministic=True)
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    """Take the write lock at once: one that is asked for later fails instead of waiting."""
-    writes = connection.get_execution_options().get(_WRITES, True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import URL, Pool
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
 from sqlalchemy.util import await_only
 
@@ -37,7 +39,6 @@ _STEPS = 2000  # of SQLite's virtual machine between two looks at the clock; som
 _FEW_VALUES = 400  # of one statement with many rows in it: some of these look for what is there
 _FEW_IN_ROWS = 2500  # of rows that are just added; a job costs as much as 25 of them, 15 microseconds
 _MOST_STATEMENTS = 512
-_threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="sqlite")
 
 AT_ONCE = "/* at once */"
 """Prefix of an UPDATE that changes one row, found by its key: it takes less time than a way to a thread."""
@@ -58,6 +59,7 @@ class Connection:
         self.give_up = float("inf")
         self._deadline = float("inf")
         self._changes = 0
+        self._calls: SimpleQueue[_Call[Any] | None] | None = None
         raw.set_progress_handler(self._is_late, _STEPS)
 
     def cursor(self) -> Cursor:
@@ -67,6 +69,17 @@ class Connection:
     def create_function(self, *args: Any, **options: Any) -> None:
         """Make a function known to SQL."""
         self._raw.create_function(*args, **options)
+
+    def begin(self, statement: str) -> None:
+        """Begin a transaction: the shortest way there is, since every one begins so.
+
+        Raises:
+            OperationalError: SQLAlchemy's; others write for longer than anybody waits.
+        """
+        try:
+            self.at_once(lambda: self._raw.execute(statement), watched=False)
+        except sqlite3.Error as error:
+            raise OperationalError(statement, None, error) from error
 
     def commit(self) -> None:
         """End the transaction; nothing is waited for if nothing was changed."""
@@ -86,6 +99,8 @@ class Connection:
         with suppress(sqlite3.Error):
             self._raw.rollback()
         self._raw.close()
+        if self._calls is not None:
+            self._calls.put(None)
 
     def at_once(self, work: Callable[[], T], *, watched: bool) -> T:
         """Do something here; in a thread if it has to wait for others, or is `watched` and takes long."""
@@ -109,7 +124,11 @@ class Connection:
         return result
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        call = _Call(self._patiently, work)
+        call = _Call(lambda: self._patiently(work))
+        if self._calls is None:
+            self._calls = SimpleQueue()
+            threading.Thread(target=_serve, args=(self._calls,), name="sqlite", daemon=True).start()
+        self._calls.put(call)
         try:
             await call.waiter
         except asyncio.CancelledError:
@@ -137,18 +156,24 @@ class Connection:
 
 
 class _Call(Generic[T]):
-    """One call in a thread; `asyncio.to_thread` and a shield do the same, and take three times as long."""
+    """One call in a thread of a connection; `asyncio.to_thread` and a shield take five times as long."""
 
-    def __init__(self, function: Callable[[Callable[[], T]], T], work: Callable[[], T]) -> None:
+    def __init__(self, work: Callable[[], T]) -> None:
         self._loop = asyncio.get_running_loop()
-        self.waiter = self._loop.create_future()
+        self._work = work
+        self._result: T | None = None
+        self._error: BaseException | None = None
         self._over = False
-        self._made = _threads.submit(function, work)
-        self._made.add_done_callback(self._tell)
+        self.waiter = self._loop.create_future()
 
-    def _tell(self, _made: object) -> None:
-        """Wake who waits; called by the thread."""
-        self._loop.call_soon_threadsafe(self._wake)
+    def run(self) -> None:
+        """Do it, and wake who waits; called by the thread."""
+        try:
+            self._result = self._work()
+        except BaseException as error:
+            self._error = error
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
         self._over = True
@@ -164,7 +189,16 @@ class _Call(Generic[T]):
 
     def result(self) -> T:
         """Return, or raise, what came out of it."""
-        return self._made.result()
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]  # it has run
+
+
+def _serve(calls: SimpleQueue[_Call[Any] | None]) -> None:
+    """Run calls until there is None."""
+    while (call := calls.get()) is not None:
+        call.run()
+        del call  # it would keep its rows until the next
 
 
 class Cursor:

@@ -59,12 +59,22 @@ class Transaction:
 
     Events, tasks and completions are collected and written in bulk just before the commit.
 
+    Args:
+        connection: What it is on.
+        dialect: Of which engine.
+        now: The time at which it began.
+        entropy: Where identifiers come from.
+        single: Whether nothing is to be committed with the one statement that changes something.
+
     Attributes:
         bound: Seconds that PostgreSQL lets each statement take, None if it was not told (`dirac.db.bounds`).
     """
 
-    def __init__(self, connection: Connection, dialect: str, now: datetime, entropy: Entropy) -> None:
+    def __init__(
+        self, connection: Connection, dialect: str, now: datetime, entropy: Entropy, *, single: bool = False
+    ) -> None:
         self._connection = connection
+        self._single = single
         self.dialect = dialect
         self._now = now
         self._entropy = entropy
@@ -94,6 +104,12 @@ class Transaction:
         """Run one statement; a list of parameters makes it a bulk one."""
         return await in_greenlet(self._connection.execute, statement, parameters)
 
+    def together(self) -> None:
+        """Make the statements that follow parts of one transaction, where each would be one of its own."""
+        if self.dialect == "postgresql":
+            driver: Any = self._connection.connection.dbapi_connection
+            driver.autocommit = False
+
     async def ping(self) -> None:
         """Ask the database for a sign of life."""
         await self.execute(select(1))
@@ -101,6 +117,7 @@ class Transaction:
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Enclose statements that may fail without the rest of the transaction."""
+        self.together()
         await self.execute(text("SAVEPOINT part"))
         try:
             yield
@@ -159,6 +176,7 @@ class Transaction:
 
     def record(self, event: Event) -> None:
         """Append an event to the history."""
+        self._refuse_more()
         self._events.append(event)
 
     def enqueue(
@@ -174,6 +192,7 @@ class Transaction:
         Returns:
             Its identifier; without meaning if other work waits under the same key.
         """
+        self._refuse_more()
         entry_id = uuid7(self._entropy, self._now.timestamp()).hex
         self._tasks.append(
             {
@@ -191,7 +210,12 @@ class Transaction:
 
     def complete(self, entry: str) -> None:
         """Mark a task's entry as done; if it is already, the transaction fails with a ConflictError."""
+        self._refuse_more()
         self._completed.add(entry)
+
+    def _refuse_more(self) -> None:
+        if self._single:
+            raise RuntimeError("nothing can be committed together with the statement of a single unit")
 
     async def recall(self, scope: str, key: str, digest: str) -> str | None:
         """Return the answer that was given for this idempotency key, None if it is new.

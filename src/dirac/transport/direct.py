@@ -37,7 +37,10 @@ class DirectRoute:
     def __init__(self, route: SystemRoute, respond: Respond) -> None:
         self._route = route
         self._respond = route.respond or respond
-        self._steps = [(child.name, child.call) for child in route.dependant.dependencies]
+        needs = [(child.name, child.call) for child in route.dependant.dependencies]
+        self._steps = [(name, call) for name, call in needs if isinstance(call, (Allowed, Body))]
+        self._kinds = {name: call.kind for name, call in needs if name and isinstance(call, Provided)}
+        self._provided: dict[str, Any] | None = None
         self._defaults = _defaults(route)
         self._headers = {field.alias.encode().lower() for field in route.dependant.header_params}
         self._query = _adapters(route)
@@ -64,9 +67,8 @@ class DirectRoute:
         scope["route"] = self._route
         request = Request(scope, receive, send)
         try:
-            values = self._defaults | query
+            values = self._defaults | (self._provided or self._provide(scope)) | query
             for name, call in self._steps:
-                assert call is not None  # noqa: S101 - each has one, for mypy
                 found = await call(request)
                 if name is not None:
                     values[name] = found
@@ -74,6 +76,12 @@ class DirectRoute:
         except DiracError as error:
             response = self._respond(error)
         await response(scope, receive, send)
+
+    def _provide(self, scope: Scope) -> dict[str, Any]:
+        """Look up what the application provides; it stays as it is while the application runs."""
+        known = scope["app"].state.provided
+        self._provided = {name: known[kind] for name, kind in self._kinds.items()}
+        return self._provided
 
 
 def direct_routes(routes: Iterable[BaseRoute], respond: Respond) -> dict[tuple[str, str], DirectRoute]:

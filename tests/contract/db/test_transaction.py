@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from dirac.core.errors import ConflictError, InvalidInputError, UnavailableError
 from dirac.core.unit import Event
-from dirac.db import engine
-from dirac.db.engine import Database
+from dirac.db import connections
+from dirac.db.engine import Database, DatabaseUnits
 from dirac.db.history import history
 from dirac.db.tables import events, schedules, tasks
+from dirac.db.transaction import Transaction
 from dirac.testing.faults import FailNth
 
 
@@ -33,6 +35,74 @@ def _event(database: Database, subject: str) -> Event:
 async def _count(database: Database, table: object) -> int:
     async with database.read() as tx:
         return (await tx.execute(select(func.count()).select_from(table))).scalar_one()
+
+
+async def _thing(tx: Transaction, name: str) -> None:
+    await tx.execute(insert(schedules).values(task=name, due=tx.now))
+
+
+async def test_a_unit_of_one_statement_changes_that_and_nothing_beside_it(database: Database) -> None:
+    units = DatabaseUnits(database, lambda tx: tx)
+    async with units.single() as tx:
+        await tx.execute(select(func.count()).select_from(schedules))
+        await _thing(tx, "one")
+    assert await _count(database, schedules) == 1
+    together: list[Callable[[Transaction], object]] = [
+        lambda tx: tx.record(_event(database, "1")),
+        lambda tx: tx.enqueue("test.work"),
+        lambda tx: tx.complete("entry"),
+    ]
+    for more in together:
+        with pytest.raises(RuntimeError, match="together"):
+            async with units.single() as tx:
+                more(tx)
+    assert await _count(database, events) == await _count(database, tasks) == 0
+
+
+async def test_whether_a_unit_of_one_statement_was_carried_out_is_not_known_when_it_breaks(
+    database: Database,
+) -> None:
+    if database.dialect == "sqlite":
+        pytest.skip("it has no connections that break")
+
+    async def break_in_between() -> None:
+        async with DatabaseUnits(database, lambda tx: tx).single() as tx:
+            await _break_connections(database)
+            await _thing(tx, "one")
+
+    with pytest.raises(UnavailableError, match="did not say whether"):
+        await break_in_between()
+
+
+async def test_a_write_after_a_read_on_one_connection_is_all_or_nothing(database: Database) -> None:
+    for _ in range(3):
+        await _count(database, events)
+
+    async def fail() -> None:
+        async with database.write() as tx:
+            await _thing(tx, "one")
+            await _thing(tx, "two")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert await _count(database, schedules) == 0
+
+
+async def test_who_only_looks_leaves_no_transaction_open_meanwhile(database: Database) -> None:
+    if database.dialect != "postgresql":
+        pytest.skip("only PostgreSQL is asked without one")
+    async with database.read() as tx:
+        mine = (await tx.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        state = text("SELECT state FROM pg_stat_activity WHERE pid = :pid")
+        async with database.read() as other:
+            assert (await other.execute(state, {"pid": mine})).scalar_one() == "idle"
+        async with tx.savepoint():
+            await tx.execute(select(schedules))
+        async with database.read() as other:
+            assert (await other.execute(state, {"pid": mine})).scalar_one() == "idle in transaction"
+    async with database.read() as other:
+        assert (await other.execute(state, {"pid": mine})).scalar_one() in ("idle", "active")
 
 
 async def test_what_is_recorded_is_found_in_order(database: Database) -> None:
@@ -186,7 +256,7 @@ async def test_a_connection_that_broke_while_nobody_used_it_is_opened_anew(
         pytest.skip("it has no connections that break")
     assert await _count(database, events) == 0
     await _break_connections(database)
-    monkeypatch.setattr(engine, "_IDLE", 0.0)
+    monkeypatch.setattr(connections, "_IDLE", 0.0)
     assert await _count(database, events) == 0
 
 

@@ -153,6 +153,7 @@ class _Meeting:
         self._units = units
         self._barrier = asyncio.Barrier(parties)
         self.read = units.read
+        self.single = units.single
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[ConfigurationUnit]:

@@ -117,13 +117,16 @@ class Sessions:
         known = await self._tokens.refresh_claims(token)
         if known is None:
             raise OAuthError("invalid_grant", "this is no refresh token of this installation")
-        async with self._units.write() as unit:
+        async with self._units.single() as unit:
             outcome = await self._continue(unit, known, client_id, ask=True)
         if isinstance(outcome, Member):
             # Not in the unit: a provider may take seconds.
             await self._accounts.confirm(outcome)
-            async with self._units.write() as unit:
+            async with self._units.single() as unit:
                 outcome = await self._continue(unit, known, client_id, ask=False)
+        if outcome is None:
+            async with self._units.write() as unit:
+                outcome = await self._repeat(unit, known, client_id)
         if isinstance(outcome, OAuthError):
             self.refuse(outcome)
         if isinstance(outcome, Member):
@@ -132,14 +135,17 @@ class Sessions:
 
     async def _continue(
         self, unit: Unit, known: RefreshClaims, client_id: str, *, ask: bool
-    ) -> Session | OAuthError | Member:
-        """Replace a token; or return the member about whom the provider is to be asked before."""
+    ) -> Session | OAuthError | Member | None:
+        """Replace a token; or return the member about whom the provider is to be asked before.
+
+        None if it was replaced before: that is for `_repeat`.
+        """
         if not known.sub:
             known = await _completed(unit, known)
         vo, _, sub = known.sub.partition(":")
         record, member = await unit.sessions.held(known.jti, vo, sub)
         if record is None or record.state == "Rotated":
-            return await self._repeat(unit, known, client_id)
+            return None
         if (refusal := _refusal(unit, record, client_id)) is not None:
             return refusal
         if ask and member is not None and member.outside:
@@ -149,9 +155,7 @@ class Sessions:
         except NotAllowedError as error:
             return OAuthError("invalid_grant", error.message, hint=error.hint)
         successor = await self._replace(unit, record)
-        return (
-            await self._repeat(unit, known, client_id) if successor is None else Session(successor, granted)
-        )
+        return None if successor is None else Session(successor, granted)
 
     async def _replace(self, unit: Unit, record: RefreshRecord) -> RefreshRecord | None:
         successor = msgspec.structs.replace(
@@ -165,6 +169,8 @@ class Sessions:
 
     async def _repeat(self, unit: Unit, known: RefreshClaims, client_id: str) -> Session | OAuthError:
         """Go on with the unused successor of a token that was replaced moments ago; else end the session."""
+        if not known.sub:
+            known = await _completed(unit, known)
         # Servers of the version before this one keep what they have replaced.
         replaced = await unit.sessions.find(known.jti)
         current = await unit.sessions.current(replaced.family if replaced is not None else known.sid)
