@@ -118,7 +118,12 @@ class Database:
                 if isinstance(error, (DBAPIError, PoolTimeoutError)) or connecting.passes(error):
                     raise connecting.unreachable(error, self.url) from error
                 raise
-            yield connection
+            try:
+                yield connection
+            except BaseException:
+                if not connection.closed:
+                    await connection.invalidate()  # the pool does not look at what it gets back
+                raise
 
     async def close(self) -> None:
         """Close all connections."""
@@ -225,6 +230,9 @@ def _abandon(connection: Connection) -> None:
     """Take back what was done, and give the connection back; whatever is wrong with it by now."""
     try:
         connection.rollback()
+        if not connection.invalidated:
+            # A commit that failed is over for SQLAlchemy, not for the engine.
+            connection.connection.rollback()
     except BaseException:
         connection.invalidate()  # the pool does not look at what it gets back
         raise

@@ -30,7 +30,7 @@ class InjectedError(Exception):
 class FailNth:
     """Lets the n-th operation on a database fail: every statement is one, and every commit.
 
-    Statements are counted as they are sent, a bulk one once, those that begin a transaction too.
+    Statements are counted as they are sent, a bulk one once.
 
     Attributes:
         count: Operations in the present or the last `failing` block.

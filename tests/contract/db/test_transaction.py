@@ -89,6 +89,22 @@ async def test_a_write_after_a_read_on_one_connection_is_all_or_nothing(database
     assert await _count(database, schedules) == 0
 
 
+async def test_a_commit_that_fails_leaves_nothing_to_the_next_one(database: Database) -> None:
+    faults = FailNth(database)
+
+    async def fail() -> None:
+        with faults.failing(2):
+            async with database.write() as tx:
+                await _thing(tx, "one")
+
+    with pytest.raises(UnavailableError):
+        await fail()
+    assert faults.fired
+    async with database.write() as tx:
+        await _thing(tx, "two")
+    assert await _count(database, schedules) == 1
+
+
 async def test_who_only_looks_leaves_no_transaction_open_meanwhile(database: Database) -> None:
     if database.dialect != "postgresql":
         pytest.skip("only PostgreSQL is asked without one")

@@ -290,7 +290,7 @@ class Hall(Room):
         statements: list[str] = []
 
         def before(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-            if not statement.startswith(("BEGIN", "SELECT 1")):
+            if not statement.startswith("SELECT 1"):
                 statements.append(statement)
 
         engine = self.database.engine.sync_engine
