@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import cache
@@ -31,6 +31,7 @@ from dirac.core.unit import Event
 from dirac.db.bulk import MOST_ROWS, Literal, bulk_insert
 from dirac.db.greenlets import in_greenlet
 from dirac.db.tables import events, idempotency, tasks
+from dirac.db.upsert import upsert
 
 _EVENT_COLUMNS = (
     *("recorded", "time", "data", "kind", "vo"),
@@ -163,16 +164,16 @@ class Transaction:
         """Do as `put` with several rows, which are in the same order for all callers."""
         key = list(table.primary_key)
         await self.execute(
-            _upsert(self.dialect, table, key, lambda new: {name: new[name] for name in changing}), rows
+            upsert(self.dialect, table, key, lambda new: {name: new[name] for name in changing}), rows
         )
 
     async def add(self, table: Table, rows: Sequence[Mapping[str, Any]], number: str) -> None:
         """Insert rows, or add to this number of those with their primary keys; for one caller at a time."""
         key = list(table.primary_key)
-        upsert = _upsert(self.dialect, table, key, lambda new: {number: table.c[number] + new[number]})
+        adding = upsert(self.dialect, table, key, lambda new: {number: table.c[number] + new[number]})
         most = min(MOST_ROWS, _MOST_VALUES // len(table.c))
         for start in range(0, len(rows), most):
-            await self.execute(upsert, rows[start : start + most])
+            await self.execute(adding, rows[start : start + most])
 
     def record(self, event: Event) -> None:
         """Append an event to the history."""
@@ -389,18 +390,7 @@ def _event_values(event: Event) -> tuple[Any, ...]:
 @cache
 def _add_or_bring_forward(dialect: str) -> Any:
     """Return the statement that adds tasks that have a key, or brings forward those that wait under it."""
-    return _upsert(dialect, tasks, [tasks.c.pending_key], lambda new: {"due": _earlier(new.due)})
-
-
-def _upsert(
-    dialect: str, table: Table, key: Sequence[ColumnElement[Any]], news: Callable[[Any], Mapping[str, Any]]
-) -> Any:
-    """Return the statement that inserts rows, and changes those that are there, from what is proposed."""
-    if dialect == "mariadb":
-        statement = mysql.insert(table)
-        return statement.on_duplicate_key_update(**news(statement.inserted))
-    upsert = (sqlite if dialect == "sqlite" else postgresql).insert(table)
-    return upsert.on_conflict_do_update(index_elements=key, set_=news(upsert.excluded))
+    return upsert(dialect, tasks, [tasks.c.pending_key], lambda new: {"due": _earlier(new.due)})
 
 
 def _earlier(due: ColumnElement[datetime]) -> ColumnElement[datetime]:
