@@ -34,6 +34,8 @@ class OidcProvider(Server):
         redirect_uri: Where people may be sent back to.
         public: Whether the client has no secret.
         jwks: Public keys of the client, which signs assertions with them instead of having a secret.
+        audience: Whom tokens for storage elements are for, whoever is asked for; as asked if not given.
+        signed: Whether what it says of people at the endpoint for that is signed.
     """
 
     title: ClassVar[str] = "oidc-provider"
@@ -44,8 +46,12 @@ class OidcProvider(Server):
         *,
         public: bool = False,
         jwks: dict[str, Any] | None = None,
+        audience: str = "",
+        signed: bool = False,
     ) -> None:
         super().__init__(programs())
+        self.audience = audience
+        self.signed = signed
         self.jwks = jwks
         self.public = public
         self.redirect_uri = redirect_uri
@@ -75,6 +81,8 @@ class OidcProvider(Server):
         if self.jwks is not None:
             del client["client_secret"]
             client |= {"token_endpoint_auth_method": "private_key_jwt", "jwks": self.jwks}
+        if self.signed:
+            client["userinfo_signed_response_alg"] = "RS256"
         if self.public:
             del client["client_secret"]
             client |= {
@@ -86,6 +94,7 @@ class OidcProvider(Server):
             "PORT": str(self.port),
             "CLIENT": json.dumps(client),
             "PEOPLE": str(self.directory / "people.json"),
+            "AUDIENCE": self.audience,
             "NODE_ENV": "production",
         }
         self._run(NODE, self.programs.root / "server.mjs", env=settings)

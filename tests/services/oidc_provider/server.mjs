@@ -1,10 +1,11 @@
 // A private OpenID provider: the certified implementation `oidc-provider`, with people from a file.
-// Settings are in the environment: ISSUER, PORT, CLIENT (JSON), PEOPLE (path of a JSON file, read each time).
+// Settings are in the environment: ISSUER, PORT, CLIENT (JSON), PEOPLE (path of a JSON file, read each time),
+// AUDIENCE (whom tokens for storage elements are for, whoever is asked for; as asked if empty).
 import { readFileSync } from 'node:fs';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import Provider from 'oidc-provider';
 
-const { ISSUER, PORT, CLIENT, PEOPLE } = process.env;
+const { ISSUER, PORT, CLIENT, PEOPLE, AUDIENCE } = process.env;
 const people = () => JSON.parse(readFileSync(PEOPLE, 'utf8'));
 
 // New ones at each start: a restart is a roll-over.
@@ -31,7 +32,19 @@ const provider = new Provider(ISSUER, {
     profile: ['preferred_username', 'wlcg.groups', 'eduperson_entitlement', 'groups', 'realm_access'],
     email: ['email', 'email_verified'],
   },
-  features: { clientCredentials: { enabled: true }, revocation: { enabled: true } },
+  features: {
+    clientCredentials: { enabled: true },
+    jwtUserinfo: { enabled: true },
+    revocation: { enabled: true },
+    // Tokens for elements are JWTs, which say whom they are for.
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: (ctx) => (ctx.oidc.body?.audience ? AUDIENCE || ctx.oidc.body.audience : undefined),
+      getResourceServerInfo: (_ctx, audience) => ({
+        audience, scope: 'storage.read:/astro', accessTokenFormat: 'jwt', accessTokenTTL: 600,
+      }),
+    },
+  },
   rotateRefreshToken: true,
   ttl: { AccessToken: 3600, AuthorizationCode: 60, ClientCredentials: 600, Grant: 86400, IdToken: 3600,
          Interaction: 3600, RefreshToken: 86400, Session: 86400 },

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from dirac.core.errors import UnavailableError
+from dirac.resources.identity.answers import read
 from dirac.transport.http_client import Answer
 
 _COUNT = 100
@@ -42,7 +43,7 @@ async def people(ask: Callable[[str], Awaitable[Answer]], url: str) -> dict[str,
         answer = await ask(f"startIndex={len(found) + 1}&count={_COUNT}")
         if answer.status >= 400:
             raise UnavailableError(f"{url} answered {answer.status}", hint="May the client read users there?")
-        page = answer.read(Page)
+        page = read(answer, Page, url)
         found |= {user.id: user.active for user in page.users}
         if len(found) >= page.total:
             return found
