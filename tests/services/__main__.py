@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from dirac.core.errors import DiracError
 
-from . import dex, mariadb, oidc, pebble, postgresql, rabbitmq, sops
+from . import dex, mariadb, oidc, pebble, postgresql, rabbitmq, scim, sops
 from .packages import PackageSet, Programs, obtain
 from .server import Server
 
@@ -22,6 +22,7 @@ SETS: dict[str, tuple[PackageSet, type[Server]]] = {
 MADE: dict[str, tuple[str, Callable[[], Programs], Callable[[], Server] | None]] = {
     "oidc-provider": ("oidc-provider", oidc.programs, oidc.OidcProvider),
     "dex": ("Dex", dex.programs, dex.Dex),
+    "scim2-server": ("scim2-server", scim.programs, scim.ScimServer),
     "sops": ("age and SOPS", sops.programs, None),
     "pebble": ("Pebble", pebble.programs, pebble.Pebble),
 }

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from .node import NODE, installed
 from .packages import Programs
+from .scim import ScimServer
 from .server import LOOPBACK, Server, greeting
 
 CLIENT_ID = "dirac-test"
@@ -35,6 +36,7 @@ class OidcProvider(Server):
         public: Whether the client has no secret.
         jwks: Public keys of the client, which signs assertions with them instead of having a secret.
         audience: Whom tokens for storage elements are for, whoever is asked for; as asked if not given.
+        listing: Whose list of users is at ``/scim/Users``.
         signed: Whether what it says of people at the endpoint for that is signed.
     """
 
@@ -47,10 +49,12 @@ class OidcProvider(Server):
         public: bool = False,
         jwks: dict[str, Any] | None = None,
         audience: str = "",
+        listing: ScimServer | None = None,
         signed: bool = False,
     ) -> None:
         super().__init__(programs())
         self.audience = audience
+        self.listing = listing
         self.signed = signed
         self.jwks = jwks
         self.public = public
@@ -97,6 +101,9 @@ class OidcProvider(Server):
             "AUDIENCE": self.audience,
             "NODE_ENV": "production",
         }
+        if self.listing is not None:
+            settings["LIST"] = self.listing.url.removesuffix("/Users")
+            settings["LIST_TOKEN"] = self.listing.password
         self._run(NODE, self.programs.root / "server.mjs", env=settings)
 
     def _answers(self) -> bool:

@@ -71,6 +71,7 @@ class OidcProvider:
         self._clients: dict[str, HttpClient] = {}
         self._description: Discovered | None = None
         self._described = float("-inf")
+        self._reading: tuple[str, datetime] | None = None
         self._keys = ProviderKeys(self._fetch_keys, clock)
 
     async def probe(self) -> str:
@@ -177,15 +178,7 @@ class OidcProvider:
     async def people(self) -> dict[str, bool] | None:
         """Return who there is, by subject, and whether they are active; None if there is no address."""
         url = self._settings.scim_url
-        if url is None:
-            return None
-        token, _ = await self.own_token(" ".join(self._settings.scim_scopes), "")
-
-        async def page(query: str) -> Answer:
-            async with self._bounded():
-                return await self._send("GET", f"{url}?{query}", headers={"Authorization": f"Bearer {token}"})
-
-        return await scim.people(page, url)
+        return None if url is None else await scim.people(self._look, url)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -226,6 +219,27 @@ class OidcProvider:
             now=self._clock.now().timestamp(),
         )
 
+    # What it lists
+
+    async def _look(self, url: str) -> Answer:
+        """Get something of the list of users."""
+        bearer = {"Authorization": f"Bearer {await self._reader()}"}
+        async with self._bounded():
+            answer = await self._send("GET", url, headers=bearer)
+        if answer.status == 401:
+            self._reading = None  # it may have been revoked
+        return answer
+
+    async def _reader(self) -> str:
+        """Return the token that reads the list; the client's own is kept for a part of its life."""
+        if self._settings.scim_token is not None:
+            return await self._settings.scim_token.get()
+        if self._reading is None or self._reading[1] <= self._clock.now():
+            now = self._clock.now()
+            token, expires = await self.own_token(" ".join(self._settings.scim_scopes), "")
+            self._reading = token, now + (expires - now) / 2
+        return self._reading[0]
+
     # What it says of people
 
     async def _proof(
@@ -242,6 +256,9 @@ class OidcProvider:
             if said.get("sub") != claims["sub"]:  # OpenID Connect Core 5.3.2
                 raise UnauthenticatedError("the identity provider speaks of two people at once")
             claims = {**claims, **said}
+        values = frozenset(_values(claims, self._settings.group_claims))
+        if self._settings.scim_groups and (url := self._settings.scim_url):
+            values |= await scim.groups(self._look, url, claims["sub"])
         seconds = tokens.get("expires_in")
         life = float(seconds) if isinstance(seconds, int | float) else 0.0
         given = tokens.get("refresh_token")
@@ -250,7 +267,7 @@ class OidcProvider:
                 sub=claims["sub"],
                 username=text(claims.get(self._settings.username_claim)),
                 email=text(claims.get("email")) if claims.get("email_verified") is not False else "",
-                values=frozenset(_values(claims, self._settings.group_claims)),
+                values=values,
             ),
             Grant(
                 refresh_token=given if isinstance(given, str) else old,
