@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from dirac.core.errors import DiracError
 
-from . import dex, mariadb, oidc, pebble, postgresql, rabbitmq, scim, sops
+from . import dex, mariadb, oidc, pebble, postgresql, rabbitmq, scim, sops, sshd
 from .packages import PackageSet, Programs, obtain
 from .server import Server
 
@@ -17,6 +17,7 @@ SETS: dict[str, tuple[PackageSet, type[Server]]] = {
     "mariadb": (mariadb.PACKAGES, mariadb.MariaDB),
     "postgresql": (postgresql.PACKAGES, postgresql.PostgreSQL),
     "rabbitmq": (rabbitmq.PACKAGES, rabbitmq.RabbitMQ),
+    "sshd": (sshd.PACKAGES, sshd.Sshd),
 }
 
 MADE: dict[str, tuple[str, Callable[[], Programs], Callable[[], Server] | None]] = {
