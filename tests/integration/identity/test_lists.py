@@ -117,6 +117,19 @@ async def test_groups_may_be_those_of_the_list(
     assert "not a member" in _turned_away(site, cat)
 
 
+async def test_a_token_that_the_provider_has_forgotten_is_replaced(
+    site: Site, stars: OidcProvider, listing: ScimServer
+) -> None:
+    listing.clear()
+    cat = listing.add("cat")
+    listing.add_group("observers", cat)
+    site.configure(astro=astro(site, stars, scim_groups=True, groups={"observers": ["astro_user"]}))
+    stars.change({cat: person()})
+    site.login("astro", cat)
+    stars.restart()
+    site.login("astro", cat)
+
+
 async def test_groups_of_a_list_that_is_away_are_those_of_the_last_time(
     site: Site, stars: OidcProvider
 ) -> None:

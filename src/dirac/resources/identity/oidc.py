@@ -223,12 +223,15 @@ class OidcProvider:
 
     async def _look(self, url: str) -> Answer:
         """Get something of the list of users."""
-        bearer = {"Authorization": f"Bearer {await self._reader()}"}
-        async with self._bounded():
-            answer = await self._send("GET", url, headers=bearer)
-        if answer.status == 401:
-            self._reading = None  # it may have been revoked
+        answer = await self._got(url, await self._reader())
+        if answer.status == 401 and self._reading is not None:
+            self._reading = None  # it was revoked, or forgotten
+            answer = await self._got(url, await self._reader())
         return answer
+
+    async def _got(self, url: str, token: str) -> Answer:
+        async with self._bounded():
+            return await self._send("GET", url, headers={"Authorization": f"Bearer {token}"})
 
     async def _reader(self) -> str:
         """Return the token that reads the list; the client's own is kept for a part of its life."""
