@@ -38,7 +38,7 @@ def why(answer: Answer) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError):
         said = None
     if isinstance(said, dict) and isinstance(said.get("error"), str):
-        return f"{said['error']} {text(said.get('error_description'))}".strip()[:300]
+        return f"{said['error']} {text(said.get('error_description'))}".rstrip(" .")[:300]
     return f"status {answer.status}"
 
 
