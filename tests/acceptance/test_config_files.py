@@ -7,13 +7,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from dirac.core.secrets import SecretReference
 from dirac.server.git_settings import GitPlace, GitSettings
 from tests.acceptance.served import TREE, serving
 from tests.acceptance.tokens import mint_all
+from tests.services.packages import obtain
+from tests.services.sshd import PACKAGES, Sshd
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -64,7 +68,7 @@ Resources
 
 @pytest.fixture(scope="module")
 def far(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty repository."""
+    """An empty repository, which the installation reaches by ssh, and those who work on it by its path."""
     far = tmp_path_factory.mktemp("far") / "far.git"
     subprocess.run(["git", "init", "--quiet", "--bare", "-b", "main", far], check=True)
     return far
@@ -73,9 +77,12 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, far: Path) -> Iterator[Run]:
     """Run `dirac` as the operator of an installation, in a directory."""
-    place = GitPlace(url=f"file://{far}", directory="conf")
-    git = GitSettings(source=place, mirror=place)
-    with serving(tmp_path_factory.mktemp("state"), None, git=git) as settings:
+    with ExitStack() as stack:
+        hub = stack.enter_context(Sshd(obtain(PACKAGES)))
+        key = SecretReference(file=str(hub.key))
+        place = GitPlace(url=hub.url(far), directory="conf", ssh_key=key, known_hosts=str(hub.known_hosts))
+        git = GitSettings(source=place, mirror=place)
+        settings = stack.enter_context(serving(tmp_path_factory.mktemp("state"), None, git=git))
         home = tmp_path_factory.mktemp("home")
         token = home / "token"
         token.write_text(mint_all(settings)["operator"])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from dirac.core.errors import DiracError
 
-from . import dex, mariadb, oidc, pebble, postgresql, rabbitmq, sops
+from . import dex, mariadb, oidc, pebble, postgresql, rabbitmq, scim, sops, sshd
 from .packages import PackageSet, Programs, obtain
 from .server import Server
 
@@ -17,11 +17,13 @@ SETS: dict[str, tuple[PackageSet, type[Server]]] = {
     "mariadb": (mariadb.PACKAGES, mariadb.MariaDB),
     "postgresql": (postgresql.PACKAGES, postgresql.PostgreSQL),
     "rabbitmq": (rabbitmq.PACKAGES, rabbitmq.RabbitMQ),
+    "sshd": (sshd.PACKAGES, sshd.Sshd),
 }
 
 MADE: dict[str, tuple[str, Callable[[], Programs], Callable[[], Server] | None]] = {
     "oidc-provider": ("oidc-provider", oidc.programs, oidc.OidcProvider),
     "dex": ("Dex", dex.programs, dex.Dex),
+    "scim2-server": ("scim2-server", scim.programs, scim.ScimServer),
     "sops": ("age and SOPS", sops.programs, None),
     "pebble": ("Pebble", pebble.programs, pebble.Pebble),
 }

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from .node import NODE, installed
 from .packages import Programs
+from .scim import ScimServer
 from .server import LOOPBACK, Server, greeting
 
 CLIENT_ID = "dirac-test"
@@ -34,6 +35,9 @@ class OidcProvider(Server):
         redirect_uri: Where people may be sent back to.
         public: Whether the client has no secret.
         jwks: Public keys of the client, which signs assertions with them instead of having a secret.
+        audience: Whom tokens for storage elements are for, whoever is asked for; as asked if not given.
+        listing: Whose list of users is at ``/scim/Users``.
+        signed: Whether what it says of people at the endpoint for that is signed.
     """
 
     title: ClassVar[str] = "oidc-provider"
@@ -44,8 +48,14 @@ class OidcProvider(Server):
         *,
         public: bool = False,
         jwks: dict[str, Any] | None = None,
+        audience: str = "",
+        listing: ScimServer | None = None,
+        signed: bool = False,
     ) -> None:
         super().__init__(programs())
+        self.audience = audience
+        self.listing = listing
+        self.signed = signed
         self.jwks = jwks
         self.public = public
         self.redirect_uri = redirect_uri
@@ -75,6 +85,8 @@ class OidcProvider(Server):
         if self.jwks is not None:
             del client["client_secret"]
             client |= {"token_endpoint_auth_method": "private_key_jwt", "jwks": self.jwks}
+        if self.signed:
+            client["userinfo_signed_response_alg"] = "RS256"
         if self.public:
             del client["client_secret"]
             client |= {
@@ -86,8 +98,12 @@ class OidcProvider(Server):
             "PORT": str(self.port),
             "CLIENT": json.dumps(client),
             "PEOPLE": str(self.directory / "people.json"),
+            "AUDIENCE": self.audience,
             "NODE_ENV": "production",
         }
+        if self.listing is not None:
+            settings["LIST"] = self.listing.url.removesuffix("/Users")
+            settings["LIST_TOKEN"] = self.listing.password
         self._run(NODE, self.programs.root / "server.mjs", env=settings)
 
     def _answers(self) -> bool:

@@ -60,7 +60,7 @@ def capability_rules(given: VirtualOrganisation) -> CapabilityRules | None:
 
 def provider_settings(given: IdentityProvider, settings: Settings, secrets: Secrets) -> ProviderSettings:
     """Return how to speak to a provider from this server."""
-    secret, key = client_secrets(given, settings, secrets)
+    secret, key, token = provider_secrets(given, settings, secrets)
     return ProviderSettings(
         issuer=given.issuer,
         client_id=given.client_id,
@@ -72,13 +72,18 @@ def provider_settings(given: IdentityProvider, settings: Settings, secrets: Secr
         group_claims=tuple(given.group_claims),
         scim_url=given.scim_url,
         scim_scopes=tuple(given.scim_scopes),
+        scim_token=token,
+        scim_groups=given.scim_groups,
     )
 
 
-def client_secrets(
+def provider_secrets(
     given: IdentityProvider, settings: Settings, secrets: Secrets
-) -> tuple[ReferredSecret | None, ReferredSecret | None]:
-    """Return the secret of DIRAC at a provider, also in the old spelling, and its key, if there are."""
+) -> tuple[ReferredSecret | None, ReferredSecret | None, ReferredSecret | None]:
+    """Return what is secret of DIRAC at a provider, where there is such a thing.
+
+    These are the client's secret, also in the old spelling, its key, and the token for the list of users.
+    """
     option, reference = "client_secret", given.client_secret
     if given.client_secret_file is not None:
         option, reference = "client_secret_file", SecretReference(file=given.client_secret_file)
@@ -88,7 +93,12 @@ def client_secrets(
             SecretReference(environment=given.client_secret_variable),
         )
     limits = Limits(settings)
+
+    def secret(option: str, reference: SecretReference | None) -> ReferredSecret | None:
+        return None if reference is None else ReferredSecret(reference, option, secrets, limits)
+
     return (
-        None if reference is None else ReferredSecret(reference, option, secrets, limits),
-        None if given.client_key is None else ReferredSecret(given.client_key, "client_key", secrets, limits),
+        secret(option, reference),
+        secret("client_key", given.client_key),
+        secret("scim_token", given.scim_token),
     )

@@ -18,6 +18,7 @@ from tests.acceptance.tokens import mint_all
 from tests.services.browser import Browser
 from tests.services.dex import CLIENT_ID, Dex
 from tests.services.oidc import OidcProvider
+from tests.services.scim import ScimServer
 
 CALLBACK = "http://127.0.0.1:9/callback"
 VERIFIER = "a-code-verifier-that-is-long-enough-for-anybody"
@@ -121,8 +122,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def _stars(site: Site) -> Iterator[OidcProvider]:
-    with OidcProvider(site.redirect_uri) as provider:
+def listing() -> Iterator[ScimServer]:
+    """The list of users that astro's provider has."""
+    with ScimServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def _stars(site: Site, listing: ScimServer) -> Iterator[OidcProvider]:
+    with OidcProvider(site.redirect_uri, listing=listing) as provider:
         yield provider
 
 

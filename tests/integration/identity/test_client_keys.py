@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from joserfc import jws
 from joserfc.jwk import RSAKey
 
 from dirac.server.doctor import people
@@ -47,6 +49,8 @@ def test_a_key_logs_people_in_and_gets_tokens_for_elements(site: Site, keyed: Oi
     first = _exchanged(site, tokens["access_token"], ELEMENT_SCOPE)
     assert first.status_code == 200, first.text
     assert first.json()["expires_in"] <= 600
+    claims = jws.extract_compact(first.json()["access_token"].encode()).payload
+    assert json.loads(claims)["aud"] == SE
     again = _exchanged(site, tokens["access_token"], ELEMENT_SCOPE)
     assert again.json()["access_token"] == first.json()["access_token"], "kept, not asked for each time"
     shown = {"Authorization": f"Bearer {first.json()['access_token']}"}
@@ -66,3 +70,14 @@ async def test_the_doctor_says_that_the_key_cannot_be_used(site: Site, keyed: Oi
     finally:
         file.write_text(content)
     assert any("client_key" in detail for detail in found), found
+
+
+def test_a_token_that_is_for_somebody_else_is_given_to_nobody(site: Site) -> None:
+    with OidcProvider(site.redirect_uri, audience="https://account.example.org") as unaware:
+        unaware.change({"sub-ada": ADA})
+        tokens = {"audiences": [SE], "issued_by": "provider", "groups": {"astro_user": {"read": ["/"]}}}
+        site.configure(astro=astro(site, unaware) | {"capability_tokens": tokens})
+        user = site.login("astro", "sub-ada")
+        refused = _exchanged(site, user["access_token"], ELEMENT_SCOPE)
+    assert (refused.status_code, refused.json()["error"]) == (503, "temporarily_unavailable"), refused.text
+    assert "it is for https://account.example.org" in refused.text

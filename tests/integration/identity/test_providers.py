@@ -282,6 +282,24 @@ def test_a_client_without_a_secret_and_groups_in_the_depth_of_a_claim(site: Site
         assert site.refresh(answer.json()).json()["error"] == "invalid_grant"
 
 
+def test_what_a_provider_says_of_people_may_be_signed(site: Site) -> None:
+    with OidcProvider(site.redirect_uri, signed=True) as signing:
+        signing.change({"sub-ada": ADA})
+        site.configure(astro=astro(site, signing))
+        tokens = site.login("astro", "sub-ada")
+        assert site.who(tokens)["preferred_username"] == "ada"
+        signing.change({"sub-ada": person(eduperson_entitlement=[])})
+        assert site.refresh(tokens).status_code == 400, "the claims of the signed answer count"
+
+
+async def test_the_doctor_says_what_answers_that_is_no_provider(site: Site, stars: OidcProvider) -> None:
+    site.configure(astro=astro(site, stars, issuer=f"{stars.url}/elsewhere"))
+    found = await examine(Patient(site.directory / "dirac.toml", site.settings), people.checks(None))
+    said = next(one for one in found if one.check == "identity.outside")
+    assert (said.ok, "openid-configuration answered: " in said.detail) == (False, True), said
+    assert "DIRAC server" not in said.detail
+
+
 def test_somebody_elses_browser_cannot_be_made_to_confirm(site: Site, stars: OidcProvider) -> None:
     stars.change({"sub-ada": ADA})
     flow = site.device("vo:astro")

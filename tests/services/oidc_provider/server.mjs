@@ -1,10 +1,12 @@
 // A private OpenID provider: the certified implementation `oidc-provider`, with people from a file.
-// Settings are in the environment: ISSUER, PORT, CLIENT (JSON), PEOPLE (path of a JSON file, read each time).
+// Settings are in the environment: ISSUER, PORT, CLIENT (JSON), PEOPLE (path of a JSON file, read each time),
+// AUDIENCE (whom tokens for storage elements are for, whoever is asked for; as asked if empty),
+// LIST and LIST_TOKEN (address of a SCIM server, without /Users, and what it is to be shown).
 import { readFileSync } from 'node:fs';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import Provider from 'oidc-provider';
 
-const { ISSUER, PORT, CLIENT, PEOPLE } = process.env;
+const { ISSUER, PORT, CLIENT, PEOPLE, AUDIENCE, LIST, LIST_TOKEN } = process.env;
 const people = () => JSON.parse(readFileSync(PEOPLE, 'utf8'));
 
 // New ones at each start: a restart is a roll-over.
@@ -31,25 +33,37 @@ const provider = new Provider(ISSUER, {
     profile: ['preferred_username', 'wlcg.groups', 'eduperson_entitlement', 'groups', 'realm_access'],
     email: ['email', 'email_verified'],
   },
-  features: { clientCredentials: { enabled: true }, revocation: { enabled: true } },
+  features: {
+    clientCredentials: { enabled: true },
+    jwtUserinfo: { enabled: true },
+    revocation: { enabled: true },
+    // Tokens for elements are JWTs, which say whom they are for.
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: (ctx) => (ctx.oidc.body?.audience ? AUDIENCE || ctx.oidc.body.audience : undefined),
+      getResourceServerInfo: (_ctx, audience) => ({
+        audience, scope: 'storage.read:/astro', accessTokenFormat: 'jwt', accessTokenTTL: 600,
+      }),
+    },
+  },
   rotateRefreshToken: true,
   ttl: { AccessToken: 3600, AuthorizationCode: 60, ClientCredentials: 600, Grant: 86400, IdToken: 3600,
          Interaction: 3600, RefreshToken: 86400, Session: 86400 },
 });
 
-// The list of users (RFC 7644) as Indigo IAM has it: identifiers are subjects.
+// The list of users (RFC 7644) of another server, which is read with tokens of this one, as at Indigo IAM.
 provider.use(async (ctx, next) => {
-  if (ctx.path !== '/scim/Users') return next();
+  if (!ctx.path.startsWith('/scim/')) return next();
   const token = await provider.ClientCredentials.find((ctx.get('authorization') || '').replace(/^Bearer /, ''));
   if (!token || !token.isValid || !(token.scope || '').split(' ').includes('scim:read')) {
     ctx.status = 401;
     return undefined;
   }
-  const all = Object.entries(people()).map(([id, { active }]) => ({ id, active: active !== false }));
-  const start = Number(ctx.query.startIndex || 1);
-  const part = all.slice(start - 1, start - 1 + Number(ctx.query.count || 100));
-  ctx.type = 'application/scim+json';
-  ctx.body = JSON.stringify({ totalResults: all.length, startIndex: start, itemsPerPage: part.length, Resources: part });
+  const headers = { authorization: `Bearer ${LIST_TOKEN}` };
+  const answer = await fetch(`${LIST}${ctx.path.slice('/scim'.length)}${ctx.search}`, { headers });
+  ctx.status = answer.status;
+  ctx.type = answer.headers.get('content-type');
+  ctx.body = await answer.text();
   return undefined;
 });
 

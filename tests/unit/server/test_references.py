@@ -14,7 +14,7 @@ from msgspec import inspect
 from dirac.core.errors import InvalidInputError
 from dirac.core.reference import bare
 from dirac.core.secrets import SecretReference
-from dirac.server.providers import client_secrets
+from dirac.server.providers import provider_secrets
 from dirac.server.references import Limits
 from dirac.server.settings import Settings, load
 from dirac.systems.configuration.models import DelegatedOption, IdentityProvider, VirtualOrganisation
@@ -101,11 +101,12 @@ def test_other_places_are_free_until_the_settings_name_some(settings: Settings, 
         {"client_secret": SecretReference(file="master.key")},
         {"client_secret_file": "master.key"},
         {"client_key": SecretReference(file="master.key")},
+        {"scim_token": SecretReference(file="master.key")},
     ],
 )
 def test_a_provider_is_not_shown_the_master_key(settings: Settings, given: dict[str, Any]) -> None:
     provider = IdentityProvider(issuer="https://evil.test", client_id="x", **given)
-    (secret,) = filter(None, client_secrets(provider, settings, settings.make_secrets()))
+    (secret,) = filter(None, provider_secrets(provider, settings, settings.make_secrets()))
     with pytest.raises(InvalidInputError, match="a secret of the server's own") as caught:
         secret.read()
     assert "xxxx" not in str(caught.value)
@@ -124,12 +125,12 @@ def test_the_old_spelling_means_the_same(settings: Settings, monkeypatch: pytest
         {"client_secret": SecretReference(environment="OF_A_TEST")},
     ):
         provider = IdentityProvider(issuer="https://a.test", client_id="x", **given)  # type: ignore[arg-type]
-        secret, key = client_secrets(provider, settings, secrets)
+        secret, *others = provider_secrets(provider, settings, secrets)
         assert secret is not None
-        assert key is None
+        assert others == [None, None]
         assert secret.read() == "hunter2"
     public = IdentityProvider(issuer="https://a.test", client_id="x")
-    assert client_secrets(public, settings, secrets) == (None, None)
+    assert provider_secrets(public, settings, secrets) == (None, None, None)
 
 
 def _types(kind: inspect.Type) -> Iterator[inspect.Type]:

@@ -17,8 +17,10 @@ import msgspec
 from dirac.core.errors import InvalidInputError, UnauthenticatedError, UnavailableError
 from dirac.core.time import Clock
 from dirac.resources.identity import scim
+from dirac.resources.identity.answers import read, text, why
 from dirac.resources.identity.client_key import assertion
-from dirac.resources.identity.id_token import Claims, ProviderKeys, identified
+from dirac.resources.identity.handed_on import unfit
+from dirac.resources.identity.id_token import Claims, ProviderKeys, identified, verified
 from dirac.resources.identity.outside import (
     Begin,
     Grant,
@@ -69,6 +71,7 @@ class OidcProvider:
         self._clients: dict[str, HttpClient] = {}
         self._description: Discovered | None = None
         self._described = float("-inf")
+        self._reading: tuple[str, datetime] | None = None
         self._keys = ProviderKeys(self._fetch_keys, clock)
 
     async def probe(self) -> str:
@@ -113,14 +116,14 @@ class OidcProvider:
                 )
             form = {"code": code, "redirect_uri": begin.redirect_uri, "code_verifier": begin.verifier}
             answer = await self._ask(found, "authorization_code", form)
-            if answer.status == 401 or _why(answer).startswith(("invalid_client", "unauthorized_client")):
+            if answer.status == 401 or why(answer).startswith(("invalid_client", "unauthorized_client")):
                 raise UnavailableError(
-                    f"the identity provider does not know this installation: {_why(answer)}",
+                    f"the identity provider does not know this installation: {why(answer)}",
                     hint="Tell the operators: dirac-server doctor",
                 )
             if answer.status >= 400:
                 raise UnauthenticatedError(
-                    f"the identity provider does not stand by this login: {_why(answer)}",
+                    f"the identity provider does not stand by this login: {why(answer)}",
                     hint="Start the login again",
                 )
             tokens = _object(answer)
@@ -158,13 +161,15 @@ class OidcProvider:
         token = said.get("access_token")
         # An answer without a scope gives what was asked for (RFC 6749, 5.1), or nothing of it, with some
         # providers: who hands a token to others has to know.
-        less = set(scope.split()) - set(_text(said.get("scope", "" if audience else scope)).split())
-        if not isinstance(token, str) or less:
-            why = f"not {' '.join(sorted(less))}" if token else _why(answer)
+        less = set(scope.split()) - set(text(said.get("scope", "" if audience else scope)).split())
+        reason = f"not {' '.join(sorted(less))}" if less else ""
+        if not isinstance(token, str):
+            token, reason = "", why(answer)
+        if reason := reason or (unfit(token, scope, audience) if audience else ""):
             raise UnavailableError(
                 f"{self._settings.issuer} gives {self._settings.client_id!r} no token of its own for "
-                f"{scope!r}: {why}",
-                hint="Allow the client the grant client_credentials and these scopes there",
+                f"{scope!r}: {reason}",
+                hint="Allow the client the grant client_credentials, these scopes and this audience there",
             )
         seconds = said.get("expires_in")
         life = float(seconds) if isinstance(seconds, int | float) else 0.0
@@ -173,15 +178,7 @@ class OidcProvider:
     async def people(self) -> dict[str, bool] | None:
         """Return who there is, by subject, and whether they are active; None if there is no address."""
         url = self._settings.scim_url
-        if url is None:
-            return None
-        token, _ = await self.own_token(" ".join(self._settings.scim_scopes), "")
-
-        async def page(query: str) -> Answer:
-            async with self._bounded():
-                return await self._send("GET", f"{url}?{query}", headers={"Authorization": f"Bearer {token}"})
-
-        return await scim.people(page, url)
+        return None if url is None else await scim.people(self._look, url)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -196,7 +193,7 @@ class OidcProvider:
             return self._description
         url = self._settings.issuer.rstrip("/") + "/.well-known/openid-configuration"
         try:
-            found = (await self._send("GET", url)).read(Discovered)
+            found = read(await self._send("GET", url), Discovered, url)
         except UnavailableError:
             if self._description is None:
                 raise
@@ -222,6 +219,30 @@ class OidcProvider:
             now=self._clock.now().timestamp(),
         )
 
+    # What it lists
+
+    async def _look(self, url: str) -> Answer:
+        """Get something of the list of users."""
+        answer = await self._got(url, await self._reader())
+        if answer.status == 401 and self._reading is not None:
+            self._reading = None  # it was revoked, or forgotten
+            answer = await self._got(url, await self._reader())
+        return answer
+
+    async def _got(self, url: str, token: str) -> Answer:
+        async with self._bounded():
+            return await self._send("GET", url, headers={"Authorization": f"Bearer {token}"})
+
+    async def _reader(self) -> str:
+        """Return the token that reads the list; the client's own is kept for a part of its life."""
+        if self._settings.scim_token is not None:
+            return await self._settings.scim_token.get()
+        if self._reading is None or self._reading[1] <= self._clock.now():
+            now = self._clock.now()
+            token, expires = await self.own_token(" ".join(self._settings.scim_scopes), "")
+            self._reading = token, now + (expires - now) / 2
+        return self._reading[0]
+
     # What it says of people
 
     async def _proof(
@@ -233,20 +254,23 @@ class OidcProvider:
                 "GET", found.userinfo_endpoint, headers={"Authorization": f"Bearer {access}"}
             )
             if answer.status in (401, 403):
-                raise LoginEndedError(f"the identity provider does not stand by its token: {_why(answer)}")
-            said = _object(answer)
+                raise LoginEndedError(f"the identity provider does not stand by its token: {why(answer)}")
+            said = await self._said(answer)
             if said.get("sub") != claims["sub"]:  # OpenID Connect Core 5.3.2
                 raise UnauthenticatedError("the identity provider speaks of two people at once")
             claims = {**claims, **said}
+        values = frozenset(_values(claims, self._settings.group_claims))
+        if self._settings.scim_groups and (url := self._settings.scim_url):
+            values |= await scim.groups(self._look, url, claims["sub"])
         seconds = tokens.get("expires_in")
         life = float(seconds) if isinstance(seconds, int | float) else 0.0
         given = tokens.get("refresh_token")
         return Proof(
             Person(
                 sub=claims["sub"],
-                username=_text(claims.get(self._settings.username_claim)),
-                email=_text(claims.get("email")) if claims.get("email_verified") is not False else "",
-                values=frozenset(_values(claims, self._settings.group_claims)),
+                username=text(claims.get(self._settings.username_claim)),
+                email=text(claims.get("email")) if claims.get("email_verified") is not False else "",
+                values=values,
             ),
             Grant(
                 refresh_token=given if isinstance(given, str) else old,
@@ -254,6 +278,17 @@ class OidcProvider:
                 expires=self._clock.now() + timedelta(seconds=min(max(life, 0.0), 86400.0)),
             ),
         )
+
+    async def _said(self, answer: Answer) -> Claims:
+        """Return what it says of a person at the endpoint for that, also if it signs it (5.3.2)."""
+        if not answer.headers.get("content-type", "").startswith("application/jwt"):
+            return _object(answer)
+        claims = await verified(answer.content.decode(errors="replace"), self._keys)
+        audience = claims.get("aud", self._settings.client_id)
+        meant = self._settings.client_id in (audience if isinstance(audience, list) else [audience])
+        if claims.get("iss", self._settings.issuer) != self._settings.issuer or not meant:
+            raise UnauthenticatedError("the identity provider speaks to somebody else")
+        return claims
 
     # How we ask
 
@@ -334,30 +369,14 @@ class OidcProvider:
 
 def _ended(answer: Answer) -> LoginEndedError | UnavailableError:
     """Tell a login that is over from a fault of ours, for which nobody is to lose a session."""
-    why = _why(answer)
-    if answer.status == 400 and why.startswith("invalid_grant"):
-        return LoginEndedError(f"the identity provider does not stand by this login any more: {why}")
-    return UnavailableError(f"the identity provider does not answer as it should: {why}")
-
-
-def _why(answer: Answer) -> str:
-    try:
-        said = msgspec.json.decode(answer.content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        said = None
-    if isinstance(said, dict) and isinstance(said.get("error"), str):
-        return f"{said['error']} {_text(said.get('error_description'))}".strip()[:300]
-    return f"status {answer.status}"
+    reason = why(answer)
+    if answer.status == 400 and reason.startswith("invalid_grant"):
+        return LoginEndedError(f"the identity provider does not stand by this login any more: {reason}")
+    return UnavailableError(f"the identity provider does not answer as it should: {reason}")
 
 
 def _object(answer: Answer) -> dict[str, Any]:
-    if answer.status >= 300:
-        raise UnavailableError(f"the identity provider answered: {_why(answer)}")
-    return answer.read(dict[str, Any])
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return read(answer, dict[str, Any], "the identity provider")
 
 
 def _values(claims: Claims, names: Sequence[str]) -> Iterator[str]:

@@ -28,6 +28,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
         group_claims: Claims that may hold groups; dots lead into nested ones.
         scim_url: Address of its list of users (SCIM), if it has one.
         scim_scopes: Scopes of the client's own token that reads it.
+        scim_token: Token that reads it instead, if the list is not the provider's own.
+        scim_groups: Whether groups are taken from there as well.
     """
 
     issuer: str
@@ -40,6 +42,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     group_claims: tuple[str, ...] = ("wlcg.groups", "groups", "eduperson_entitlement", "entitlements")
     scim_url: str | None = None
     scim_scopes: tuple[str, ...] = ("scim:read",)
+    scim_token: Secret | None = None
+    scim_groups: bool = False
 
 
 class Begin(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,19 @@ _HERE = frozenset({"127.0.0.1", "::1", "localhost"})
 _REJECTED = re.compile(r"non-fast-forward|fetch first|\[rejected\]|\[remote rejected\]")
 _IN_ADDRESS = re.compile(r"([a-z+]+://)[^/\s@']*@", re.IGNORECASE)
 _NAME = "DIRAC"
+_SSH = {
+    "BatchMode": "yes",
+    "ConnectTimeout": "30",
+    "LogLevel": "ERROR",
+    "StrictHostKeyChecking": "yes",
+    "UpdateHostKeys": "no",
+}
+_HINTS = {
+    "Host key verification failed": "Put the host's key, compared with what its owners say, into known_hosts",
+    "HOST IDENTIFICATION HAS CHANGED": "Ask the host's owners for its new key, and put it into known_hosts",
+    "Permission denied": "Is the public half of ssh_key, a key without a passphrase, known there?",
+    "cannot run ssh": "Install ssh on the servers and workers",
+}
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -251,7 +265,8 @@ class GitBranch:
             text = _IN_ADDRESS.sub(r"\1", " ".join(said.decode(errors="replace").split()))[:_TOLD]
             if words[0] == "push" and _REJECTED.search(text):
                 raise ConflictError(f"{self.place.name} does not take this: {text}")
-            raise UnavailableError(f"git {words[0]} of {self.place.name} failed: {text}")
+            hint = next((hint for sign, hint in _HINTS.items() if sign in text), None)
+            raise UnavailableError(f"git {words[0]} of {self.place.name} failed: {text}", hint=hint)
         return out
 
     async def _environment(self, stack: AsyncExitStack, *, far: bool) -> dict[str, str]:
@@ -273,24 +288,31 @@ class GitBranch:
             options[f"http.{place.url}.extraHeader"] = header
         if place.ca_file is not None:
             options["http.sslCAInfo"] = str(place.ca_file)
-        if far and place.ssh_key is not None:
-            found["GIT_SSH_COMMAND"] = await self._ssh(stack, place.ssh_key)
+        if far and urlsplit(place.url).scheme == "ssh":
+            found["GIT_SSH_COMMAND"] = await self._ssh(stack)
         found["GIT_CONFIG_COUNT"] = str(len(options))
         for number, (name, value) in enumerate(options.items()):
             found |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
         return found
 
-    async def _ssh(self, stack: AsyncExitStack, key: Secret) -> str:
-        directory = Path(tempfile.mkdtemp(prefix="dirac-git-"))
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        file = directory / "key"
-        file.touch(mode=0o600)
-        file.write_text((await key.get()).rstrip("\n") + "\n")
-        hosts = "" if self.place.known_hosts is None else f' -o UserKnownHostsFile="{self.place.known_hosts}"'
-        return (
-            f'ssh -F /dev/null -i "{file}" -o IdentitiesOnly=yes -o BatchMode=yes '
-            f"-o StrictHostKeyChecking=yes{hosts}"
-        )
+    async def _ssh(self, stack: AsyncExitStack) -> str:
+        """Return the command, which asks nobody anything; a key lies in a file while it runs."""
+        options = dict(_SSH)
+        if (hosts := self.place.known_hosts) is not None:
+            # Those alone: what else the machine believes is not what was pinned.
+            options |= {"UserKnownHostsFile": f'"{hosts}"', "GlobalKnownHostsFile": os.devnull}
+        words = ["ssh", "-F", os.devnull]
+        if (key := self.place.ssh_key) is not None:
+            directory = Path(tempfile.mkdtemp(prefix="dirac-git-"))
+            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            file = directory / "key"
+            file.touch(mode=0o600)
+            file.write_text("\n".join((await key.get()).splitlines()) + "\n")
+            words += ["-i", str(file)]
+            options["IdentitiesOnly"] = "yes"
+        for name, value in options.items():
+            words += ["-o", f"{name}={value}"]
+        return shlex.join(words)
 
 
 def check_place(place: Place, option: str) -> None:
@@ -304,12 +326,23 @@ def check_place(place: Place, option: str) -> None:
         raise InvalidInputError(f"{option}.url: this is no address of a repository")
     if parts.scheme not in ("https", "http", "ssh", "file") and not url.startswith("/"):
         raise InvalidInputError(
-            f"{option}.url: expected an address with https://, ssh:// or file://, or a path"
+            f"{option}.url: expected an address with https://, ssh:// or file://, or a path",
+            hint="What is written USER@HOST:PATH elsewhere is ssh://USER@HOST/PATH here",
         )
     if parts.password is not None or (parts.username is not None and parts.scheme in ("http", "https")):
         raise InvalidInputError(
             f"{option}.url: there is a secret in this address", hint=f"Refer to it in {option}.password"
         )
+    for name, given, schemes in (
+        ("password", place.password, ("http", "https")),
+        ("ca_file", place.ca_file, ("https",)),
+        ("ssh_key", place.ssh_key, ("ssh",)),
+        ("known_hosts", place.known_hosts, ("ssh",)),
+    ):
+        if given is not None and parts.scheme not in schemes:
+            raise InvalidInputError(
+                f"{option}.{name}: this is for addresses with {schemes[-1]}://, and {option}.url is another"
+            )
     if place.password is not None and parts.scheme != "https" and parts.hostname not in _HERE:
         raise InvalidInputError(f"{option}.url: the password would travel in the clear", hint="Use https")
     for name, value in (("branch", place.branch), ("directory", place.directory)):

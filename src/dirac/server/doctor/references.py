@@ -10,7 +10,7 @@ from dirac.core.secrets import names_a_secret, references_in, secret_text
 from dirac.resources.secrets.resolving import ReferredSecret, Secrets
 from dirac.server.doctor.model import Ailment, Check, Patient, in_thread
 from dirac.server.git_settings import git_branches
-from dirac.server.providers import client_secrets
+from dirac.server.providers import provider_secrets
 from dirac.server.references import Limits
 from dirac.server.secret_settings import own_references
 from dirac.systems.configuration.models import Tree
@@ -71,7 +71,7 @@ def _referred(patient: Patient, tree: Tree, secrets: Secrets) -> Iterator[Referr
     limits = Limits(patient.settings)
     for name, vo in tree.virtual_organisations.items():
         if not isinstance(vo.identity_provider, str):
-            found = client_secrets(vo.identity_provider, patient.settings, secrets)
+            found = provider_secrets(vo.identity_provider, patient.settings, secrets)
             for one in filter(None, found):
                 yield ReferredSecret(one.reference, f"{name}: {one.option}", secrets, limits)
     for site in tree.sites.values():

@@ -153,6 +153,11 @@ class Checker:
             reference = value if kind is None else {kind: value}
             if isinstance(reference, Mapping):
                 yield from reference_faults(reference, (*path, given[0]), self._refused)
+        if isinstance(token := provider.get("scim_token"), Mapping):
+            yield from reference_faults(token, (*path, "scim_token"), self._refused)
+        for name in ("scim_token", "scim_groups"):
+            if provider.get(name) and not provider.get("scim_url"):
+                yield (*path, name), "there is no `scim_url` that it could be for"
 
     def _element(self, name: str, element: Mapping[str, Any], path: Path) -> Found:
         settings = _section(element, "settings")

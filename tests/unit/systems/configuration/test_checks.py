@@ -116,6 +116,21 @@ def test_a_candidate_changes_what_is_there(shadow: dict[str, Any], path: str, te
             "as well; remove one of them",
         ),
         (
+            {"identity_provider": IAM | {"scim_token": {"file": "k"}}},
+            "identity_provider/scim_token",
+            "there is no `scim_url`",
+        ),
+        (
+            {"identity_provider": IAM | {"scim_groups": True}},
+            "identity_provider/scim_groups",
+            "there is no `scim_url`",
+        ),
+        (
+            {"identity_provider": IAM | {"scim_url": "https://x", "scim_token": {"filed": "k"}}},
+            "identity_provider/scim_token",
+            "file",
+        ),
+        (
             {"capability_tokens": {"audiences": ["x"], "groups": {"usr": {}}}},
             "capability_tokens/groups/usr",
             "there is no group `usr`; did you mean `user`?",

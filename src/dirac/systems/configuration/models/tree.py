@@ -170,6 +170,20 @@ class IdentityProvider(Section, frozen=True):
     scim_scopes: Annotated[
         list[Text], Meta(description="Scopes of the client's own token that reads the list")
     ] = msgspec.field(default_factory=lambda: ["scim:read"])
+    scim_token: Annotated[
+        SecretReference | None,
+        Meta(
+            description="Where a token is that reads the list instead of the client's own one, if another "
+            "server than the provider has it"
+        ),
+    ] = None
+    scim_groups: Annotated[
+        bool,
+        Meta(
+            description="Whether the names and identifiers of a user's groups in that list count for "
+            "`groups` as well; asked at each login and refresh"
+        ),
+    ] = False
 
 
 class AcceptableUse(Section, frozen=True):
