@@ -11,6 +11,7 @@ from dirac.core.time import Clock
 from dirac.resources.identity.outside import (
     Begin,
     Grant,
+    Keep,
     LoginEndedError,
     Person,
     Proof,
@@ -30,6 +31,7 @@ class FakeOutsideProvider:
     Attributes:
         known: Who there is, by subject; None for somebody who is not active.
         away: Whether it does not answer.
+        stumbles: Whether it answers when it is asked again, and then no more, with a new token given.
         asked: How often it was asked again about somebody.
         own_tokens: How many tokens of our own it gave.
         own_token_seconds: Their life.
@@ -39,6 +41,7 @@ class FakeOutsideProvider:
         self.issuer = settings.issuer
         self.known: dict[str, Person | None] = {}
         self.away = False
+        self.stumbles = False
         self.asked = 0
         self.own_tokens = 0
         self.own_token_seconds = 3600
@@ -76,14 +79,18 @@ class FakeOutsideProvider:
             raise UnauthenticatedError("the identity provider does not stand by this login")
         return self._proof(code)
 
-    async def again(self, sub: str, grant: Grant) -> Proof:
+    async def again(self, sub: str, grant: Grant, keep: Keep) -> Proof:
         """Return what it says of somebody today, if the token is the last one."""
         self.asked += 1
         await asyncio.sleep(0)
         self._answer()
         if self.known.get(sub) is None or grant.refresh_token != f"{sub} {self._issued[sub]}":
             raise LoginEndedError("the identity provider does not stand by this login any more")
-        return self._proof(sub)
+        proof = self._proof(sub)
+        await keep(proof.grant)
+        if self.stumbles:
+            raise UnavailableError(f"{self.issuer} does not know what it has just given")
+        return proof
 
     async def people(self) -> dict[str, bool] | None:
         """Return the list of users."""

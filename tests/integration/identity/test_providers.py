@@ -292,6 +292,20 @@ def test_what_a_provider_says_of_people_may_be_signed(site: Site) -> None:
         assert site.refresh(tokens).status_code == 400, "the claims of the signed answer count"
 
 
+def test_a_provider_that_does_not_know_its_newest_token_ends_no_session(
+    site: Site, stars: OidcProvider
+) -> None:
+    """Of several servers of a provider one may be behind: that is no word about the person."""
+    stars.change({"sub-ada": ADA})
+    site.configure(astro=astro(site, stars, offline_hours=0))
+    tokens = site.login("astro", "sub-ada")
+    stars.change({"sub-ada": ADA | {"unknown_at": "userinfo"}})
+    refused = site.refresh(tokens)
+    assert (refused.status_code, refused.json()["error"]) == (503, "temporarily_unavailable"), refused.text
+    stars.change({"sub-ada": ADA})
+    assert site.refresh(tokens).status_code == 200
+
+
 async def test_the_doctor_says_what_answers_that_is_no_provider(site: Site, stars: OidcProvider) -> None:
     site.configure(astro=astro(site, stars, issuer=f"{stars.url}/elsewhere"))
     found = await examine(Patient(site.directory / "dirac.toml", site.settings), people.checks(None))

@@ -15,10 +15,10 @@ const key = (kind, options, alg) => {
   return { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: randomUUID() };
 };
 
-// Whoever logs in is called by the subject; who is not active is nobody.
-const findAccount = (_ctx, sub) => {
+// Whoever logs in is called by the subject; who is not active is nobody, also who is so at one endpoint only.
+const findAccount = (ctx, sub) => {
   const known = people()[sub];
-  if (!known || known.active === false) return undefined;
+  if (!known || known.active === false || known.unknown_at === ctx.oidc.route) return undefined;
   return { accountId: sub, claims: () => ({ ...known.claims, sub }) };
 };
 

@@ -24,6 +24,7 @@ from dirac.resources.identity.id_token import Claims, ProviderKeys, identified, 
 from dirac.resources.identity.outside import (
     Begin,
     Grant,
+    Keep,
     LoginEndedError,
     Person,
     Proof,
@@ -130,7 +131,7 @@ class OidcProvider:
             claims = await self._identified(tokens.get("id_token"), begin.nonce)
             return await self._proof(found, claims, tokens, old="")
 
-    async def again(self, sub: str, grant: Grant) -> Proof:
+    async def again(self, sub: str, grant: Grant, keep: Keep) -> Proof:
         """Return what the provider says today of a person who logged in earlier."""
         async with self._bounded():
             found = await self._discover()
@@ -141,6 +142,9 @@ class OidcProvider:
                 if answer.status >= 400:
                     raise _ended(answer)
                 tokens = _object(answer)
+                given = self._grant(tokens, grant.refresh_token)
+                if given.refresh_token != grant.refresh_token:
+                    await keep(given)
                 if "id_token" in tokens:
                     claims = await self._identified(tokens["id_token"], None)
             elif grant.expires <= self._clock.now() or not grant.access_token:
@@ -150,7 +154,8 @@ class OidcProvider:
                 tokens = {"access_token": grant.access_token, "expires_in": left}
             if claims["sub"] != sub:
                 raise LoginEndedError("the identity provider speaks of somebody else now")
-            return await self._proof(found, claims, tokens, old=grant.refresh_token)
+            fresh = bool(grant.refresh_token)
+            return await self._proof(found, claims, tokens, old=grant.refresh_token, fresh=fresh)
 
     async def own_token(self, scope: str, audience: str) -> tuple[str, datetime]:
         """Return an access token of our client's own (RFC 6749, 4.4), and its end."""
@@ -246,14 +251,14 @@ class OidcProvider:
     # What it says of people
 
     async def _proof(
-        self, found: Discovered, claims: Claims, tokens: Mapping[str, Any], *, old: str
+        self, found: Discovered, claims: Claims, tokens: Mapping[str, Any], *, old: str, fresh: bool = True
     ) -> Proof:
         access = tokens.get("access_token")
         if found.userinfo_endpoint and isinstance(access, str):
             answer = await self._send(
                 "GET", found.userinfo_endpoint, headers={"Authorization": f"Bearer {access}"}
             )
-            if answer.status in (401, 403):
+            if answer.status in (401, 403) and not fresh:
                 raise LoginEndedError(f"the identity provider does not stand by its token: {why(answer)}")
             said = await self._said(answer)
             if said.get("sub") != claims["sub"]:  # OpenID Connect Core 5.3.2
@@ -262,21 +267,22 @@ class OidcProvider:
         values = frozenset(_values(claims, self._settings.group_claims))
         if self._settings.scim_groups and (url := self._settings.scim_url):
             values |= await scim.groups(self._look, url, claims["sub"])
+        person = Person(
+            sub=claims["sub"],
+            username=text(claims.get(self._settings.username_claim)),
+            email=text(claims.get("email")) if claims.get("email_verified") is not False else "",
+            values=values,
+        )
+        return Proof(person, self._grant(tokens, old))
+
+    def _grant(self, tokens: Mapping[str, Any], old: str) -> Grant:
+        """Return what lets us ask again, with the refresh token that there was if there is no new one."""
         seconds = tokens.get("expires_in")
         life = float(seconds) if isinstance(seconds, int | float) else 0.0
-        given = tokens.get("refresh_token")
-        return Proof(
-            Person(
-                sub=claims["sub"],
-                username=text(claims.get(self._settings.username_claim)),
-                email=text(claims.get("email")) if claims.get("email_verified") is not False else "",
-                values=values,
-            ),
-            Grant(
-                refresh_token=given if isinstance(given, str) else old,
-                access_token=access if isinstance(access, str) else "",
-                expires=self._clock.now() + timedelta(seconds=min(max(life, 0.0), 86400.0)),
-            ),
+        return Grant(
+            refresh_token=text(tokens.get("refresh_token")) or old,
+            access_token=text(tokens.get("access_token")),
+            expires=self._clock.now() + timedelta(seconds=min(max(life, 0.0), 86400.0)),
         )
 
     async def _said(self, answer: Answer) -> Claims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Protocol
 
@@ -92,6 +93,10 @@ class Grant(msgspec.Struct, frozen=True):
     expires: datetime
 
 
+Keep = Callable[[Grant], Awaitable[None]]
+"""Keeps what a provider has given, however the rest goes."""
+
+
 class Proof(msgspec.Struct, frozen=True):
     """A person, and how to ask again."""
 
@@ -140,8 +145,14 @@ class OutsideProvider(Protocol):
         """
         ...
 
-    async def again(self, sub: str, grant: Grant) -> Proof:
+    async def again(self, sub: str, grant: Grant, keep: Keep) -> Proof:
         """Return what it says today of a person who logged in earlier.
+
+        Args:
+            sub: Who it is.
+            grant: What it gave last.
+            keep: Told at once of what it gives instead, before it is asked anything else: with what was
+                replaced, one would be taken for a thief.
 
         Raises:
             LoginEndedError: It does not stand by that login any more.

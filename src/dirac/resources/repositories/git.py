@@ -23,13 +23,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from dirac.core.addresses import in_the_clear
 from dirac.core.errors import ConflictError, InvalidInputError, UnavailableError
 from dirac.core.secrets import Secret
 
 _SECONDS = 120.0
 _PIPE, _DEVNULL = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
 _TOLD = 300
-_HERE = frozenset({"127.0.0.1", "::1", "localhost"})
 _REJECTED = re.compile(r"non-fast-forward|fetch first|\[rejected\]|\[remote rejected\]")
 _IN_ADDRESS = re.compile(r"([a-z+]+://)[^/\s@']*@", re.IGNORECASE)
 _NAME = "DIRAC"
@@ -343,7 +343,7 @@ def check_place(place: Place, option: str) -> None:
             raise InvalidInputError(
                 f"{option}.{name}: this is for addresses with {schemes[-1]}://, and {option}.url is another"
             )
-    if place.password is not None and parts.scheme != "https" and parts.hostname not in _HERE:
+    if place.password is not None and in_the_clear(url):
         raise InvalidInputError(f"{option}.url: the password would travel in the clear", hint="Use https")
     for name, value in (("branch", place.branch), ("directory", place.directory)):
         bad = value.startswith(("-", "/", ".")) or ".." in value or value.endswith(("/", ".lock"))

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta
 
+from dirac.core.addresses import in_the_clear
 from dirac.core.errors import DiracError, InvalidInputError, UnavailableError
 from dirac.core.secrets import SecretReference, read_secret
 from dirac.core.time import Clock
@@ -25,7 +26,6 @@ from dirac.transport.retry import BackOff
 _SECONDS = 5.0
 _ONCE = BackOff(first=4 * _SECONDS, longest=4 * _SECONDS)
 _REFUSALS = frozenset(range(400, 500))
-_HERE = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class VaultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,8 +139,7 @@ class VaultSource:
         url = self._settings.url
         if url is None:
             raise InvalidInputError("it is not said where Vault is", hint="Set secrets.vault.url")
-        parts = urlsplit(url)
-        if parts.scheme != "https" and parts.hostname not in _HERE:
+        if in_the_clear(url):
             raise InvalidInputError(
                 f"secrets.vault.url: {url} would carry secrets in the clear", hint="Use https"
             )

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from dirac.core.addresses import in_the_clear
 from dirac.core.errors import InvalidInputError
 from dirac.core.secrets import (
     ADVICE,
@@ -138,6 +139,10 @@ class Checker:
                 (*path, "type"),
                 f"there is no identity provider plugin `{plugin}`{suggestion(plugin, plugins)}",
             )
+        for name in ("issuer", "scim_url"):
+            url = provider.get(name)
+            if isinstance(url, str) and url.startswith("http:") and in_the_clear(url):
+                yield (*path, name), "secrets would travel there in the clear; use https"
         yield from self._client_secret(provider, path)
         if "groups" in vo:
             mapped = _section(provider, "groups")

@@ -131,6 +131,12 @@ def test_a_candidate_changes_what_is_there(shadow: dict[str, Any], path: str, te
             "file",
         ),
         (
+            {"identity_provider": IAM | {"scim_url": "http://iam.example.org/scim/Users"}},
+            "identity_provider/scim_url",
+            "in the clear; use https",
+        ),
+        ({"identity_provider": IAM | {"issuer": "http://iam"}}, "identity_provider/issuer", "use https"),
+        (
             {"capability_tokens": {"audiences": ["x"], "groups": {"usr": {}}}},
             "capability_tokens/groups/usr",
             "there is no group `usr`; did you mean `user`?",

@@ -48,6 +48,10 @@ async def no_rules(_vo: str) -> LoginRules:
     return LoginRules()
 
 
+class _NotKept(Exception):  # noqa: N818 - it is never seen
+    """What a provider gave could not be kept."""
+
+
 class Accounts:
     """What is known of people from outside providers.
 
@@ -135,7 +139,7 @@ class Accounts:
             email=person.email[:255],
             groups=admitted(rules, person.values),
             suspended=old is not None and old.suspended,
-            sealed=self._seal.close(msgspec.json.encode(proof.grant), f"{vo}\n{person.sub}"),
+            sealed=self._sealed(vo, person.sub, proof.grant),
             checked=unit.now,
         )
         await unit.accounts.put(new)
@@ -186,9 +190,19 @@ class Accounts:
 
     async def _ask(self, account: AccountRecord, grant: Grant, rules: LoginRules) -> None:
         vo, sub = account.vo, account.sub
+
+        async def kept(given: Grant) -> None:
+            try:
+                async with self._units.single() as unit:
+                    await unit.accounts.regrant(vo, sub, self._sealed(vo, sub, given))
+            except DiracError as error:
+                raise _NotKept from error
+
         try:
             _, settings, provider = await self.provider(vo)
-            proof = await provider.again(sub, grant)
+            proof = await provider.again(sub, grant, kept)
+        except _NotKept as error:
+            raise error.__cause__ or error from None  # it is no fault of the provider's
         except LoginEndedError as error:
             async with self._units.write() as unit:
                 await self._end(unit, account)
@@ -225,6 +239,9 @@ class Accounts:
                 hint="Try again later",
                 retry_after=60.0,
             )
+
+    def _sealed(self, vo: str, sub: str, grant: Grant) -> bytes:
+        return self._seal.close(msgspec.json.encode(grant), f"{vo}\n{sub}")
 
     def _opened(self, account: AccountRecord) -> Grant | None:
         if account.sealed is None:

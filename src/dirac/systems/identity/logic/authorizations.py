@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
+from dirac.core.addresses import LOOPBACK
 from dirac.core.entropy import Entropy
 from dirac.core.errors import InvalidInputError, NotAllowedError, NotFoundError
 from dirac.core.unit import Units
@@ -26,7 +27,6 @@ from dirac.systems.identity.ports.registry import Member
 from dirac.systems.identity.ports.unit import Unit
 from dirac.systems.identity.settings import IdentitySettings
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}\Z")
 _LONGEST_URI = 2000
@@ -47,7 +47,7 @@ class AuthorizationRequest(msgspec.Struct, frozen=True):
 def is_loopback(uri: SplitResult) -> bool:
     """Tell whether an address is one of the browser's own machine (RFC 8252, section 7.3)."""
     try:
-        return uri.scheme == "http" and uri.hostname in _LOOPBACK and uri.username is None and uri.port != 0
+        return uri.scheme == "http" and uri.hostname in LOOPBACK and uri.username is None and uri.port != 0
     except ValueError:  # a port that is none
         return False
 

@@ -91,6 +91,10 @@ class AccountRepository(Protocol):
         """Let others ask again."""
         ...
 
+    async def regrant(self, vo: str, sub: str, sealed: bytes) -> None:
+        """Keep what lets us ask the provider again, in the place of what did so before."""
+        ...
+
     async def end(self, vo: str, sub: str) -> None:
         """Forget how to ask: the provider does not stand by the login any more."""
         ...

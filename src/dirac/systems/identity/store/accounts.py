@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, or_, select, update
 
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.ports.accounts import AccountRecord
@@ -53,6 +53,12 @@ class AccountStore:
     async def release(self, vo: str, sub: str) -> None:
         """Let others ask again."""
         await self._change(vo, sub, asking=None)
+
+    async def regrant(self, vo: str, sub: str, sealed: bytes) -> None:
+        """Keep what lets us ask the provider again, in the place of what did so before."""
+        same = and_(accounts.c.vo == vo, accounts.c.sub_digest == exact_key(sub))
+        stands = accounts.c.sealed.is_not(None)  # else it was ended in between
+        await self._tx.execute(update(accounts).where(same, stands).values(sealed=sealed))
 
     async def end(self, vo: str, sub: str) -> None:
         """Forget how to ask: the provider does not stand by the login any more."""
