@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 
 from dirac.core.errors import (
     InvalidInputError,
@@ -143,6 +143,25 @@ def person(name: str = "ada", group: str = "astro_user", *properties: str, **mor
 
 
 CSR = proxy.make_request(proxy.make_key()).decode()
+
+
+async def test_another_vo_that_names_a_certificate_takes_nobody_s_place(grid: Grid) -> None:
+    """Else an administrator of one VO could lock members of another out who do not say which they mean."""
+    world, shown = grid.world, grid.shown(grid.chain())
+    assert (await grid.process().certificates.authenticate(shown)).vo == "astro"
+    world.clock.advance(60)
+    mine = with_dns(ASTRO, ada=(ADA,), bob=(BOB,))
+    await register(world, mine, with_dns(BIO, ada=(ADA,)))
+    world.clock.advance(60)
+    renamed = [msgspec.structs.replace(user, groups=("astro_user",)) for user in mine.users]
+    await register(world, msgspec.structs.replace(mine, users=tuple(renamed)), with_dns(BIO, ada=(ADA,)))
+    system = grid.process()
+    assert (await system.certificates.authenticate(shown)).vo == "astro", "also after a change of hers"
+    assert (await system.certificates.authenticate(shown, Wish(vo="bio"))).vo == "bio"
+    async with world.units.write() as unit:
+        await unit.registry._tx.execute(update(certificates).values(since=None))  # as older versions do
+    with pytest.raises(NotAllowedError, match="several VOs: astro, bio"):
+        await grid.process().certificates.authenticate(shown)
 
 
 async def test_names_of_certificates_follow_the_registry(world: World) -> None:

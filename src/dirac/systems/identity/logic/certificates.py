@@ -7,7 +7,7 @@ group: the group that is in the proxy, the VO that VOMS says, or the only ones t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -26,6 +26,7 @@ from dirac.systems.identity.ports.unit import Unit
 _REMEMBERED = timedelta(seconds=60)
 _LONGEST_DN = 1024
 _EVER = 0.0
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
 _MOST_KNOWN = 4096
 
 
@@ -197,7 +198,7 @@ async def _user(
 
 
 def choose(bearers: Sequence[Bearer], subject: str, vos: Sequence[str], wish: Wish) -> Bearer:
-    """Decide in which VO somebody is meant to act.
+    """Decide in which VO somebody is meant to act: without a word, in the first one that knew the name.
 
     Args:
         bearers: Who has a certificate of that name, one for each VO.
@@ -222,6 +223,11 @@ def choose(bearers: Sequence[Bearer], subject: str, vos: Sequence[str], wish: Wi
         left = [one for one in left if wish.group in one.groups]
         if not left:
             raise NotAllowedError(f"the user of {subject} is not in the group {wish.group!r}")
+    if len(left) > 1:
+        # The administrators of another VO may name anybody: that takes no place from whom was there before.
+        first = min(one.since or _ALWAYS for one in left)
+        oldest = [one for one in left if (one.since or _ALWAYS) == first]
+        left = oldest if len(oldest) == 1 else left
     if len(left) > 1:
         names = ", ".join(sorted(one.vo for one in left))
         raise NotAllowedError(

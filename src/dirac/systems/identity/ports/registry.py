@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -35,13 +36,18 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Bearer(msgspec.Struct, frozen=True):
-    """Whose the name of a certificate is: a member of a VO, or a host, whose VO is empty."""
+    """Whose the name of a certificate is: a member of a VO, or a host, whose VO is empty.
+
+    Attributes:
+        since: When it was named there first; None if that was before it was noted.
+    """
 
     vo: str
     sub: str
     username: str
     groups: tuple[str, ...] = ()
     properties: tuple[str, ...] = ()
+    since: datetime | None = None
 
 
 class RegistryChanges(msgspec.Struct, frozen=True):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any
 
 import msgspec
 from sqlalchemy import (
+    ColumnElement,
     Table,
     and_,
     bindparam,
@@ -155,6 +158,7 @@ class RegistryStore:
                 username=row.username or row.sub.removeprefix(_HOST),
                 groups=tuple(row.groups or ()),
                 properties=tuple(row.properties),
+                since=row.since,
             )
             for row in await self._tx.execute(statement)
         ]
@@ -172,6 +176,7 @@ class RegistryStore:
             await self._tx.execute(delete(vos).where(vos.c.name.in_(part)))
         await self._drop(groups, "name", changes.drop_groups)
         await self._drop(users, "sub", changes.drop_users)
+        known = await self._since(changes.drop_users)
         gone = [*changes.drop_users, *(("", f"{_HOST}{name}") for name in changes.drop_hosts)]
         await self._drop(certificates, "sub", gone)
         if changes.put_vos:
@@ -191,19 +196,35 @@ class RegistryStore:
             await self._tx.execute(insert(users), rows)
         rows = [_named(vo, user.sub, dn) for vo, user in changes.put_users for dn in user.dns]
         rows += [_named("", f"{_HOST}{host.name}", host.dn, host.properties) for host in changes.put_hosts]
+        for row in rows:
+            row["since"] = known.get((row["vo"], row["digest"]), self._tx.now)
         if rows:
             await self._tx.execute(insert(certificates), rows)
         await RevocationStore(self._tx).put(changes.revoke)
 
+    async def _since(self, people: Sequence[tuple[str, str]]) -> dict[tuple[str, str], datetime | None]:
+        """Return since when the names of certificates of users are there, by VO and digest."""
+        found: dict[tuple[str, str], datetime | None] = {}
+        columns = [certificates.c.vo, certificates.c.digest, certificates.c.since]
+        for whose in _by_vo(certificates, "sub", people):
+            for row in await self._tx.execute(select(*columns).where(whose)):
+                found[row.vo, row.digest] = row.since
+        return found
+
     async def _drop(self, table: Table, column: str, pairs: Sequence[tuple[str, str]]) -> None:
-        by_vo: defaultdict[str, list[str]] = defaultdict(list)
-        for vo, name in pairs:
-            by_vo[vo].append(name)
-        for vo, wanted in by_vo.items():
-            for start in range(0, len(wanted), _CHUNK):
-                part = wanted[start : start + _CHUNK]
-                await self._tx.execute(delete(table).where(table.c.vo == vo, table.c[column].in_(part)))
+        for whose in _by_vo(table, column, pairs):
+            await self._tx.execute(delete(table).where(whose))
 
 
-def _named(vo: str, sub: str, dn: str, properties: Sequence[str] = ()) -> dict[str, object]:
+def _by_vo(table: Table, column: str, pairs: Sequence[tuple[str, str]]) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions that find rows by pairs of a VO and a name, together all of them."""
+    by_vo: defaultdict[str, list[str]] = defaultdict(list)
+    for vo, name in pairs:
+        by_vo[vo].append(name)
+    for vo, wanted in by_vo.items():
+        for start in range(0, len(wanted), _CHUNK):
+            yield and_(table.c.vo == vo, table.c[column].in_(wanted[start : start + _CHUNK]))
+
+
+def _named(vo: str, sub: str, dn: str, properties: Sequence[str] = ()) -> dict[str, Any]:
     return {"digest": exact_key(dn), "vo": vo, "sub": sub, "dn": dn, "properties": list(properties)}

@@ -156,6 +156,7 @@ certificates = Table(
     Column("sub", String(255), nullable=False),
     Column("dn", Text, nullable=False),
     Column("properties", Json, nullable=False),  # of hosts; users have those of their groups
+    Column("since", UtcDateTime),  # when it was named first; before all others if that is not known
     Index(None, "vo", "sub"),
 )
 
