@@ -40,6 +40,8 @@ async def bounded(tx: Transaction, statement: Executable, seconds: float, hint: 
             tx.together()
             await tx.execute(text(f"SET LOCAL statement_timeout = {round(seconds * 1000)}"))
             tx.bound = seconds
+    elif tx.dialect == "sqlite":
+        tx.driver.give_up = time.monotonic() + seconds
     else:
         statement = statement.execution_options(**{_OPTION: seconds})
     try:
@@ -48,23 +50,15 @@ async def bounded(tx: Transaction, statement: Executable, seconds: float, hint: 
         if _expired(error):
             raise TooSlowError(f"this takes longer than {seconds:g} s", hint=hint) from None
         raise
+    finally:
+        if tx.dialect == "sqlite":
+            tx.driver.give_up = math.inf
 
 
 def install(engine: AsyncEngine) -> None:
-    """Make the connections of an engine keep the bounds; PostgreSQL does so by itself."""
-    name = engine.dialect.name
-    if name == "sqlite":
-        event.listen(engine.sync_engine, "before_cursor_execute", _before_sqlite)
-    elif name in ("mysql", "mariadb"):
+    """Make the connections of an engine of MariaDB keep the bounds; the others are told in `bounded`."""
+    if engine.dialect.name in ("mysql", "mariadb"):
         event.listen(engine.sync_engine, "before_cursor_execute", _before_mariadb, retval=True)
-
-
-def _before_sqlite(
-    connection: Any, _cursor: Any, _statement: str, _values: Any, context: Any, _many: bool
-) -> None:
-    seconds = context.execution_options.get(_OPTION) if context is not None else None
-    driver = connection.connection.dbapi_connection
-    driver.give_up = time.monotonic() + seconds if seconds else math.inf
 
 
 def _before_mariadb(

@@ -22,8 +22,7 @@ from dirac.db import bounds, sqlite
 from dirac.db.search_conditions import BY_CODE_POINTS
 
 Mode = Literal["read", "write", "single"]
-MODE = "dirac_mode"
-"""The option of a connection that says which of them its next transaction is."""
+"""What a transaction is for: to look, to change things, or to change things by one statement."""
 _USED = "dirac_used"
 _IDLE = 2.0  # seconds
 _DRIVERS = {
@@ -77,8 +76,6 @@ def make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncEn
             options |= {"pool_size": pool_size, "pool_use_lifo": True}
         engine = create_async_engine(url, **options)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        bounds.install(engine)
         return engine
     if tls is not None:
         options["connect_args"] = {"ssl": tls}
@@ -91,7 +88,6 @@ def make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncEn
     )
     if url.get_backend_name() == "postgresql":
         event.listen(engine.sync_engine, "first_connect", partial(_look_at_collation, engine.dialect))
-        event.listen(engine.sync_engine, "begin", _begin_postgresql)
     _watch_pool(engine)
     bounds.install(engine)
     return engine
@@ -156,19 +152,18 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.create_function("regexp", 2, _regexp, deterministic=True)
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    """Take the write lock at once: one that is asked for later fails instead of waiting."""
-    mode = connection.get_execution_options().get(MODE, "write")
-    driver: Any = connection.connection.dbapi_connection
-    driver.begin("BEGIN" if mode == "read" else "BEGIN IMMEDIATE")
+def prepare(connection: Connection, dialect: str, mode: Mode) -> None:
+    """Say what the next transaction of a connection is for.
 
+    Not by an event of SQLAlchemy's: the first one of an engine makes every statement look for all of them.
 
-def _begin_postgresql(connection: Connection) -> None:
-    """Let statements be transactions of their own where that is as good.
-
-    What only looks sees another state with each statement anyway (READ COMMITTED); what changes things by one
-    statement has nothing to hold together. It saves two ways to the server and back.
+    SQLite takes the lock for writing at once: one that is asked for later fails instead of waiting. On
+    PostgreSQL statements are transactions of their own where that is as good: what only looks sees
+    another state with each statement anyway (READ COMMITTED), what changes things by one holds nothing
+    together. It saves two ways to the server and back.
     """
-    mode = connection.get_execution_options().get(MODE, "write")
     driver: Any = connection.connection.dbapi_connection
-    driver.autocommit = mode != "write"
+    if dialect == "sqlite":
+        driver.writes = mode != "read"
+    elif dialect == "postgresql":
+        driver.autocommit = mode != "write"

@@ -17,7 +17,7 @@ from dirac.core.entropy import Entropy, SystemEntropy
 from dirac.core.errors import InvalidInputError, UnavailableError
 from dirac.core.time import Clock, SystemClock
 from dirac.db import connecting
-from dirac.db.connections import MODE, Mode, make_engine, parse_url, renew
+from dirac.db.connections import Mode, make_engine, parse_url, prepare, renew
 from dirac.db.greenlets import in_greenlet
 from dirac.db.transaction import Transaction
 
@@ -61,8 +61,6 @@ class Database:
         self.engine = make_engine(parsed, pool_size, tls)
         if renewed is not None and self.dialect != "sqlite":
             renew(self.engine, renewed)
-        modes: tuple[Mode, ...] = ("read", "write", "single")
-        self._modes = {mode: self.engine.sync_engine.execution_options(**{MODE: mode}) for mode in modes}
         self.closing: list[Callable[[Transaction], Awaitable[None]]] = []
         self.committed: list[Callable[[Transaction], None]] = []
         # SQLite has one writer at a time: waiting here is fair and idle, waiting there is neither.
@@ -96,8 +94,9 @@ class Database:
 
     def _open(self, mode: Mode) -> Connection:
         """Begin a transaction; as all that is not asynchronous here, in a greenlet."""
-        connection = self._modes[mode].connect()
+        connection = self.engine.sync_engine.connect()
         try:
+            prepare(connection, self.dialect, mode)
             connection.begin()
         except BaseException:
             _abandon(connection)
@@ -118,6 +117,8 @@ class Database:
                 if isinstance(error, (DBAPIError, PoolTimeoutError)) or connecting.passes(error):
                     raise connecting.unreachable(error, self.url) from error
                 raise
+            if connection.sync_connection is not None:
+                prepare(connection.sync_connection, self.dialect, "write")
             try:
                 yield connection
             except BaseException:

@@ -24,7 +24,6 @@ from sqlalchemy import URL, Pool
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
 from sqlalchemy.util import await_only
 
@@ -51,11 +50,13 @@ class Connection:
         raw: Python's own; transactions are begun and ended by statements only.
 
     Attributes:
+        writes: Whether the next transaction may change things; if so it waits for all others that do.
         give_up: When a statement is interrupted for good, by `time.monotonic`.
     """
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self.driver_connection = self._raw = raw
+        self.writes = True
         self.give_up = float("inf")
         self._deadline = float("inf")
         self._changes = 0
@@ -70,16 +71,10 @@ class Connection:
         """Make a function known to SQL."""
         self._raw.create_function(*args, **options)
 
-    def begin(self, statement: str) -> None:
-        """Begin a transaction: the shortest way there is, since every one begins so.
-
-        Raises:
-            OperationalError: SQLAlchemy's; others write for longer than anybody waits.
-        """
-        try:
-            self.at_once(lambda: self._raw.execute(statement), watched=False)
-        except sqlite3.Error as error:
-            raise OperationalError(statement, None, error) from error
+    def begin(self) -> None:
+        """Begin a transaction: the shortest way there is, since every one begins so."""
+        statement, self.writes = "BEGIN IMMEDIATE" if self.writes else "BEGIN", True
+        self.at_once(lambda: self._raw.execute(statement), watched=False)
 
     def commit(self) -> None:
         """End the transaction; nothing is waited for if nothing was changed."""
@@ -298,6 +293,10 @@ class Dialect(SQLiteDialect_pysqlite):
         }
         connection: Any = Connection(sqlite3.connect(*args, **options))
         return connection  # type: ignore[no-any-return]
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        """Begin a transaction."""
+        dbapi_connection.dbapi_connection.begin()
 
     @classmethod
     def get_pool_class(cls, url: URL) -> type[Pool]:

@@ -108,8 +108,12 @@ class Transaction:
     def together(self) -> None:
         """Make the statements that follow parts of one transaction, where each would be one of its own."""
         if self.dialect == "postgresql":
-            driver: Any = self._connection.connection.dbapi_connection
-            driver.autocommit = False
+            self.driver.autocommit = False
+
+    @property
+    def driver(self) -> Any:
+        """The driver's connection."""
+        return self._connection.connection.dbapi_connection
 
     async def ping(self) -> None:
         """Ask the database for a sign of life."""
