@@ -9,7 +9,7 @@ route: errors are worded in one place.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
@@ -32,16 +32,16 @@ class DirectRoute:
     Args:
         route: The route.
         respond: Makes the response for an error.
+        provided: What the application provides, by type.
     """
 
-    def __init__(self, route: SystemRoute, respond: Respond) -> None:
+    def __init__(self, route: SystemRoute, respond: Respond, provided: Mapping[type, Any]) -> None:
         self._route = route
         self._respond = route.respond or respond
         needs = [(child.name, child.call) for child in route.dependant.dependencies]
         self._steps = [(name, call) for name, call in needs if isinstance(call, (Allowed, Body))]
-        self._kinds = {name: call.kind for name, call in needs if name and isinstance(call, Provided)}
-        self._provided: dict[str, Any] | None = None
-        self._defaults = _defaults(route)
+        given = {name: provided[call.kind] for name, call in needs if name and isinstance(call, Provided)}
+        self._values = _defaults(route) | given
         self._headers = {field.alias.encode().lower() for field in route.dependant.header_params}
         self._query = _adapters(route)
 
@@ -67,7 +67,7 @@ class DirectRoute:
         scope["route"] = self._route
         request = Request(scope, receive, send)
         try:
-            values = self._defaults | (self._provided or self._provide(scope)) | query
+            values = self._values | query
             for name, call in self._steps:
                 found = await call(request)
                 if name is not None:
@@ -77,20 +77,16 @@ class DirectRoute:
             response = self._respond(error)
         await response(scope, receive, send)
 
-    def _provide(self, scope: Scope) -> dict[str, Any]:
-        """Look up what the application provides; it stays as it is while the application runs."""
-        known = scope["app"].state.provided
-        self._provided = {name: known[kind] for name, kind in self._kinds.items()}
-        return self._provided
 
-
-def direct_routes(routes: Iterable[BaseRoute], respond: Respond) -> dict[tuple[str, str], DirectRoute]:
+def direct_routes(
+    routes: Iterable[BaseRoute], respond: Respond, provided: Mapping[type, Any]
+) -> dict[tuple[str, str], DirectRoute]:
     """Return what can be called at once, by method and path."""
     found: dict[tuple[str, str], DirectRoute] = {}
     for route in routes:
         if isinstance(route, SystemRoute) and _is_plain(route):
             for method in route.methods or ():
-                found.setdefault((method, route.path), DirectRoute(route, respond))
+                found.setdefault((method, route.path), DirectRoute(route, respond, provided))
     return found
 
 

@@ -253,7 +253,7 @@ def create_app(
     check_routes(app)
     for kind in (DiracError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _on_error)
-    direct = direct_routes(app.routes, respond)
+    direct = direct_routes(app.routes, respond, app.state.provided)
     app.guard = Guard(
         super(Application, app).__call__,
         unlimited=unlimited,

@@ -8,7 +8,7 @@ from dirac.core.addresses import in_the_clear
 
 
 @pytest.mark.parametrize(
-    "url", ["http://iam.example.org", "HTTP://iam:80/x", "http://127.0.0.1.example.org", "x"]
+    "url", ["http://iam.example.org", "HTTP://iam:80/x", "http://127.0.0.1.example.org", "http://[", "x"]
 )
 def test_what_is_not_encrypted_can_be_read(url: str) -> None:
     assert in_the_clear(url)

@@ -135,6 +135,7 @@ def test_a_candidate_changes_what_is_there(shadow: dict[str, Any], path: str, te
             "identity_provider/scim_url",
             "in the clear; use https",
         ),
+        ({"identity_provider": IAM | {"issuer": "http://["}}, "identity_provider/issuer", "use https"),
         ({"identity_provider": IAM | {"issuer": "http://iam"}}, "identity_provider/issuer", "use https"),
         (
             {"capability_tokens": {"audiences": ["x"], "groups": {"usr": {}}}},

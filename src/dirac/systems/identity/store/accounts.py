@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 
 from dirac.db.transaction import Transaction
 from dirac.systems.identity.ports.accounts import AccountRecord
@@ -43,12 +43,7 @@ class AccountStore:
     async def claim(self, vo: str, sub: str, now: datetime, until: datetime) -> bool:
         """Be the one who asks the provider; False if somebody else is at it."""
         free = or_(accounts.c.asking.is_(None), accounts.c.asking <= now)
-        claimed = await self._tx.execute(
-            update(accounts)
-            .where(accounts.c.vo == vo, accounts.c.sub_digest == exact_key(sub), free)
-            .values(asking=until)
-        )
-        return claimed.rowcount == 1
+        return await self._change(vo, sub, free, asking=until) == 1
 
     async def release(self, vo: str, sub: str) -> None:
         """Let others ask again."""
@@ -56,9 +51,8 @@ class AccountStore:
 
     async def regrant(self, vo: str, sub: str, sealed: bytes) -> None:
         """Keep what lets us ask the provider again, in the place of what did so before."""
-        same = and_(accounts.c.vo == vo, accounts.c.sub_digest == exact_key(sub))
         stands = accounts.c.sealed.is_not(None)  # else it was ended in between
-        await self._tx.execute(update(accounts).where(same, stands).values(sealed=sealed))
+        await self._change(vo, sub, stands, sealed=sealed)
 
     async def end(self, vo: str, sub: str) -> None:
         """Forget how to ask: the provider does not stand by the login any more."""
@@ -95,9 +89,11 @@ class AccountStore:
         row = {"vo": vo, "sub_digest": exact_key(sub), "version": version, "sub": sub, "accepted": now}
         return await self._tx.insert_missing(consents, [row]) == 1
 
-    async def _change(self, vo: str, sub: str, **values: object) -> None:
-        await self._tx.execute(
+    async def _change(self, vo: str, sub: str, *conditions: ColumnElement[bool], **values: object) -> int:
+        """Change somebody's account if it is as the conditions say; return how many are: one or none."""
+        changed = await self._tx.execute(
             update(accounts)
-            .where(accounts.c.vo == vo, accounts.c.sub_digest == exact_key(sub))
+            .where(accounts.c.vo == vo, accounts.c.sub_digest == exact_key(sub), *conditions)
             .values(**values)
         )
+        return changed.rowcount
