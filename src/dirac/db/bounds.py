@@ -10,14 +10,13 @@ import math
 import time
 from typing import Any
 
-from sqlalchemy import CursorResult, Executable, event, text
+from sqlalchemy import CursorResult, Executable, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dirac.core.errors import InvalidInputError
+from dirac.db import mariadb
 from dirac.db.transaction import Transaction
 
-_OPTION = "dirac_seconds"
 _MARIADB_TIMEOUT = 1969
 _POSTGRESQL_TIMEOUT = "57014"
 
@@ -43,7 +42,7 @@ async def bounded(tx: Transaction, statement: Executable, seconds: float, hint: 
     elif tx.dialect == "sqlite":
         tx.driver.give_up = time.monotonic() + seconds
     else:
-        statement = statement.execution_options(**{_OPTION: seconds})
+        statement = statement.execution_options(**{mariadb.SECONDS: seconds})
     try:
         return await tx.execute(statement)
     except DBAPIError as error:
@@ -53,21 +52,6 @@ async def bounded(tx: Transaction, statement: Executable, seconds: float, hint: 
     finally:
         if tx.dialect == "sqlite":
             tx.driver.give_up = math.inf
-
-
-def install(engine: AsyncEngine) -> None:
-    """Make the connections of an engine of MariaDB keep the bounds; the others are told in `bounded`."""
-    if engine.dialect.name in ("mysql", "mariadb"):
-        event.listen(engine.sync_engine, "before_cursor_execute", _before_mariadb, retval=True)
-
-
-def _before_mariadb(
-    _connection: Any, _cursor: Any, statement: str, values: Any, context: Any, _many: bool
-) -> tuple[str, Any]:
-    seconds = context.execution_options.get(_OPTION) if context is not None else None
-    if seconds:
-        statement = f"SET STATEMENT max_statement_time={seconds:g} FOR {statement}"
-    return statement, values
 
 
 def _expired(error: DBAPIError) -> bool:

@@ -18,6 +18,8 @@ from typing import Any
 
 from sqlalchemy import Dialect, Table, insert
 
+from dirac.db.mariadb import Once
+
 Convert = Callable[[Any], Any]
 Call = tuple[str, Any]
 """A statement, and what the driver takes with it: values, or a list of rows of values."""
@@ -66,7 +68,7 @@ class BulkInsert:
                 some = rows[start : start + MOST_ROWS]
                 sql, given = self._as_one(common, some, literal)
                 long = sum(len(value) for value in given if isinstance(value, str)) > _LONGEST
-                yield (self.sql, self._values(common, some)) if long else (sql, given)
+                yield (self.sql, self._values(common, some)) if long else (Once(sql), given)
         else:
             yield self.sql, self._values(common, rows)
 
@@ -76,11 +78,10 @@ class BulkInsert:
         """Return the one statement that inserts these rows and returns the numbers that it gave them."""
         if len(rows) > 1 and literal is not None:
             sql, given = self._as_one(common, rows, literal)
-        else:
-            into, _, values = self.sql.rpartition("VALUES ")
-            sql = f"{into}VALUES {', '.join([values] * len(rows))}"
-            given = tuple(itertools.chain.from_iterable(self._values(common, rows)))
-        return f"{sql} RETURNING {key}", given
+            return Once(f"{sql} RETURNING {key}"), given
+        into, _, values = self.sql.rpartition("VALUES ")
+        sql = f"{into}VALUES {', '.join([values] * len(rows))} RETURNING {key}"
+        return sql, tuple(itertools.chain.from_iterable(self._values(common, rows)))
 
     def _values(self, common: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
         given: list[Iterable[Any]] = [  # column by column: most need nothing done to them

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from dirac.core.errors import InvalidInputError
-from dirac.db import bounds, sqlite
+from dirac.db import mariadb, sqlite
 from dirac.db.search_conditions import BY_CODE_POINTS
 
 Mode = Literal["read", "write", "single"]
@@ -27,8 +27,8 @@ _USED = "dirac_used"
 _IDLE = 2.0  # seconds
 _DRIVERS = {
     "sqlite": sqlite.DRIVER,
-    "mariadb": "mariadb+asyncmy",
-    "mysql": "mariadb+asyncmy",
+    "mariadb": mariadb.DRIVER,
+    "mysql": mariadb.DRIVER,
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
 }
@@ -69,27 +69,22 @@ def make_engine(url: URL, pool_size: int, tls: ssl.SSLContext | None) -> AsyncEn
         # Who takes a connection ends what it began: one more ROLLBACK is a way to the server and back.
         "pool_reset_on_return": None,
     }
+    # The connection that was used last knows pages and statements that others would have to read again.
+    pooled = {"pool_size": pool_size, "pool_use_lifo": True}
     if url.get_backend_name() == "sqlite":
         if url.database not in (None, "", ":memory:"):
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-            # The connection that was used last: it knows the pages that the others would have to read again.
-            options |= {"pool_size": pool_size, "pool_use_lifo": True}
+            options |= pooled
         engine = create_async_engine(url, **options)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         return engine
     if tls is not None:
         options["connect_args"] = {"ssl": tls}
-    engine = create_async_engine(
-        url,
-        isolation_level="READ COMMITTED",
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        **options,
-    )
+    options |= pooled | {"max_overflow": pool_size, "isolation_level": "READ COMMITTED"}
+    engine = create_async_engine(url, **options)
     if url.get_backend_name() == "postgresql":
         event.listen(engine.sync_engine, "first_connect", partial(_look_at_collation, engine.dialect))
     _watch_pool(engine)
-    bounds.install(engine)
     return engine
 
 

@@ -77,10 +77,7 @@ class Database:
     async def begin(self, mode: Mode) -> tuple[Connection, Transaction]:
         """Take a connection and begin a transaction on it, which `_Unit` ends."""
         connection = await self._begin(mode)
-        single = mode == "single"
-        return connection, Transaction(
-            connection, self.dialect, self.clock.now(), self.entropy, single=single
-        )
+        return connection, Transaction(connection, self.dialect, self.clock.now(), self.entropy, mode=mode)
 
     async def _begin(self, mode: Mode) -> Connection:
         try:
@@ -150,7 +147,8 @@ class DatabaseUnits(Generic[U]):
     def single(self) -> _Unit[U]:
         """Begin a unit that changes things by one statement at most.
 
-        PostgreSQL commits that by itself, without two more ways to the server and back.
+        Nothing else is committed with it, no event and no entry of the audit log. PostgreSQL commits it by
+        itself, without two more ways to the server and back.
         """
         return _Unit(self._database, self._dress, "single")
 
@@ -190,17 +188,17 @@ class _Unit(Generic[U]):
             self._over()
         if isinstance(error, DBAPIError):
             _explain(error, committing=self._mode == "single")
-        if error is None and self._writes:
+        if error is None and self._mode == "write":
             for listener in self._database.committed:
                 listener(self._transaction)
 
     async def _commit(self) -> None:
         committing = False
         try:
-            if self._writes:
+            if self._mode == "write":
                 for close in self._database.closing:
                     await close(self._transaction)
-            await self._transaction.flush()
+                await self._transaction.flush()
             committing = self._writes
             await in_greenlet(_end, self._connection)
         except BaseException as error:

@@ -29,6 +29,7 @@ from dirac.core.entropy import Entropy, uuid7
 from dirac.core.errors import ConflictError, InvalidInputError
 from dirac.core.unit import Event
 from dirac.db.bulk import MOST_ROWS, Literal, bulk_insert
+from dirac.db.connections import Mode
 from dirac.db.greenlets import in_greenlet
 from dirac.db.tables import events, idempotency, tasks
 from dirac.db.upsert import upsert
@@ -65,17 +66,17 @@ class Transaction:
         dialect: Of which engine.
         now: The time at which it began.
         entropy: Where identifiers come from.
-        single: Whether nothing is to be committed with the one statement that changes something.
+        mode: What for; events, tasks and completions are for those that write.
 
     Attributes:
         bound: Seconds that PostgreSQL lets each statement take, None if it was not told (`dirac.db.bounds`).
     """
 
     def __init__(
-        self, connection: Connection, dialect: str, now: datetime, entropy: Entropy, *, single: bool = False
+        self, connection: Connection, dialect: str, now: datetime, entropy: Entropy, *, mode: Mode = "write"
     ) -> None:
         self._connection = connection
-        self._single = single
+        self._mode = mode
         self.dialect = dialect
         self._now = now
         self._entropy = entropy
@@ -219,8 +220,8 @@ class Transaction:
         self._completed.add(entry)
 
     def _refuse_more(self) -> None:
-        if self._single:
-            raise RuntimeError("nothing can be committed together with the statement of a single unit")
+        if self._mode != "write":
+            raise RuntimeError(f"nothing can be committed together with what a {self._mode} unit does")
 
     async def recall(self, scope: str, key: str, digest: str) -> str | None:
         """Return the answer that was given for this idempotency key, None if it is new.

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from dirac.core.audit import Journal, present
 from dirac.core.errors import (
@@ -255,7 +256,8 @@ def create_app(
         app.add_exception_handler(kind, _on_error)
     direct = direct_routes(app.routes, respond, app.state.provided)
     app.guard = Guard(
-        super(Application, app).__call__,
+        # What a proxy says of a client is of use for the addresses of redirections only.
+        ProxyHeadersMiddleware(super(Application, app).__call__),  # type: ignore[arg-type]  # FastAPI's types
         unlimited=unlimited,
         drain=drain,
         observe=observe,

@@ -41,12 +41,16 @@ async def _thing(tx: Transaction, name: str) -> None:
     await tx.execute(insert(schedules).values(task=name, due=tx.now))
 
 
-async def test_a_unit_of_one_statement_changes_that_and_nothing_beside_it(database: Database) -> None:
-    units = DatabaseUnits(database, lambda tx: tx)
-    async with units.single() as tx:
+async def test_a_unit_of_one_statement_changes_what_that_does(database: Database) -> None:
+    async with DatabaseUnits(database, lambda tx: tx).single() as tx:
         await tx.execute(select(func.count()).select_from(schedules))
         await _thing(tx, "one")
     assert await _count(database, schedules) == 1
+
+
+@pytest.mark.parametrize("mode", ["single", "read"])
+async def test_nothing_is_committed_beside_one_statement_or_none(database: Database, mode: str) -> None:
+    units = DatabaseUnits(database, lambda tx: tx)
     together: list[Callable[[Transaction], object]] = [
         lambda tx: tx.record(_event(database, "1")),
         lambda tx: tx.enqueue("test.work"),
@@ -54,7 +58,7 @@ async def test_a_unit_of_one_statement_changes_that_and_nothing_beside_it(databa
     ]
     for more in together:
         with pytest.raises(RuntimeError, match="together"):
-            async with units.single() as tx:
+            async with getattr(units, mode)() as tx:
                 more(tx)
     assert await _count(database, events) == await _count(database, tasks) == 0
 
