@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Table, and_, bindparam, select
+from sqlalchemy import Column, ColumnElement, Label, Row, Select, Table, and_, bindparam, select
 
+from dirac.db.json_objects import ObjectOf
 from dirac.systems.identity.ports.registry import Member
 from dirac.systems.identity.store.digests import exact_key
 from dirac.systems.identity.store.tables import accounts, groups, users
 
 
-def with_member(table: Table, vo: ColumnElement[str], sub: ColumnElement[str]) -> Select[Any]:
-    """Return the statement that reads rows of a table, each with the user of it, once per group of the VO.
+def with_member(table: Table, vo: Column[str], sub: ColumnElement[str]) -> Select[Any]:
+    """Return the statement that reads rows of a table, each with the user of it and the groups of the VO.
 
     Args:
         table: Of which rows.
@@ -32,9 +33,14 @@ def with_member(table: Table, vo: ColumnElement[str], sub: ColumnElement[str]) -
         *(accounts.c.vo.label("account_vo"), accounts.c.username.label("account_name")),
         *(accounts.c.groups.label("account_groups"), accounts.c.suspended.label("account_suspended")),
     ]
-    of_group = [groups.c.name.label("group_name"), groups.c.properties.label("group_properties")]
     source = table.outerjoin(users, same_user).outerjoin(accounts, same_account)
-    return select(table, *user, *account, *of_group).select_from(source.outerjoin(groups, groups.c.vo == vo))
+    return select(table, *user, *account, groups_of(vo)).select_from(source)
+
+
+def groups_of(vo: Column[str]) -> Label[Any]:
+    """Return the column with all groups of a row's VO: their properties by name, or None."""
+    found = select(ObjectOf(groups.c.name, groups.c.properties)).where(groups.c.vo == vo)
+    return found.correlate(vo.table).scalar_subquery().label("vo_groups")
 
 
 def member_key(sub: str) -> dict[str, str]:
@@ -42,9 +48,8 @@ def member_key(sub: str) -> dict[str, str]:
     return {"b_digest": exact_key(sub)}
 
 
-def member_beside(rows: Sequence[Row[Any]], vo: str, sub: str) -> Member | None:
-    """Return the user of such rows, which are all of one subject; None if there is none any more."""
-    row = rows[0]
+def member_beside(row: Row[Any], vo: str, sub: str) -> Member | None:
+    """Return the user of such a row; None if there is none any more."""
     known = row.account_vo == vo
     # Some engines compare without regard to case.
     declared = (row.user_vo, row.user_sub) == (vo, sub)
@@ -56,7 +61,14 @@ def member_beside(rows: Sequence[Row[Any]], vo: str, sub: str) -> Member | None:
         sub=sub,
         username=row.user_name if declared else row.account_name,
         suspended=bool((declared and row.user_suspended) or (known and row.account_suspended)),
-        groups={each.group_name: tuple(each.group_properties) for each in rows if each.group_name in mine},
+        groups=memberships(row.vo_groups, mine),
         declared=declared,
         outside=known,
     )
+
+
+def memberships(
+    known: Mapping[str, Sequence[str]] | None, mine: Collection[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the groups that somebody is in, with their properties, of all that the VO has."""
+    return {name: tuple(properties) for name, properties in (known or {}).items() if name in mine}

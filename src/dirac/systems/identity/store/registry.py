@@ -24,7 +24,13 @@ from dirac.db.transaction import Transaction
 from dirac.systems.identity.models import RegisteredGroup, RegisteredHost, RegisteredUser, RegisteredVO
 from dirac.systems.identity.ports.registry import Bearer, Member, RegistryChanges
 from dirac.systems.identity.store.digests import exact_key
-from dirac.systems.identity.store.members import member_beside, member_key, with_member
+from dirac.systems.identity.store.members import (
+    groups_of,
+    member_beside,
+    member_key,
+    memberships,
+    with_member,
+)
 from dirac.systems.identity.store.revocations import RevocationStore
 from dirac.systems.identity.store.tables import certificates, groups, users, vos
 
@@ -34,10 +40,8 @@ _HOST = "host:"
 
 # Made once: to make a statement costs more than to run it.
 _BY_SUBJECT = with_member(vos, vos.c.name, bindparam("b_sub")).where(vos.c.name == bindparam("b_vo"))
-_BY_NAME = (
-    select(users, groups.c.name.label("group_name"), groups.c.properties.label("group_properties"))
-    .select_from(users.outerjoin(groups, groups.c.vo == users.c.vo))
-    .where(users.c.vo == bindparam("b_vo"), users.c.username == bindparam("b_name"))
+_BY_NAME = select(users, groups_of(users.c.vo)).where(
+    users.c.vo == bindparam("b_vo"), users.c.username == bindparam("b_name")
 )
 
 
@@ -112,16 +116,15 @@ class RegistryStore:
     async def member(self, vo: str, *, sub: str) -> Member | None:
         """Return a user by subject: one that is declared, or else one whom the VO's provider knows."""
         given = {"b_vo": vo, "b_sub": sub, **member_key(sub)}
-        rows = (await self._tx.execute(_BY_SUBJECT, given)).all()
-        return member_beside(rows, vo, sub) if rows else None
+        row = (await self._tx.execute(_BY_SUBJECT, given)).first()
+        return None if row is None else member_beside(row, vo, sub)
 
     async def member_called(self, vo: str, *, username: str) -> Member | None:
         """Return a user by name."""
-        rows = (await self._tx.execute(_BY_NAME, {"b_vo": vo, "b_name": username})).all()
-        if not rows or (rows[0].vo, rows[0].username) != (vo, username):
+        user = (await self._tx.execute(_BY_NAME, {"b_vo": vo, "b_name": username})).first()
+        if user is None or (user.vo, user.username) != (vo, username):
             return None
-        user = rows[0]
-        mine = {row.group_name: tuple(row.group_properties) for row in rows if row.group_name in user.groups}
+        mine = memberships(user.vo_groups, user.groups)
         return Member(user.vo, user.sub, user.username, user.suspended, mine)
 
     async def user_names(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:

@@ -54,10 +54,10 @@ class SessionStore:
 
     async def held(self, jti: str, vo: str, sub: str) -> tuple[RefreshRecord | None, Member | None]:
         """Return a token of a user, and the user; None for what there is not."""
-        rows = (await self._tx.execute(_HELD, {"b_jti": jti, **member_key(sub)})).all()
-        if not rows or (rows[0].vo, rows[0].sub) != (vo, sub):
+        row = (await self._tx.execute(_HELD, {"b_jti": jti, **member_key(sub)})).first()
+        if row is None or (row.vo, row.sub) != (vo, sub):
             return None, None
-        return _record(rows[0]), member_beside(rows, vo, sub)
+        return _record(row), member_beside(row, vo, sub)
 
     async def current(self, family: str) -> RefreshRecord | None:
         """Return the active token of a session."""
