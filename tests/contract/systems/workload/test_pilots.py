@@ -16,7 +16,13 @@ from dirac.db.history import history
 from dirac.resources.computing.base import PilotStatus as Seen
 from dirac.systems.identity.models import Property
 from dirac.systems.identity.store.pilots import PilotSecretStore
-from dirac.systems.workload.models import JobStatus, PilotMetadata, PilotRegistration, PilotStatus
+from dirac.systems.workload.models import (
+    HeartbeatData,
+    JobStatus,
+    PilotMetadata,
+    PilotRegistration,
+    PilotStatus,
+)
 from dirac.testing.faults import FailNth
 from dirac.testing.time import FakeClock
 
@@ -223,6 +229,38 @@ async def test_work_does_not_wait_for_a_pilot_that_nobody_knows(hall: Hall) -> N
     await hall.factory.check()
     assert [row.status for row in await hall.pilot_rows()] == ["Unknown"]
     assert await hall.factory.start("astro") == 1, "another one comes, as after a restore elsewhere"
+
+
+async def test_work_does_not_wait_for_a_pilot_that_lost_its_run(hall: Hall, clock: FakeClock) -> None:
+    """Its host is gone, and its computing element, which a restore has put elsewhere, never heard of it."""
+    await hall.submitted(ALICE)
+    await hall.factory.start("astro")
+    (row,) = await hall.pilot_rows()
+    who = await hall.running(row.pilot_stamp)
+    clock.advance(101)
+    assert await hall.life.expire_leases() == 1
+    (lost,) = await hall.pilot_rows()
+    assert (lost.status, lost.status_reason) == ("Unknown", "no sign of life from its last run")
+    async with hall.database.read() as tx:
+        (*_, last) = await history(tx, "pilot", [row.pilot_stamp])
+    assert last.data == {"Status": "Unknown", "StatusReason": lost.status_reason}
+    assert await hall.factory.start("astro") == 1
+    # It was alive after all, and asks for work.
+    again = await hall.running(row.pilot_stamp)
+    assert (again.job_id, again.attempt) == (who.job_id, 2)
+    assert [row.status for row in await hall.pilot_rows()] == ["Running", "Submitted"]
+
+
+async def test_a_pilot_is_not_doubted_that_speaks_of_its_other_run(hall: Hall, clock: FakeClock) -> None:
+    await hall.submitted(ALICE, JOB, JOB)
+    await hall.pilots.register(FACTORY, registration())
+    lost, kept = await hall.running("p1"), await hall.running("p1")
+    clock.advance(90)
+    await hall.life.heartbeat(kept, {kept.job_id or 0: HeartbeatData()})
+    clock.advance(20)
+    assert await hall.life.expire_leases() == 1
+    assert [await hall.status(run.job_id or 0) for run in (lost, kept)] == ["Waiting", "Running"]
+    assert [row.status for row in await hall.pilot_rows()] == ["Running"]
 
 
 async def test_a_pilot_that_nobody_knows_is_given_up(hall: Hall, clock: FakeClock) -> None:

@@ -13,6 +13,7 @@ from dirac.core.unit import Event, Units
 from dirac.systems.configuration.models import Workload
 from dirac.systems.identity.models import Identity, Property
 from dirac.systems.workload.logic.deeds import Deeds, Found, find, is_run, standing_of
+from dirac.systems.workload.logic.pilots import change_pilots
 from dirac.systems.workload.logic.verbs import carry_out
 from dirac.systems.workload.logic.waiting import Classes
 from dirac.systems.workload.models import (
@@ -22,6 +23,8 @@ from dirac.systems.workload.models import (
     JobStatusUpdate,
     JobVerb,
     Outcome,
+    PilotMetadata,
+    PilotStatus,
 )
 from dirac.systems.workload.ports.running import Beat, Configured, JobRow, RunUnit
 from dirac.systems.workload.states import HELD, Report, judge, lost, series_slot
@@ -240,7 +243,19 @@ class JobLifeCycle:
                 )
                 counter = row.reschedule_counter + 1 if runs_left else None
                 deeds.add(row, judgement, counter=counter, outcome="Lost", delay=delay)
+        await _doubt_pilots(unit, rows)
         await deeds.write()
+
+
+async def _doubt_pilots(unit: RunUnit, rows: Sequence[JobRow]) -> None:
+    """Count no longer on the pilots that have let all their runs be lost; who is alive asks for work again.
+
+    Else a job would wait for one that went down with its host, and that no computing element speaks of.
+    """
+    stamps = sorted({row.pilot_stamp for row in rows if row.pilot_stamp})
+    if stamps and (silent := await unit.pilots.silent(stamps)):
+        doubt = PilotMetadata(Status=PilotStatus.UNKNOWN, StatusReason="no sign of life from its last run")
+        await change_pilots(unit, silent, dict.fromkeys(silent, doubt), SYSTEM)
 
 
 def _delay(reschedules: int, rules: Workload) -> int:

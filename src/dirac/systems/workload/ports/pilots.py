@@ -104,6 +104,10 @@ class PilotRepository(Protocol):
         """Return those pilots that are visible, by stamp."""
         ...
 
+    async def silent(self, stamps: Sequence[str]) -> dict[str, PilotRow]:
+        """Return and lock those of these pilots that run, and have no run whose lease has time left."""
+        ...
+
     async def named(self, visible: Visibility, name: str) -> list[PilotRow]:
         """Return those visible pilots, a few at most, that have this stamp or reference."""
         ...

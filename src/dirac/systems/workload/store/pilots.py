@@ -111,6 +111,15 @@ class PilotStore:
         rows = await self._tx.execute(statement.with_for_update() if lock else statement)
         return {row.pilot_stamp: PilotRow(**row._mapping) for row in rows}
 
+    async def silent(self, stamps: Sequence[str]) -> dict[str, PilotRow]:
+        """Return and lock those of these pilots that run, and have no run whose lease has time left."""
+        found = await self.find(Visibility(), stamps, lock=True)
+        heard = select(attempts.c.pilot_stamp).where(
+            attempts.c.pilot_stamp.in_(found), attempts.c.lease_until > self._tx.now
+        )
+        others = set((await self._tx.execute(heard)).scalars())
+        return {stamp: row for stamp, row in found.items() if row.status == _RUNNING and stamp not in others}
+
     async def named(self, visible: Visibility, name: str) -> list[PilotRow]:
         """Return those visible pilots, a few at most, that have this stamp or reference."""
         columns = [_c[name] for name in PilotRow.__struct_fields__]
