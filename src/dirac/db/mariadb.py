@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.mysql.mariadb import loader
 
 DRIVER = "mariadb+dirac"
 SECONDS = "dirac_seconds"
@@ -18,7 +17,7 @@ SECONDS = "dirac_seconds"
 
 _MOST_STATEMENTS = 100  # of a connection; the server has 16 382 for all, unless told otherwise
 _FEW_VALUES = 40  # with more, it is one of many alike, which differ in how many values they have
-_Asyncmy: Any = loader("asyncmy")
+_Asyncmy: Any = make_url("mariadb+asyncmy://").get_dialect()
 
 
 class Once(str):
