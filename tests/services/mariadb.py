@@ -106,7 +106,11 @@ class MariaDB(Server):
         self.data.mkdir(exist_ok=True)
         if not (self.data / "mysql").exists():
             self._run_to_end(
-                "make its system tables", *self._command(), "--bootstrap", stdin=self._system_tables()
+                "make its system tables",
+                *self._command(),
+                "--skip-log-bin",
+                "--bootstrap",
+                stdin=self._system_tables(),
             )
         self._run(
             *self._command(),
@@ -118,6 +122,12 @@ class MariaDB(Server):
             "--skip-name-resolve",
             "--performance-schema=OFF",
             "--max-connections=500",
+            # As a site has it (role mariadb): some statements are refused with it, and only with it.
+            "--log-bin=binary",
+            "--binlog-format=ROW",
+            "--log-bin-trust-function-creators=ON",
+            "--sync-binlog=0",
+            "--expire-logs-days=0.01",
             *self._options,
         )
 
@@ -133,7 +143,6 @@ class MariaDB(Server):
             f"--lc-messages-dir={share}",
             f"--character-sets-dir={share / 'charsets'}",
             f"--plugin-dir={usr / 'lib/mysql/plugin'}",
-            "--skip-log-bin",
             # Never wait for a disk. At commit the log still goes to the kernel and pages through the
             # doublewrite buffer: nothing committed is lost, no page is torn when the *process* is killed.
             "--loose-debug-no-sync",

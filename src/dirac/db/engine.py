@@ -249,7 +249,9 @@ def _explain(error: DBAPIError, *, committing: bool) -> None:
     if _is_value(error):
         raise _unacceptable(error) from error
     if _passes(error):
-        raise _unavailable(type(error.orig).__name__, committing=committing) from error
+        raise _unavailable(
+            f"{type(error.orig).__name__} {_code(error) or ''}".rstrip(), committing=committing
+        ) from error
 
 
 def _unavailable(what: str, *, committing: bool) -> UnavailableError:
@@ -273,14 +275,18 @@ def _unacceptable(error: DBAPIError) -> InvalidInputError:
 
 def _is_value(error: DBAPIError) -> bool:
     """Tell whether it is a value that the engine refuses (SQLSTATE class 22, and MariaDB's numbers)."""
-    state = getattr(error.orig, "sqlstate", None) or ""
-    number = error.orig.args[0] if error.orig is not None and error.orig.args else None
-    return state.startswith("22") or number in _MARIADB_VALUES
+    code = _code(error)
+    return code in _MARIADB_VALUES if isinstance(code, int) else code.startswith("22")
 
 
 def _passes(error: DBAPIError) -> bool:
     """Tell whether the same may work later: the connection broke, or another transaction came first."""
     if isinstance(error, (OperationalError, InterfaceError)) or error.connection_invalidated:
         return True
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
-    return state in ("40001", "40P01", "55P03", "57P01")
+    return _code(error) in ("40001", "40P01", "55P03", "57P01")
+
+
+def _code(error: DBAPIError) -> str | int:
+    """Return the engine's code of an error, its own number on MariaDB; "" if it has none."""
+    number = error.orig.args[0] if error.orig is not None and error.orig.args else None
+    return getattr(error.orig, "sqlstate", None) or (number if isinstance(number, int) else "")

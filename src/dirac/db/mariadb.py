@@ -48,5 +48,13 @@ class Dialect(_Asyncmy):  # type: ignore[misc]  # its class is made when it is a
             statement = Once(statement)
         cursor.execute(statement, parameters)
 
+    def do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        """Execute a statement with many rows of values, not in the form that the server has for that.
+
+        It refuses some (error 1295, an upsert), and which ones depends on how it was set up.
+        """
+        cursor._connection._bulk_supported = False
+        super().do_executemany(cursor, statement, parameters, context)
+
 
 registry.register(DRIVER.replace("+", "."), __name__, Dialect.__name__)

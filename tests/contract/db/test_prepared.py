@@ -68,6 +68,9 @@ async def test_what_does_not_come_again_is_not_prepared(database: Database) -> N
             rows = [(size,) for size in range(number, number + 2)]
             await tx.insert_all(things, ("vo", "size"), {"vo": f"vo{number}"}, rows)
             await tx.insert_numbered(things, ("vo", "size"), {"vo": f"vo{number}"}, rows)
+        many = [{"vo": "astro", "size": size} for size in range(3)]
+        await tx.execute(insert(things), many)
+        await tx.put_all(things, [row | {"id": row["size"]} for row in many], ["size"])
         for number in range(100, 120):
             wanted = select(things.c.id).where(things.c.size.in_(range(number)))
             await tx.execute(wanted)
