@@ -137,11 +137,19 @@ def measure(server: Ours, engine: str, times: int) -> None:
         if (answer := server.client.post("/api/pilots/token", json=login)).status_code != 200:
             raise SystemExit(answer.text[:500])
 
+    shown = server.headers("user")
+    known = shown | {"If-None-Match": server.client.get("/api/config/", headers=shown).headers["ETag"]}
+
+    def unchanged() -> None:
+        if (answer := server.client.get("/api/config/", headers=known)).status_code != 304:
+            raise SystemExit(answer.text[:500])
+
     operations: dict[str, Callable[[], object]] = {
         "GET a route that anybody may call": lambda: server.client.get("/api/health/live"),
         "GET /api/auth/userinfo, a route that checks the token": lambda: server.send(
             "GET", "/api/auth/userinfo", b"", "user", 200
         ),
+        "GET /api/config/ with a matching ETag": unchanged,
         "refresh": continued,
         "exchange of a token for less": exchanged,
         "introspection": lambda: form("/api/auth/introspect", f"Basic {basic}", token=user),

@@ -1,9 +1,8 @@
 """The short way to a route: what most requests are needs neither a search for their route nor its framework.
 
 A route whose path is fixed, and that wants nothing but what `dirac.transport.routing` declares, is called
-at once, with the same guards in the same order. A request with a header that the route declares goes the
-usual way, and so does one whose query is not what the route declares, each parameter once, and every other
-route: errors are worded in one place.
+at once, with the same guards in the same order. A request whose query or headers are not what the route
+declares, each parameter once, goes the usual way, as for every other route: errors are worded in one place.
 """
 
 from __future__ import annotations
@@ -42,32 +41,34 @@ class DirectRoute:
         self._steps = [(name, call) for name, call in needs if isinstance(call, (Allowed, Body))]
         given = {name: provided[call.kind] for name, call in needs if name and isinstance(call, Provided)}
         self._values = _defaults(route) | given
-        self._headers = {field.alias.encode().lower() for field in route.dependant.header_params}
-        self._query = _adapters(route)
+        types = get_type_hints(route.endpoint, include_extras=True)
+        self._headers = {
+            alias.lower().encode(): known
+            for alias, known in _adapters(route.dependant.header_params, types).items()
+        }
+        self._query = _adapters(route.dependant.query_params, types)
 
-    def query(self, scope: Scope) -> dict[str, Any] | None:
-        """Return the values of a request's query; None if the request has to go the usual way."""
-        if self._headers and any(name in self._headers for name, _ in scope["headers"]):
-            return None
+    def given(self, scope: Scope) -> dict[str, Any] | None:
+        """Return the values of a request's query and headers; None if it has to go the usual way."""
         found: dict[str, Any] = {}
-        if not scope["query_string"]:
-            return found
         try:
-            for alias, text in parse_qsl(scope["query_string"].decode(), keep_blank_values=True):
-                name, adapter = self._query[alias]
-                if name in found:
-                    return None
-                found[name] = adapter.validate_python(text)
+            if scope["query_string"]:
+                for alias, text in parse_qsl(scope["query_string"].decode(), keep_blank_values=True):
+                    _add(found, *self._query[alias], text)
+            if self._headers:
+                for header, value in scope["headers"]:
+                    if header in self._headers:
+                        _add(found, *self._headers[header], value.decode("latin-1"))
         except (KeyError, UnicodeDecodeError, ValidationError):
             return None
         return found
 
-    async def __call__(self, query: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, whose query is known."""
+    async def __call__(self, given: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; what `given` returned of it comes first."""
         scope["route"] = self._route
         request = Request(scope, receive, send)
         try:
-            values = self._values | query
+            values = self._values | given
             for name, call in self._steps:
                 found = await call(request)
                 if name is not None:
@@ -96,11 +97,21 @@ def _defaults(route: SystemRoute) -> dict[str, Any]:
     return {name: one.default for name, one in parameters.items() if one.default is not one.empty}
 
 
-def _adapters(route: SystemRoute) -> dict[str, tuple[str, TypeAdapter[Any]]]:
-    """Return what reads the parameters of a query, by their names there: their own, and types."""
-    declared = route.dependant.query_params
-    types = get_type_hints(route.endpoint, include_extras=True) if declared else {}
+def _adapters(declared: Iterable[Any], types: Mapping[str, Any]) -> dict[str, tuple[str, TypeAdapter[Any]]]:
+    """Return what reads parameters, by their names in a request: their own, and types."""
     return {field.alias: (field.name, TypeAdapter(types[field.name])) for field in declared}
+
+
+def _add(found: dict[str, Any], name: str, adapter: TypeAdapter[Any], text: str) -> None:
+    """Add the value of a parameter.
+
+    Raises:
+        KeyError: It is there twice.
+        ValidationError: It is not what the route declares.
+    """
+    if name in found:
+        raise KeyError(name)
+    found[name] = adapter.validate_python(text)
 
 
 def _is_plain(route: SystemRoute) -> bool:

@@ -115,10 +115,10 @@ class Guard:
             else:
                 direct = self._direct.get((scope["method"], scope["path"]))
                 receiving = self._counting(scope, receive)
-                if direct is None or (query := direct.query(scope)) is None:
+                if direct is None or (given := direct.given(scope)) is None:
                     await self._app(scope, receiving, sending)
                 else:
-                    await direct(query, scope, receiving, sending)
+                    await direct(given, scope, receiving, sending)
         except Exception as error:
             if status:  # it has begun to answer
                 raise
