@@ -16,6 +16,8 @@ from dirac.db.engine import Database
 from dirac.db.tables import new_metadata
 from dirac.db.types import BigId, UtcDateTime
 
+from .made import with_tables
+
 metadata = new_metadata()
 things = Table(
     "bulk_thing",
@@ -35,14 +37,8 @@ _WORDS = ["", "%", "%s", "%%d", "'", "''; --", '"', "\\", "\\'", "a\nb", "\t", "
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)  # its user may make tables
-    async with database.engine.begin() as connection:
-        await connection.run_sync(metadata.drop_all)
-        await connection.run_sync(metadata.create_all)
-    yield database
-    async with database.engine.begin() as connection:
-        await connection.run_sync(metadata.drop_all)
-    await database.close()
+    async with with_tables(database_url, metadata) as database:
+        yield database
 
 
 async def _read(database: Database) -> list[tuple[Any, ...]]:

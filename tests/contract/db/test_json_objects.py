@@ -12,6 +12,8 @@ from dirac.db.json_objects import ObjectOf
 from dirac.db.tables import new_metadata
 from dirac.db.types import Json
 
+from .made import with_tables
+
 metadata = new_metadata()
 boxes = Table("json_box", metadata, Column("name", String(64), primary_key=True))
 things = Table(
@@ -32,14 +34,8 @@ FULL = {
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)  # its user may make tables
-    async with database.engine.begin() as connection:
-        await connection.run_sync(metadata.drop_all)
-        await connection.run_sync(metadata.create_all)
-    yield database
-    async with database.engine.begin() as connection:
-        await connection.run_sync(metadata.drop_all)
-    await database.close()
+    async with with_tables(database_url, metadata) as database:
+        yield database
 
 
 async def test_rows_come_as_one_object_as_they_are(database: Database) -> None:

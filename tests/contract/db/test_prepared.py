@@ -13,6 +13,8 @@ from dirac.db.tables import new_metadata
 from dirac.db.transaction import Transaction
 from dirac.db.types import BigId
 
+from .made import with_tables
+
 metadata = new_metadata()
 things = Table(
     "prepared_thing",
@@ -25,16 +27,10 @@ things = Table(
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url, pool_size=1)
-    if database.dialect != "mariadb":
+    if not database_url.startswith("mariadb"):
         pytest.skip("the others' drivers prepare everything")
-    async with database.engine.begin() as connection:
-        await connection.run_sync(metadata.drop_all)
-        await connection.run_sync(metadata.create_all)
-    yield database
-    async with database.engine.begin() as connection:
-        await connection.run_sync(metadata.drop_all)
-    await database.close()
+    async with with_tables(database_url, metadata, pool_size=1) as database:
+        yield database
 
 
 async def _told(tx: Transaction, name: str) -> int:
