@@ -125,6 +125,7 @@ def _require_story(said: str) -> None:
 def test_demo_from_the_first_run_to_its_removal(demo: Demo) -> None:
     said = demo.run()
     assert "installing Ansible" in said
+    assert set(re.findall(r"http://127\.0\.0\.1:(\d+)", said)) == {str(demo.port)}, "of all addresses shown"
     _require_story(said)
 
     again = demo.run()
