@@ -122,7 +122,7 @@ class MariaDB(Server):
             "--skip-name-resolve",
             "--performance-schema=OFF",
             "--max-connections=500",
-            # As a site has it (role mariadb): some statements are refused with it, and only with it.
+            # As a site has it (role mariadb).
             "--log-bin=binary",
             "--binlog-format=ROW",
             "--log-bin-trust-function-creators=ON",

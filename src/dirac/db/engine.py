@@ -249,9 +249,8 @@ def _explain(error: DBAPIError, *, committing: bool) -> None:
     if _is_value(error):
         raise _unacceptable(error) from error
     if _passes(error):
-        raise _unavailable(
-            f"{type(error.orig).__name__} {_code(error) or ''}".rstrip(), committing=committing
-        ) from error
+        what = f"{type(error.orig).__name__} {_code(error)}".rstrip()
+        raise _unavailable(what, committing=committing) from error
 
 
 def _unavailable(what: str, *, committing: bool) -> UnavailableError:

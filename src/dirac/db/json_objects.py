@@ -24,7 +24,6 @@ class ObjectOf(FunctionElement[dict[str, Any]]):
     """
 
     type = Json  # type: ignore[assignment]  # of values that are said to be more general
-    name = "object_of"
     inherit_cache = True
 
     def __init__(self, name: ColumnElement[str], value: ColumnElement[Any]) -> None:
@@ -38,7 +37,6 @@ def _sqlite(element: ObjectOf, compiler: SQLCompiler, **options: Any) -> str:
 
 
 @compiles(ObjectOf, "mariadb")
-@compiles(ObjectOf, "mysql")
 def _mariadb(element: ObjectOf, compiler: SQLCompiler, **options: Any) -> str:
     name, value = _parts(element, compiler, options)
     return f"json_objectagg({name}, json_compact({value}))"

@@ -51,7 +51,7 @@ class Dialect(_Asyncmy):  # type: ignore[misc]  # its class is made when it is a
     def do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         """Execute a statement with many rows of values, not in the form that the server has for that.
 
-        It refuses some (error 1295, an upsert), and which ones depends on how it was set up.
+        A site's server has refused an upsert in it (error 1295) that another one of the same version takes.
         """
         cursor._connection._bulk_supported = False
         super().do_executemany(cursor, statement, parameters, context)

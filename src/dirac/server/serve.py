@@ -165,7 +165,6 @@ def run(settings: Settings, instance: int = 1) -> None:
             timeout_graceful_shutdown=_GRACE,
             timeout_keep_alive=75,
             server_header=False,
-            proxy_headers=False,  # see `dirac.transport.server`
         )
         config.load()
         config.ssl = settings.http_tls(installation.authorities)

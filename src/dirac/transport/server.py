@@ -15,7 +15,6 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from dirac.core.audit import Journal, present
 from dirac.core.errors import (
@@ -256,8 +255,7 @@ def create_app(
         app.add_exception_handler(kind, _on_error)
     direct = direct_routes(app.routes, respond, app.state.provided)
     app.guard = Guard(
-        # What a proxy says of a client is of use for the addresses of redirections only.
-        ProxyHeadersMiddleware(super(Application, app).__call__),  # type: ignore[arg-type]  # FastAPI's types
+        super(Application, app).__call__,
         unlimited=unlimited,
         drain=drain,
         observe=observe,

@@ -29,6 +29,8 @@ from dirac.db.search_conditions import values_of
 from dirac.db.tables import new_metadata
 from dirac.db.types import BigId, UtcDateTime
 
+from .made import with_tables
+
 metadata = new_metadata()
 things = Table(
     "search_thing",
@@ -86,12 +88,10 @@ SEARCHABLE = Searchable(
 
 @pytest.fixture
 async def filled(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)  # its user may make tables
-    async with database.engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
-        await connection.execute(insert(things), ROWS)
-    yield database
-    await database.close()
+    async with with_tables(database_url, metadata) as database:
+        async with database.write() as tx:
+            await tx.execute(insert(things), ROWS)
+        yield database
 
 
 async def search(database: Database, params: SearchParams, page: int = 1, per_page: int = 100) -> Page:
