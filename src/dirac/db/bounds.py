@@ -15,10 +15,10 @@ from sqlalchemy.exc import DBAPIError
 
 from dirac.core.errors import InvalidInputError
 from dirac.db import mariadb
+from dirac.db.connecting import codes_of
 from dirac.db.transaction import Transaction
 
-_MARIADB_TIMEOUT = 1969
-_POSTGRESQL_TIMEOUT = "57014"
+_TIMEOUTS = frozenset({1969, "57014"})  # MariaDB's number, PostgreSQL's SQLSTATE
 
 
 class TooSlowError(InvalidInputError):
@@ -56,7 +56,5 @@ async def bounded(tx: Transaction, statement: Executable, seconds: float, hint: 
 
 def _expired(error: DBAPIError) -> bool:
     cause = error.orig
-    if getattr(cause, "sqlstate", None) == _POSTGRESQL_TIMEOUT:
-        return True
-    first = cause.args[0] if cause is not None and cause.args else None
-    return first in (_MARIADB_TIMEOUT, "interrupted")
+    interrupted = cause is not None and cause.args[:1] == ("interrupted",)  # SQLite has no more to say
+    return interrupted or not _TIMEOUTS.isdisjoint(codes_of(cause))

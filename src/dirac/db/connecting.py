@@ -23,8 +23,19 @@ def passes(error: BaseException) -> bool:
     """Tell whether a driver's own error at connecting is the server's state, not a mistake of the program."""
     if isinstance(error, (OSError, ssl.SSLError)):
         return True
+    return is_of_class(error, _PASSING_CLASSES)
+
+
+def codes_of(error: BaseException | None) -> tuple[int | str, ...]:
+    """Return the codes of a driver's own error: a number, as MariaDB has, and SQLSTATE, if it has them."""
+    number = error.args[0] if error is not None and error.args else None
     state = getattr(error, "sqlstate", None)
-    return isinstance(state, str) and state.startswith(_PASSING_CLASSES)
+    return *((number,) if isinstance(number, int) else ()), *((state,) if isinstance(state, str) else ())
+
+
+def is_of_class(error: BaseException | None, classes: str | tuple[str, ...]) -> bool:
+    """Tell whether the SQLSTATE of a driver's own error begins like this."""
+    return any(isinstance(code, str) and code.startswith(classes) for code in codes_of(error))
 
 
 def unreachable(error: BaseException, url: URL) -> UnavailableError:
@@ -57,8 +68,7 @@ def _explained(error: BaseException, url: URL) -> tuple[str, str]:
 
 
 def _by_code(error: BaseException, url: URL) -> tuple[str, str] | None:
-    codes = {getattr(error, "sqlstate", None), *(error.args[:1] if error.args else ())} - {None}
-    codes = {code for code in codes if isinstance(code, (int, str))}
+    codes = set(codes_of(error))
     if codes & _LOGIN:
         return (
             f"it refuses the user {url.username!r}",

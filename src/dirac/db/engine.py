@@ -25,7 +25,8 @@ U = TypeVar("U")
 Dialect = Literal["sqlite", "mariadb", "postgresql"]
 
 # Bad expression, value out of range, wrong date, wrong text, text too long, wrong function argument.
-_MARIADB_VALUES = (1139, 1264, 1292, 1366, 1406, 1411, 1690)
+_MARIADB_VALUES = frozenset({1139, 1264, 1292, 1366, 1406, 1411, 1690})
+_OTHERS_FIRST = frozenset({"40001", "40P01", "55P03", "57P01"})
 
 
 class Database:
@@ -249,7 +250,7 @@ def _explain(error: DBAPIError, *, committing: bool) -> None:
     if _is_value(error):
         raise _unacceptable(error) from error
     if _passes(error):
-        what = f"{type(error.orig).__name__} {_code(error)}".rstrip()
+        what = " ".join(map(str, (type(error.orig).__name__, *connecting.codes_of(error.orig))))
         raise _unavailable(what, committing=committing) from error
 
 
@@ -274,18 +275,12 @@ def _unacceptable(error: DBAPIError) -> InvalidInputError:
 
 def _is_value(error: DBAPIError) -> bool:
     """Tell whether it is a value that the engine refuses (SQLSTATE class 22, and MariaDB's numbers)."""
-    code = _code(error)
-    return code in _MARIADB_VALUES if isinstance(code, int) else code.startswith("22")
+    listed = not _MARIADB_VALUES.isdisjoint(connecting.codes_of(error.orig))
+    return listed or connecting.is_of_class(error.orig, "22")
 
 
 def _passes(error: DBAPIError) -> bool:
     """Tell whether the same may work later: the connection broke, or another transaction came first."""
     if isinstance(error, (OperationalError, InterfaceError)) or error.connection_invalidated:
         return True
-    return _code(error) in ("40001", "40P01", "55P03", "57P01")
-
-
-def _code(error: DBAPIError) -> str | int:
-    """Return the engine's code of an error, its own number on MariaDB; "" if it has none."""
-    number = error.orig.args[0] if error.orig is not None and error.orig.args else None
-    return getattr(error.orig, "sqlstate", None) or (number if isinstance(number, int) else "")
+    return not _OTHERS_FIRST.isdisjoint(connecting.codes_of(error.orig))

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dirac.core.errors import UnavailableError
+from dirac.db.connecting import codes_of
 from dirac.db.engine import Database
 from dirac.db.plan import Outcome, Which, choose, pending_contract, promises
 from dirac.db.revisions import OWN, Lines, Revision, State, lines, look
@@ -135,7 +136,7 @@ async def _alone(connection: AsyncConnection, dialect: str) -> AsyncIterator[Non
         await connection.execute(text(before))
         got = (await connection.execute(text(take))).scalar_one()
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == _NOT_AVAILABLE:
+        if _NOT_AVAILABLE in codes_of(error.orig):
             raise _busy() from None
         raise
     if got == 0:  # MariaDB's way to say that the time is over

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, literal, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from dirac.core.errors import ConflictError, InvalidInputError, UnavailableError
@@ -291,3 +291,19 @@ async def test_whoever_finds_a_broken_connection_may_ask_again(database: Databas
     assert caught.value.retry_after is not None
     for _ in range(3):
         assert await _count(database, events) == 0
+
+
+async def test_an_expression_that_the_engine_cannot_read_is_the_callers_fault(database: Database) -> None:
+    if database.dialect == "sqlite":
+        pytest.skip("its expressions are ours")
+    with pytest.raises(InvalidInputError, match="cannot work with a value"):
+        async with database.read() as tx:
+            await tx.execute(select(literal("a").regexp_match("(")))
+
+
+async def test_what_the_database_did_not_carry_out_has_its_code(database: Database) -> None:
+    if database.dialect != "mariadb":
+        pytest.skip("it is about MariaDB's numbers")
+    with pytest.raises(UnavailableError, match="did not carry this out: OperationalError 1969 70100"):
+        async with database.read() as tx:
+            await tx.execute(text("SET STATEMENT max_statement_time=0.1 FOR SELECT sleep(5)"))
